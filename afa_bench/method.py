@@ -1,0 +1,74 @@
+"""What a method is: something that turns the models of a group into one denoiser.
+
+The denoiser stands in for ``pipe.unet`` of a stock diffusers pipeline (same call, same output, ``.config``, ``.dtype``), so that
+every scheduler and pipeline feature works on it and the harness has one sampling path for a base model, a merge and an ensemble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from afa_bench.models.group import Group
+
+
+class Options(BaseModel):
+    """Base of every method's options: unknown keys are refused, instances are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+O = TypeVar("O", bound=Options)  # noqa: E741 - the conventional one-letter name of a type variable
+
+
+@dataclass(frozen=True)
+class Model:
+    """One loaded model of a group: the parts in which fine-tuned checkpoints differ."""
+
+    name: str
+    unet: nn.Module
+    text_encoder: nn.Module
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """What a method builds.
+
+    Attributes:
+        unet: called as ``unet(sample, timestep, encoder_hidden_states, ...)``; ``sample`` is ``(B, C, H, W)``.
+        text_encoders: their last hidden states, each ``(B, L, D)``, are concatenated along the last axis in this order and
+            passed as ``encoder_hidden_states`` ``(B, L, len(text_encoders) * D)``; the denoiser takes its own part.
+    """
+
+    unet: nn.Module
+    text_encoders: Sequence[nn.Module]
+
+
+class Method(Generic[O]):
+    """Base class of a method plug-in (entry-point group ``afa_bench.methods``).
+
+    A plug-in sets ``name``, ``version`` (raised whenever its results change) and ``Options``, and implements :meth:`build`.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    Options: ClassVar[type[Options]] = Options
+
+    def variants(self, group: Group, options: O) -> Mapping[str, O]:
+        """The rows that this method fills for a group: label -> options. One row under the method's name by default."""
+        return {self.name: options}
+
+    def weights(self, group: Group, options: O) -> Mapping[str, Path]:
+        """Folders or files of weights beside the models' own (role -> path); their sha256 is part of a cell's identity."""
+        return {}
+
+    def build(self, group: Group, models: Sequence[Model], options: O) -> Denoiser:
+        """The denoiser of one row. ``models`` are all of the group's, in its order, on their device, in eval mode."""
+        raise NotImplementedError
