@@ -1,0 +1,1 @@
+"""A denoiser seen as a list of blocks."""
