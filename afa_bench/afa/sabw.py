@@ -10,9 +10,9 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
+from afa_bench.afa.transformer import Transformer
 from afa_bench.blocks.unet import BlockView
 from afa_bench.errors import UserError
 
@@ -29,9 +29,7 @@ class BlockAggregator(nn.Module):
         super().__init__()
         self.conv_in = nn.Conv2d(models * channels, hidden, 1)
         self.resnet = ResnetBlock2D(in_channels=hidden, temb_channels=temb, groups=groups, eps=1e-5)
-        self.transformer = Transformer2DModel(
-            heads, hidden // heads, hidden, num_layers=layers, cross_attention_dim=text, norm_num_groups=groups
-        )
+        self.transformer = Transformer(hidden, heads, text, layers, groups)
         self.conv_out = nn.Conv2d(hidden, models, 1, bias=False)
         nn.init.zeros_(self.conv_out.weight)
 
@@ -40,7 +38,7 @@ class BlockAggregator(nn.Module):
         dtype = self.conv_in.weight.dtype
         hidden = self.conv_in(torch.cat(list(features), dim=1).to(dtype))
         hidden = self.resnet(hidden, temb.to(dtype))
-        hidden = self.transformer(hidden, encoder_hidden_states=text.to(dtype), return_dict=False)[0]
+        hidden = self.transformer(hidden, text.to(dtype))
         return self.conv_out(hidden).softmax(dim=1, dtype=torch.float32)  # type: ignore[no-any-return]
 
 
