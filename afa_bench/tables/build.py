@@ -1,0 +1,173 @@
+"""From results to a table: which rows and columns, which value is best, which gaps and facts go to the foot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.registry import suggest
+from afa_bench.stats import Difference
+from afa_bench.tables.load import CellResult, Results
+from afa_bench.tables.model import Cell, Column, Metric, Row, Section, Table
+from afa_bench.tables.notes import foot
+
+Place = tuple[str, str, int | None]
+"""Group, label and steps (None: without sampling): where a cell's results stand in a table."""
+
+
+def build_table(
+    results: Results,
+    *,
+    steps: Sequence[int] = (),
+    metrics: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    only: Sequence[str] = (),
+    versus: str | None = None,
+) -> Table:
+    """The table of a suite's results. An option left empty keeps everything.
+
+    Args:
+        results: what was read.
+        steps: sampling steps, in the order of the columns; metrics without sampling stay.
+        metrics: keys, in the order of the columns.
+        groups: groups of models, in the order of the sections.
+        only: methods, by name or by their row's label.
+        versus: the method (or label) to which every other row's paired difference is given; read from ``samples.parquet``.
+
+    Raises:
+        UserError: a name or a number that the results do not have, with the nearest that they have.
+    """
+    chosen_groups = _chosen("group", groups, _unique(result.cell.group for result in results.cells))
+    chosen_metrics = [results.metrics[key] for key in _chosen("metric", metrics, list(results.metrics))]
+    chosen_steps = _chosen_steps(results, steps)
+    _chosen("method", only, _names(results.cells))
+    placed: dict[Place, CellResult] = {(*result.row, result.cell.steps): result for result in results.cells}
+    columns = _columns(results, chosen_metrics, chosen_steps)
+    sections = []
+    for group in chosen_groups:
+        inside = [result for result in results.cells if result.cell.group == group]
+        rows = [
+            Row(method, label, tuple(_cell(placed.get((group, label, column.steps)), column.metric) for column in columns))
+            for label, method in {result.cell.label: result.cell.method for result in inside}.items()
+            if not only or label in only or method in only
+        ]
+        sections.append(Section(group, _ranked(rows, columns)))
+    sections = [section for section in sections if section.rows]
+    if not sections:
+        raise UserError(f"none of the methods chosen has results in {', '.join(chosen_groups)}", NOTHING_TO_DO)
+    table = Table(results.suite, results.revision, versus, columns, tuple(sections), ())
+    if versus is not None:
+        table = _with_differences(table, results, placed, versus)
+    return replace(table, notes=foot(results, table, placed))
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _names(cells: Iterable[CellResult]) -> list[str]:
+    """What a row may be called: its label, or its method's name."""
+    return _unique(name for result in cells for name in (result.cell.label, result.cell.method))
+
+
+def _chosen(what: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The names asked for, each once, or all; unknown ones are refused."""
+    for name in asked:
+        if name not in known:
+            raise UserError(f"unknown {what} {name!r} in these results: {suggest(name, known)}")
+    return _unique(asked) or list(known)
+
+
+def _chosen_steps(results: Results, asked: Sequence[int]) -> list[int]:
+    known = sorted({result.cell.steps for result in results.cells if result.cell.steps is not None})
+    for steps in asked:
+        if steps not in known:
+            raise UserError(f"no results at {steps} steps: known: {', '.join(map(str, known)) or 'none'}")
+    return list(dict.fromkeys(asked)) or known
+
+
+def _columns(results: Results, metrics: Sequence[Metric], steps: Sequence[int]) -> tuple[Column, ...]:
+    tasks: dict[str, set[str]] = {metric.key: set() for metric in metrics}
+    for result in results.cells:
+        for key in result.summary.metrics if result.summary else ():
+            tasks.setdefault(key, set()).add(result.cell.task)
+    columns: list[Column] = []
+    for metric in metrics:
+        if "denoise" in tasks[metric.key]:
+            columns.append(Column(metric, None))
+        if "generate" in tasks[metric.key]:
+            columns.extend(Column(metric, count) for count in steps)
+    return tuple(columns)
+
+
+def _cell(result: CellResult | None, metric: Metric) -> Cell:
+    entry = result.summary.metrics.get(metric.key) if result and result.summary else None
+    if entry is None:
+        return Cell()
+    return Cell(_finite(entry.value), _finite(entry.low), _finite(entry.high), entry.n)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _ranked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
+    """Mark the best and the second best of each column, as far as the digits shown tell them apart."""
+    marked = [list(row.cells) for row in rows]
+    for index, column in enumerate(columns):
+        shown = [None if row.cells[index].value is None else _oriented(row.cells[index].value, column) for row in rows]
+        levels = sorted({value for value in shown if value is not None}, reverse=True)
+        if len([value for value in shown if value is not None]) < 2:
+            continue
+        for cells, value in zip(marked, shown, strict=True):
+            cells[index] = replace(cells[index], best=value == levels[0], second=value is not None and value in levels[1:2])
+    return tuple(replace(row, cells=tuple(cells)) for row, cells in zip(rows, marked, strict=True))
+
+
+def _oriented(value: float | None, column: Column) -> float:
+    """The value as shown, turned so that higher is better."""
+    shown = round(value or 0.0, column.metric.digits)
+    return shown if column.metric.direction == "higher" else -shown
+
+
+def _with_differences(table: Table, results: Results, placed: dict[Place, CellResult], versus: str) -> Table:
+    """Add to every cell its paired difference to the reference method's cell of the same group and steps."""
+    from afa_bench.tables.pairs import Pairing  # reads Parquet: half a second of imports which a plain table does without
+
+    pairing = Pairing()
+    sections = []
+    _chosen("method", [versus], _names(results.cells))
+    for section in table.sections:
+        reference = _reference(results, section.name, versus)
+        rows = []
+        for row in section.rows:
+            if row.label == reference:
+                rows.append(row)
+                continue
+            cells = []
+            for cell, column in zip(row.cells, table.columns, strict=True):
+                ours, theirs = (placed.get((section.name, label or "", column.steps)) for label in (row.label, reference))
+                other = _cell(theirs, column.metric)
+                gap = Difference(math.nan, math.nan, math.nan, 0, math.nan)
+                if ours and theirs and cell.value is not None and other.value is not None:
+                    if column.metric.kind == "per-sample":
+                        gap = pairing.difference(ours.folder, theirs.folder, column.metric)
+                    else:
+                        gap = replace(gap, value=cell.value - other.value, n=min(cell.n, other.n))
+                cells.append(replace(cell, difference=gap))
+            rows.append(replace(row, cells=tuple(cells)))
+        sections.append(replace(section, rows=tuple(rows)))
+    return replace(table, sections=tuple(sections))
+
+
+def _reference(results: Results, group: str, versus: str) -> str | None:
+    """The label of the row of ``group`` that ``versus`` names; None where the group has no such row."""
+    inside = [result.cell for result in results.cells if result.cell.group == group]
+    labels = _unique(cell.label for cell in inside if versus == cell.label) or _unique(
+        cell.label for cell in inside if versus == cell.method
+    )
+    if len(labels) > 1:
+        raise UserError(f"method {versus!r} has {len(labels)} rows in {group}, compare to one of them: {', '.join(labels)}")
+    return labels[0] if labels else None

@@ -1,0 +1,47 @@
+"""Which folder of results a word on the command line means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.registry import suggest
+
+HERE = Path("results")
+
+
+def shipped(package: Path | None = None) -> Path:
+    """Where the results that come with the package lie: inside an installed one, beside the package in a checkout."""
+    package = package or Path(__file__).parent.parent
+    return package / "_results" if (package / "_results").is_dir() else package.parent / "results"
+
+
+def find_results(name: str | None, here: Path = HERE) -> Path:
+    """A suite's results: a folder, or a suite's name under ``here`` or among those shipped; without a name, the latest ``here``.
+
+    Raises:
+        UserError: none of that name, or nothing ``here`` to choose from (exit code 3).
+    """
+    mine, theirs = suites_in(here), suites_in(shipped())
+    if name is None:
+        if not mine:
+            hint = f"; results that come with afa-bench: {', '.join(theirs)}" if theirs else ""
+            raise UserError(f"{here}: no results yet: `afa-bench run SUITE` makes them{hint}", NOTHING_TO_DO)
+        return max(mine.values(), key=lambda folder: (_written(folder), folder.name))
+    folder, known = Path(name), theirs | mine
+    if name in known and not any(folder.glob("*/cell.json")):
+        return known[name]
+    if not folder.is_dir():
+        raise UserError(f"{name}: no such folder, and no suite of this name has results: {suggest(name, known)}")
+    return folder
+
+
+def suites_in(folder: Path) -> dict[str, Path]:
+    """The suites that have results in a folder: name -> folder, by name."""
+    if not folder.is_dir():
+        return {}
+    return {path.name: path for path in sorted(folder.iterdir()) if any(path.glob("*/cell.json"))}
+
+
+def _written(folder: Path) -> float:
+    return max(file.stat().st_mtime for file in folder.glob("*/*.json"))

@@ -1,0 +1,239 @@
+"""Read a results folder: each cell's ``cell.json`` and ``summary.json``, checked before anything is shown.
+
+What does not belong together is refused by name, never averaged away: another suite or revision, another version or other
+weights of a metric, another sampler, two results for one cell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.store.layout import checked
+from afa_bench.tables.model import Metric
+
+PRIVATE = frozenset({"group", "method", "task", "steps"})
+"""Keys of an identity in which the cells of one table may differ: they tell its rows and columns apart."""
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class MetricFile(_File):
+    """A metric's entry in ``summary.json``; ``order`` is its place in the suite's list, hence among a table's columns."""
+
+    title: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = Field(ge=0)
+    kind: Literal["per-sample", "set"]
+    direction: Literal["higher", "lower"]
+    unit: str = ""
+    digits: int = Field(default=3, ge=0, le=12)
+    version: str
+    weights: dict[str, str] = {}
+    note: str | None = None
+    order: int = 0
+
+
+class SummaryFile(_File):
+    """``summary.json``: what a cell's samples come to."""
+
+    fingerprint: str
+    samples: int = Field(ge=0)
+    failed: int = Field(ge=0)
+    metrics: dict[str, MetricFile]
+
+
+class CellFile(_File):
+    """``cell.json``: what a cell is."""
+
+    suite: str
+    revision: int
+    group: str
+    method: str
+    label: str
+    order: int
+    task: Literal["generate", "denoise"]
+    steps: int | None
+    fingerprint: str
+    identity: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A cell's folder, what it is, and what was measured: ``summary`` is None until it has been scored."""
+
+    folder: Path
+    cell: CellFile
+    summary: SummaryFile | None
+
+    @property
+    def row(self) -> tuple[str, str]:
+        """The group and the label: together they name a row."""
+        return self.cell.group, self.cell.label
+
+    @property
+    def title(self) -> str:
+        """The cell in words, for notes."""
+        steps = "" if self.cell.steps is None else f" at {self.cell.steps} steps"
+        return f"{self.cell.label} ({self.cell.group}){steps}"
+
+
+@dataclass(frozen=True)
+class Results:
+    """All cells of one suite, in the order of their rows, and what they have in common.
+
+    Attributes:
+        cells: sorted by order, group, label and steps.
+        metrics: key -> what is known of it, in the suite's order; where that is not recorded, those without sampling lead.
+        remarks: key -> the distinct notes which the summaries give to it.
+        shared: the part of the identity that all cells have in common.
+    """
+
+    suite: str
+    revision: int
+    cells: tuple[CellResult, ...]
+    metrics: Mapping[str, Metric]
+    remarks: Mapping[str, tuple[str, ...]]
+    shared: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
+    """Read the cells of a suite's results.
+
+    Args:
+        folder: such as ``results/mini``: a folder a cell.
+        cells: names of the cells' folders to read; all by default.
+
+    Raises:
+        UserError: no results there (exit code 3); a file that is corrupt, of a later schema, or does not fit the others.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of results")
+    names = sorted(cells) if cells is not None else sorted(path.name for path in folder.iterdir() if _is_cell(path))
+    found = [_read_cell(folder / name) for name in names]
+    if not found:
+        raise UserError(f"{folder}: no results in it{_suites_inside(folder)}", NOTHING_TO_DO)
+    if all(result.summary is None for result in found):
+        raise UserError(f"{folder}: nothing is scored yet: no cell has a summary.json", NOTHING_TO_DO)
+    found.sort(key=lambda result: (result.cell.order, *result.row, result.cell.steps or 0))
+    _refuse_strangers(found)
+    _refuse_twins(found)
+    metrics, remarks = _metrics(found)
+    if not metrics:
+        raise UserError(f"{folder}: no cell's summary has a metric", NOTHING_TO_DO)
+    first = found[0].cell
+    return Results(first.suite, first.revision, tuple(found), metrics, remarks, _shared(found))
+
+
+F = TypeVar("F", bound=_File)
+
+
+def _read(path: Path, kind: type[F]) -> F | None:
+    content = checked(path)
+    try:
+        return None if content is None else kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _is_cell(path: Path) -> bool:
+    return (path / "cell.json").exists() or (path / "summary.json").exists()
+
+
+def _read_cell(folder: Path) -> CellResult:
+    cell = _read(folder / "cell.json", CellFile)
+    if cell is None:
+        raise UserError(f"{folder / 'cell.json'}: missing: without it nothing says what the summary is of")
+    if (cell.task == "generate") != (cell.steps is not None):
+        raise UserError(f"{folder / 'cell.json'}: steps: {cell.steps}, expected {'a number' if cell.steps is None else 'null'}")
+    file = folder / "summary.json"
+    summary = _read(file, SummaryFile)
+    if summary is not None and summary.fingerprint != cell.fingerprint:
+        raise UserError(
+            f"{file}: fingerprint: {summary.fingerprint[:12]}, but cell.json has {cell.fingerprint[:12]}: "
+            "the summary is of other samples, score the cell again"
+        )
+    return CellResult(folder, cell, summary)
+
+
+def _suites_inside(folder: Path) -> str:
+    suites = sorted(path.name for path in folder.iterdir() if path.is_dir() and any(map(_is_cell, path.iterdir())))
+    return f", name one of the suites inside: {', '.join(suites)}" if suites else ""
+
+
+def _refuse_strangers(found: list[CellResult]) -> None:
+    """Refuse cells of different suites, revisions or shared identities; a key that only one of them has is its own affair."""
+    first: dict[str, tuple[Any, CellResult]] = {}
+    for result in found:
+        facts = {**_comparable(result.cell.identity), "suite": result.cell.suite, "revision": result.cell.revision}
+        for key, value in facts.items():
+            known, other = first.setdefault(key, (value, result))
+            if known != value:
+                raise UserError(
+                    f"{result.folder / 'cell.json'}: {key}: {_short(value)}, but {other.folder.name} has {_short(known)}: "
+                    "results that differ in more than group, method and steps are not tabulated together"
+                )
+
+
+def _refuse_twins(found: list[CellResult]) -> None:
+    seen: dict[tuple[str, str, str, int | None], CellResult] = {}
+    for result in found:
+        key = (*result.row, result.cell.task, result.cell.steps)
+        other = seen.setdefault(key, result)
+        if other is not result:
+            raise UserError(
+                f"{result.folder}: fingerprint {result.cell.fingerprint[:12]}, but {other.folder.name} has "
+                f"{other.cell.fingerprint[:12]}: two results for {result.title}, keep one of them"
+            )
+
+
+def _metrics(found: list[CellResult]) -> tuple[dict[str, Metric], dict[str, tuple[str, ...]]]:
+    metrics: dict[str, Metric] = {}
+    remarks: dict[str, dict[str, None]] = {}
+    source: dict[str, CellResult] = {}
+    order: dict[str, int] = {}
+    for result in sorted(found, key=lambda result: result.cell.task == "generate"):
+        for key, entry in (result.summary.metrics if result.summary else {}).items():
+            facts = entry.model_dump(include={"title", "kind", "direction", "unit", "digits", "version"})
+            metric = Metric(key=key, weights=tuple(sorted(entry.weights.items())), **facts)
+            known = metrics.setdefault(key, metric)
+            source.setdefault(key, result)
+            order.setdefault(key, entry.order)
+            if known != metric:
+                name = next(name for name in vars(metric) if getattr(metric, name) != getattr(known, name))
+                raise UserError(
+                    f"{result.folder / 'summary.json'}: metrics.{key}.{name}: {_short(getattr(metric, name))}, but "
+                    f"{source[key].folder.name} has {_short(getattr(known, name))}: not comparable, score both again"
+                )
+            if entry.note:
+                remarks.setdefault(key, {})[entry.note] = None
+    ordered = {key: metrics[key] for key in sorted(metrics, key=lambda key: order[key])}
+    return ordered, {key: tuple(notes) for key, notes in remarks.items()}
+
+
+def _shared(found: list[CellResult]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for result in found:
+        merged |= _comparable(result.cell.identity)
+    return merged
+
+
+def _comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity without what tells the cells of a table apart."""
+    return {key: value for key, value in identity.items() if key not in PRIVATE}
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

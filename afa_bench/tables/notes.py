@@ -1,0 +1,116 @@
+"""The foot of a table: how many samples, what is missing or failed, and the versions and fingerprints behind the numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from afa_bench.identity import fingerprint
+from afa_bench.stats import DRAWS
+from afa_bench.tables.load import CellResult, Results
+from afa_bench.tables.model import Cell, Column, Metric, Table
+
+SHORT = 12
+"""Digits of a sha256 that a table shows."""
+
+
+def foot(results: Results, table: Table, placed: Mapping[tuple[str, str, int | None], CellResult]) -> tuple[str, ...]:
+    """The notes of a table whose cells stand at ``placed[group, label, steps]``.
+
+    No times and no hosts: the same rows give the same words.
+    """
+    metrics = list(dict.fromkeys(column.metric for column in table.columns))
+    steps = {column.steps for column in table.columns}
+    rows = {(section.name, row.label) for section in table.sections for row in section.rows}
+    cells = [result for (group, label, count), result in placed.items() if (group, label) in rows and count in steps]
+    lines = [
+        *_how(table, metrics),
+        _samples(cells),
+        _failed(cells),
+        _gaps(table, placed),
+        "Metrics: " + "; ".join(_metric(metric, results.remarks.get(metric.key, ())) for metric in metrics) + ".",
+        *_facts(results.shared),
+        f"Fingerprints: shared identity {fingerprint(dict(results.shared))[:SHORT]}, "
+        f"cells shown {fingerprint(sorted(result.cell.fingerprint for result in cells))[:SHORT]}.",
+    ]
+    return tuple(line for line in lines if line)
+
+
+def _how(table: Table, metrics: list[Metric]) -> Iterator[str]:
+    yield f"Mean and 95% interval: bootstrap clustered on the prompt, {DRAWS:,} draws."
+    if table.versus is None:
+        return
+    yield (
+        f"Every row but {table.versus}'s own: the method minus {table.versus} on the same samples, "
+        "in parentheses the share of samples on which the method is better."
+    )
+    sets = [metric.title for metric in metrics if metric.kind == "set"]
+    if sets:
+        yield f"{', '.join(sets)}: one value a set of images, a plain difference without an interval."
+
+
+def _samples(cells: list[CellResult]) -> str:
+    counts = []
+    for task, word in (("generate", "generated"), ("denoise", "denoised")):
+        found = sorted({result.summary.samples for result in cells if result.summary and result.cell.task == task})
+        if found:
+            counts.append(f"{'–'.join(map(str, dict.fromkeys((found[0], found[-1]))))} {word}")
+    return f"Samples a cell: {', '.join(counts)}." if counts else ""
+
+
+def _failed(cells: list[CellResult]) -> str:
+    failed = [
+        f"{result.title}: {result.summary.failed} of {result.summary.samples}"
+        for result in cells
+        if result.summary and result.summary.failed
+    ]
+    return f"Failed samples: {'; '.join(failed)}." if failed else "Failed samples: none."
+
+
+def _gaps(table: Table, placed: Mapping[tuple[str, str, int | None], CellResult]) -> str:
+    gaps: dict[tuple[str, str], list[int]] = {}
+    for section in table.sections:
+        for row in section.rows:
+            for cell, column in zip(row.cells, table.columns, strict=True):
+                reason = _reason(cell, column, placed.get((section.name, row.label, column.steps)))
+                if reason:
+                    steps = gaps.setdefault((f"{row.label} ({section.name})", reason), [])
+                    if column.steps is not None and column.steps not in steps:
+                        steps.append(column.steps)
+    said = [f"{row}{_at(steps)}: {reason}" for (row, reason), steps in gaps.items()]
+    return f"–: {'; '.join(said)}." if said else ""
+
+
+def _reason(cell: Cell, column: Column, result: CellResult | None) -> str:
+    """Why a cell shows a dash; empty where it shows a number."""
+    if cell.value is None:
+        if result is not None and result.summary is not None:
+            return f"no value of {column.metric.title}"
+        reason = "not run" if result is None else "not scored"
+        return reason if column.steps is not None else f"{column.metric.title} {reason}"
+    if cell.difference is not None and not math.isfinite(cell.difference.value):
+        return f"no pairs for {column.metric.title}"
+    return ""
+
+
+def _at(steps: list[int]) -> str:
+    return f" at {', '.join(map(str, steps))} steps" if steps else ""
+
+
+def _metric(metric: Metric, remarks: tuple[str, ...]) -> str:
+    weights = ", ".join(f"{name} {sha256[:SHORT]}" for name, sha256 in metric.weights)
+    said = f"{metric.title} version {metric.version}{f' ({weights})' if weights else ''}"
+    return ": ".join([said, *(remark.rstrip(".") for remark in remarks)])
+
+
+def _facts(shared: Mapping[str, Any]) -> Iterator[str]:
+    sampler = shared.get("sampler")
+    if sampler:
+        yield f"Sampler: {_words(sampler)}."
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(key).replace('_', ' ')} {_words(part)}" for key, part in value.items())
+    return "none" if value in (None, "") else str(value)

@@ -1,0 +1,158 @@
+"""Intervals against hand-computed values, theory and simulation."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from afa_bench import stats
+from afa_bench.stats import mean_interval, paired_difference
+
+
+def theory(values: np.ndarray, clusters: np.ndarray) -> float:
+    """Half of a 95% interval from the cluster-robust standard error of a mean."""
+    names = np.unique(clusters)
+    sums = np.array([(values[clusters == name] - values.mean()).sum() for name in names])
+    return float(1.96 * np.sqrt((sums**2).sum()) / values.size)
+
+
+def test_two_clusters_by_hand() -> None:
+    # A resample is (0, 0), (0, 1), (1, 0) or (1, 1), each in a quarter of the draws: the tails reach both ends.
+    assert mean_interval([0.0, 1.0]) == stats.Interval(0.5, 0.0, 1.0, 2)
+
+
+def test_clusters_of_unequal_size_by_hand() -> None:
+    # Prompt a: 0, 0, 0; prompt b: 1. Resamples: (a, a) = 0, (a, b) = 1/4, (b, b) = 1.
+    assert mean_interval([0.0, 0.0, 0.0, 1.0], ["a", "a", "a", "b"]) == stats.Interval(0.25, 0.0, 1.0, 4)
+
+
+def test_constant_values_have_no_spread() -> None:
+    result = mean_interval([0.3] * 12, list("aabbccddeeff"))
+    assert result.value == pytest.approx(0.3)
+    assert result.low == pytest.approx(0.3)
+    assert result.high == pytest.approx(0.3)
+
+
+def test_nothing_and_one_value() -> None:
+    empty = mean_interval([])
+    assert math.isnan(empty.value)
+    assert empty.n == 0
+    one = mean_interval([2.5])
+    assert (one.value, one.n) == (2.5, 1)
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    same_prompt = mean_interval([1.0, 2.0], ["a", "a"])
+    assert same_prompt.value == 1.5
+    assert math.isnan(same_prompt.low)
+
+
+def test_missing_values_are_left_out() -> None:
+    holed = mean_interval([1.0, math.nan, 3.0, None, math.inf, 5.0], list("abcdef"))  # type: ignore[list-item]
+    assert holed == mean_interval([1.0, 3.0, 5.0], list("acf"))
+    assert holed.n == 3
+    assert mean_interval([math.nan, math.nan]).n == 0
+
+
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 values"):
+        mean_interval([1.0, 2.0, 3.0], ["a", "b"])
+    with pytest.raises(ValueError, match="shape"):
+        mean_interval([[1.0, 2.0]])
+    with pytest.raises(ValueError, match="against"):
+        paired_difference([1.0], [1.0, 2.0])
+
+
+def test_agrees_with_theory() -> None:
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(200), 4)
+    values = rng.normal(size=200)[clusters] + rng.normal(size=800)
+    result = mean_interval(values, clusters)
+    assert result.value == pytest.approx(values.mean())
+    assert (result.high - result.low) / 2 == pytest.approx(theory(values, clusters), rel=0.03)
+
+
+def test_copies_of_a_sample_teach_nothing() -> None:
+    values = np.random.default_rng(1).normal(size=50)
+    once = mean_interval(values, np.arange(50))
+    copied = mean_interval(np.repeat(values, 9), np.repeat(np.arange(50), 9))
+    careless = mean_interval(np.repeat(values, 9))
+    assert copied.low == pytest.approx(once.low)
+    assert copied.high == pytest.approx(once.high)
+    assert (careless.high - careless.low) == pytest.approx((once.high - once.low) / 3, rel=0.1)
+
+
+def test_order_of_rows_is_nothing() -> None:
+    rng = np.random.default_rng(2)
+    values, clusters = rng.normal(size=300), np.array([f"p{i % 70}" for i in range(300)])
+    shuffled = rng.permutation(300)
+    assert mean_interval(values[shuffled], clusters[shuffled]) == mean_interval(values, clusters)
+
+
+def test_large_and_small_take_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(3).normal(size=101)
+    kept = mean_interval(values)
+    monkeypatch.setattr(stats, "_CACHED", 0)
+    assert mean_interval(values) == kept
+    monkeypatch.setattr(stats, "_CHUNK", 1_000)
+    assert mean_interval(values) == kept
+
+
+def test_golden_bytes() -> None:
+    values = [math.sqrt(i) % 1 for i in range(40)]
+    result = mean_interval(values, [f"p{i // 3}" for i in range(40)])
+    assert repr(result) == "Interval(value=0.4072808171040962, low=0.2922364473717678, high=0.5269586085404696, n=40)"
+
+
+def test_paired_by_hand() -> None:
+    result = paired_difference([1.0, 2.0, 3.0, 4.0], [0.0, 2.0, 5.0, 1.0], list("abcd"))
+    assert result.value == 0.5
+    assert result.n == 4
+    assert result.win_rate == 0.625  # two wins and a tie of four
+    assert paired_difference([1.0, 2.0, 3.0, 4.0], [0.0, 2.0, 5.0, 1.0], higher=False).win_rate == 0.375
+
+
+def test_pairs_need_both_sides() -> None:
+    result = paired_difference([1.0, math.nan, 3.0, math.inf], [0.0, 1.0, math.nan, math.inf])
+    assert (result.value, result.n, result.win_rate) == (1.0, 1, 1.0)
+    assert math.isnan(paired_difference([], []).win_rate)
+
+
+def test_pairing_narrows_the_interval() -> None:
+    rng = np.random.default_rng(4)
+    clusters = np.repeat(np.arange(100), 2)
+    shared = rng.normal(size=200)
+    a, b = shared + 0.1 + 0.1 * rng.normal(size=200), shared + 0.1 * rng.normal(size=200)
+    gap = paired_difference(a, b, clusters)
+    alone = mean_interval(a, clusters)
+    assert gap.low < 0.1 < gap.high
+    assert gap.low > 0
+    assert (gap.high - gap.low) < (alone.high - alone.low) / 4
+
+
+def test_coverage_by_simulation() -> None:
+    rng = np.random.default_rng(5)
+    runs, clusters = 400, np.repeat(np.arange(60), 3)
+    hits = careless = 0
+    for _ in range(runs):
+        skewed = rng.exponential(size=60)[clusters] + 0.5 * rng.normal(size=180)
+        result = mean_interval(skewed, clusters)
+        hits += result.low <= 1.0 <= result.high
+        half = 1.96 * skewed.std() / math.sqrt(skewed.size)
+        careless += abs(skewed.mean() - 1.0) <= half
+    assert 0.90 <= hits / runs <= 0.98
+    assert careless / runs < 0.85  # samples of a prompt taken as independent: far too sure
+
+
+def test_fast_at_three_hundred_prompts() -> None:
+    values, clusters = np.random.default_rng(6).normal(size=1200), [f"prompt {i // 4}" for i in range(1200)]
+    mean_interval(values, clusters)
+
+    def seconds() -> float:
+        start = time.process_time()
+        mean_interval(values, clusters)
+        return time.process_time() - start
+
+    assert min(seconds() for _ in range(5)) < 0.1
