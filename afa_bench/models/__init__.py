@@ -1,0 +1,1 @@
+"""Checkpoints: groups of models, their hashes, their loading."""

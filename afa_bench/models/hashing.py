@@ -1,0 +1,86 @@
+"""sha256 of checkpoints: a model is its bytes, never its name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from functools import lru_cache
+from pathlib import Path
+
+from afa_bench.errors import UserError
+from afa_bench.identity import fingerprint
+
+WEIGHTS = (".safetensors",)
+"""File types whose bytes are a model's weights."""
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of one file's bytes.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        status = path.stat()
+        return _hash(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@lru_cache(maxsize=1024)
+def _hash(path: Path, size: int, changed: int) -> str:
+    """The hash of a file as it is at a size and a time: checkpoints are large, and one plan asks for the same one many times."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_folder(folder: Path) -> str:
+    """One fingerprint for a folder of a checkpoint: the names and bytes of its weights, configurations and vocabularies.
+
+    Raises:
+        UserError: no such folder, or none of these in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix in {*WEIGHTS, ".json", ".txt"}]
+    if not paths:
+        raise UserError(f"{folder}: expected the files of a checkpoint, found none")
+    return fingerprint({path.relative_to(folder).as_posix(): hash_file(path) for path in paths})
+
+
+def hash_weights(path: Path) -> str:
+    """The fingerprint of a folder with weights, or the sha256 of a single file.
+
+    Raises:
+        UserError: no safetensors file in the folder, or one that is truncated.
+    """
+    if path.is_file():
+        return hash_file(path)
+    weights = [file for file in sorted(path.rglob("*")) if file.suffix in WEIGHTS]
+    if not weights:
+        raise UserError(f"{path}: expected a folder with a .safetensors file")
+    for file in weights:
+        check_safetensors(file)
+    return hash_folder(path)
+
+
+def check_safetensors(path: Path) -> None:
+    """Compare a safetensors file's length with what its header promises.
+
+    Raises:
+        UserError: the header is broken or the file is shorter or longer than it says.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > size:
+                raise ValueError("the header is cut off")
+            header = json.loads(file.read(length))
+        entries = (entry for name, entry in header.items() if name != "__metadata__")
+        promised = 8 + length + max((entry["data_offsets"][1] for entry in entries), default=0)
+    except (OSError, ValueError, struct.error, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: not a safetensors file: {error}") from error
+    if size != promised:
+        raise UserError(f"{path}: truncated or damaged: expected {promised} bytes, found {size}")
