@@ -1,0 +1,1 @@
+"""Results on disk: layout, atomic writes, rows. Files are the truth: what is not in a file has not been done."""

@@ -1,0 +1,120 @@
+"""Where everything lies: ``<results>/<suite>/<cell>/``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from afa_bench.errors import UserError
+from afa_bench.store.atomic import read_json, write_bytes, write_json
+
+SCHEMA = 1
+"""Version of every file in a results folder; a reader refuses a later one."""
+
+
+@dataclass(frozen=True)
+class CellStore:
+    """One cell's folder.
+
+    ``cell.json`` what it is and where it came from; ``images/``; ``state/`` what shards have done so far; ``samples.parquet`` a
+    row a sample; ``summary.json`` the table's numbers, written last.
+    """
+
+    folder: Path
+
+    @property
+    def images(self) -> Path:
+        """Folder of the generated images, named by sample."""
+        return self.folder / "images"
+
+    @property
+    def samples(self) -> Path:
+        """The Parquet file with a row a sample."""
+        return self.folder / "samples.parquet"
+
+    def write_about(self, about: dict[str, Any]) -> None:
+        """Write ``cell.json``."""
+        write_json(self.folder / "cell.json", {"schema": SCHEMA, **about})
+
+    def about(self) -> dict[str, Any] | None:
+        """``cell.json``, or None."""
+        return checked(self.folder / "cell.json")
+
+    def summary(self) -> dict[str, Any] | None:
+        """``summary.json``, or None."""
+        return checked(self.folder / "summary.json")
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write ``summary.json``: the cell is complete."""
+        write_json(self.folder / "summary.json", {"schema": SCHEMA, **summary})
+
+    def shard_rows(self, shard: int) -> list[dict[str, Any]] | None:
+        """The rows of a finished shard, or None."""
+        content = checked(self._shard(shard))
+        return None if content is None else content["rows"]
+
+    def write_shard(self, shard: int, rows: Sequence[dict[str, Any]]) -> None:
+        """Mark a shard as finished. Its images must have been written before."""
+        write_json(self._shard(shard), {"schema": SCHEMA, "rows": list(rows)})
+
+    def drop_shard(self, shard: int) -> None:
+        """Forget that a shard was finished (its images are gone)."""
+        self._shard(shard).unlink(missing_ok=True)
+
+    def features(self, extractor: str, shard: int) -> Path:
+        """File of one shard's image features."""
+        return self.folder / "state" / f"{extractor}-{shard:06d}.npz"
+
+    def write_image(self, name: str, png: bytes) -> None:
+        """Write one image."""
+        write_bytes(self.images / name, png)
+
+    def _shard(self, shard: int) -> Path:
+        return self.folder / "state" / f"shard-{shard:06d}.json"
+
+
+@dataclass(frozen=True)
+class Store:
+    """The results of one suite."""
+
+    root: Path
+
+    def cell(self, name: str) -> CellStore:
+        """The folder of a cell."""
+        return CellStore(self.root / name)
+
+    def cells(self) -> Iterable[CellStore]:
+        """All cells that have a ``cell.json``, in the order of their folders' names."""
+        return [CellStore(path.parent) for path in sorted(self.root.glob("*/cell.json"))]
+
+    def references(self, name: str) -> Path:
+        """File of a reference set's features."""
+        return self.root / "references" / f"{name}.npz"
+
+    def prepare(self) -> None:
+        """Make the folder and try to write in it, before any work is done.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        probe = self.root / ".probe"
+        write_bytes(probe, b"")
+        probe.unlink(missing_ok=True)
+
+
+def checked(path: Path) -> Any:
+    """The content of a versioned JSON file, or None where there is none.
+
+    Raises:
+        UserError: damaged, or written by a later version of afa-bench.
+    """
+    content = read_json(path)
+    if content is None:
+        return None
+    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
+        raise UserError(f"{path}: schema: expected a file written by afa-bench")
+    if content["schema"] > SCHEMA:
+        raise UserError(f"{path}: schema: expected at most {SCHEMA}, found {content['schema']}: written by a later afa-bench")
+    return content
