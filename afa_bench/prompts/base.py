@@ -1,0 +1,51 @@
+"""What a prompt set is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt.
+
+    Attributes:
+        id: unique in its set and stable over its revisions: seeds derive from it.
+        text: given to the text encoder.
+        category: for breakdowns; empty where the set has none.
+        image: an encoded (PNG or JPEG) real image of this prompt, where the set has one.
+    """
+
+    id: str
+    text: str
+    category: str = ""
+    image: bytes | None = None
+
+
+class PromptSet(BaseModel):
+    """Base class of a prompt-set plug-in (entry-point group ``afa_bench.prompts``); its fields are the set's options in a suite.
+
+    Attributes:
+        source, licence: where the prompts come from, in words.
+        limit: take the first so many.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: ClassVar[str]
+    licence: ClassVar[str]
+
+    limit: int | None = None
+
+    def prompts(self, folder: Path) -> Sequence[Prompt]:
+        """All prompts, in the set's order; paths in options are relative to ``folder``, the suite's own."""
+        raise NotImplementedError
+
+    def reference(self) -> Sequence[bytes]:
+        """Encoded real images of the distribution that set metrics (FID) compare with; empty where there are none."""
+        return ()

@@ -1,0 +1,167 @@
+"""The YAML file of a suite: its schema, its reader, its packaged files.
+
+Every mistake is one line which names the file, the line and the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from afa_bench.errors import UserError
+from afa_bench.registry import suggest
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sampler(_Strict):
+    """How images are sampled.
+
+    Attributes:
+        scheduler: the class name of a diffusers scheduler; its other settings are the pipeline folder's.
+        guidance: classifier-free guidance scale; 1 or less samples without guidance.
+        negative_prompt: the text of the unconditional half.
+    """
+
+    scheduler: str = "DDIMScheduler"
+    guidance: float = 7.5
+    negative_prompt: str = ""
+
+
+class Choice(BaseModel):
+    """A method, prompt set or metric with its options: ``name`` alone, or a mapping which holds the name and the options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    label: str | None = None
+    groups: tuple[str, ...] | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All keys but the harness' own."""
+        return dict(self.model_extra or {})
+
+
+class Suite(_Strict):
+    """A validated suite.
+
+    Attributes:
+        name, revision: what the results are filed under; raise the revision when a change makes old results incomparable.
+        groups: names of packaged groups, or paths of group files relative to the suite.
+        prompts: the prompt set and its options; ``limit`` takes the first so many.
+        methods: in the order of the table's rows; ``groups`` restricts one to some groups, ``label`` names its row.
+        metrics: in the order of the table's columns.
+        steps: numbers of sampling steps.
+        size: height and width of the images in pixels.
+        images_per_prompt, repeats: samples of each prompt; a repeat is another seed for everything.
+        dtype: of the denoiser.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    revision: Positive = 1
+    description: str = ""
+    groups: Annotated[tuple[str, ...], Field(min_length=1)]
+    prompts: Choice
+    methods: Annotated[tuple[Choice, ...], Field(min_length=1)]
+    metrics: Annotated[tuple[Choice, ...], Field(min_length=1)]
+    sampler: Sampler = Sampler()
+    steps: Annotated[tuple[Positive, ...], Field(min_length=1)] = (50,)
+    size: Positive = 512
+    images_per_prompt: Positive = 4
+    repeats: Positive = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    file: Path = Field(default=Path(), exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_alone(cls, document: Any) -> Any:
+        def choice(value: Any) -> Any:
+            return {"name": value} if isinstance(value, str) else value
+
+        if isinstance(document, Mapping):
+            document = dict(document)
+            if "prompts" in document:
+                document["prompts"] = choice(document["prompts"])
+            for key in ("methods", "metrics"):
+                if isinstance(document.get(key), list):
+                    document[key] = [choice(value) for value in document[key]]
+        return document
+
+
+def packaged_suites() -> dict[str, Path]:
+    """The suites that ship with the package: name -> file."""
+    package = Path(__file__).parent
+    folder = package / "_suites" if (package / "_suites").is_dir() else package.parent / "suites"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_suite(name: str) -> Path:
+    """A suite's file: a path, or the name of a packaged suite (``mini``, ``suites/mini.yaml``) from any folder.
+
+    Raises:
+        UserError: neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = packaged_suites()
+    if (path.suffix in ("", ".yaml")) and path.parent.name in ("", "suites") and path.stem in known:
+        return known[path.stem]
+    raise UserError(f"{name}: no such suite: {suggest(path.stem, known)}")
+
+
+def read_suite(path: Path) -> Suite:
+    """Read and validate a suite.
+
+    Raises:
+        UserError: unreadable, not YAML, or a key that is unknown, missing or wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(document, Mapping):
+        raise UserError(f"{path}: expected a mapping of keys such as name, groups, prompts, methods, metrics")
+    if "file" in document:
+        raise UserError(f"{path}:{_line(root, ('file',))}: file: unknown key")
+    try:
+        suite = Suite.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = first["loc"]
+        key = ".".join(map(str, place))
+        message = first["msg"]
+        if first["type"] == "extra_forbidden":
+            known = Sampler.model_fields if place[0] == "sampler" else Suite.model_fields
+            message = f"unknown key: {suggest(str(place[-1]), known)}"
+        raise UserError(f"{path}:{_line(root, place)}: {key}: {message}") from error
+    return suite.model_copy(update={"file": path})
+
+
+def _line(node: yaml.Node | None, place: tuple[str | int, ...]) -> int:
+    """The line (from 1) of the deepest YAML node on the way to ``place``."""
+    line = node.start_mark.line if node else 0
+    for step in place:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(key, value) for key, value in node.value if key.value == step]
+            if not pairs:
+                break
+            line, node = pairs[0][0].start_mark.line, pairs[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line
+    return line + 1
