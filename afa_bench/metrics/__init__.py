@@ -1,0 +1,1 @@
+"""Metrics: numbers from image features, and the models that give these features."""

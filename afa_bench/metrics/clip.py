@@ -1,0 +1,36 @@
+"""CLIP-T and CLIP-I: raw cosines of CLIP embeddings (Radford et al. 2021), without the rescaling of CLIPScore."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from afa_bench.metrics.base import Features, Floats, Metric
+
+
+class _Cosine(Metric):
+    version: ClassVar[int] = 1
+    kind: ClassVar[Literal["per-sample", "set"]] = "per-sample"
+    direction: ClassVar[Literal["higher", "lower"]] = "higher"
+    unit: ClassVar[str] = "cosine"
+    digits: ClassVar[int] = 3
+
+
+class ClipT(_Cosine):
+    """Cosine of an image's and its prompt's embedding."""
+
+    label: ClassVar[str] = "CLIP-T"
+
+    def per_sample(self, features: Features) -> Floats:
+        """``(n,)`` cosines."""
+        return (features.generated("embedding") * features.texts()).sum(axis=1)
+
+
+class ClipI(_Cosine):
+    """Cosine of a generated image's embedding and that of the prompt's own real image."""
+
+    label: ClassVar[str] = "CLIP-I"
+
+    def per_sample(self, features: Features) -> Floats | None:
+        """``(n,)`` cosines, or None for a prompt set without images."""
+        real = features.paired("embedding")
+        return None if real is None else (features.generated("embedding") * real).sum(axis=1)

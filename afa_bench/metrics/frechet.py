@@ -1,0 +1,98 @@
+"""Fréchet distance of two sets of features: FID (Heusel et al. 2017) when the features are Inception's."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from afa_bench.metrics.base import Features, Floats, Metric
+from afa_bench.metrics.resample import resampled_interval
+from afa_bench.stats import Interval
+
+
+class FrechetDistance(Metric):
+    """Distance between Gaussians fitted to the features of generated and of reference images.
+
+    Attributes:
+        reference: the prompt set's real images, or their reconstructions by the pipeline's VAE. The second leaves out what no
+            denoiser of a latent model can do anything about.
+    """
+
+    label: ClassVar[str] = "FID"
+    version: ClassVar[int] = 1
+    kind: ClassVar[Literal["per-sample", "set"]] = "set"
+    direction: ClassVar[Literal["higher", "lower"]] = "lower"
+    unit: ClassVar[str] = ""
+    digits: ClassVar[int] = 1
+
+    reference: Literal["real", "vae"] = "real"
+
+    @property
+    def variant(self) -> str:
+        """``VAE ref.`` for the reconstructed reference."""
+        return "VAE ref." if self.reference == "vae" else ""
+
+    @property
+    def note(self) -> str | None:
+        """FID of few images is biased upwards."""
+        return "biased upwards for few images: compare only cells of equal size; interval ±1.96 bootstrap standard errors"
+
+    def over_set(self, features: Features) -> Interval | None:
+        """The distance, or None for a prompt set without a reference."""
+        reference = features.reference("pool", self.reference)
+        if reference is None:
+            return None
+        return frechet_interval(features.generated("pool"), reference, features.clusters)
+
+
+def frechet_distance(a: Floats, b: Floats) -> float:
+    r"""``|mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^{1/2})`` of features ``(n, D)`` and ``(m, D)``.
+
+    The trace of the root is the nuclear norm of ``X_a X_b^T``, where ``X`` are the centred features over ``sqrt(n - 1)``: the
+    eigenvalue problem is ``n x n``.
+
+    Raises:
+        ValueError: fewer than two rows.
+    """
+    if len(a) < 2 or len(b) < 2:
+        raise ValueError(f"the Fréchet distance takes two images at least, got {len(a)} and {len(b)}")
+    return _Frechet(a, b).distance(np.ones(len(a)))
+
+
+def frechet_interval(a: Floats, b: Floats, clusters: object) -> Interval:
+    """The distance with a 95% interval over resampled rows of ``a``."""
+    if len(a) < 2 or len(b) < 2:
+        return Interval(np.nan, np.nan, np.nan, len(a))
+    return resampled_interval(_Frechet(a, b).distance, len(a), clusters)
+
+
+class _Frechet:
+    """The distance of weighted rows of ``a`` to ``b``; what does not depend on the weights is computed once."""
+
+    def __init__(self, a: Floats, b: Floats) -> None:
+        self.a = a - b.mean(axis=0)
+        centred = (b - b.mean(axis=0)) / np.sqrt(len(b) - 1)
+        self.trace_b = float((centred**2).sum())
+        projected = self.a @ centred.T if len(b) < b.shape[1] else self.a @ _root(centred.T @ centred)
+        self.gram = projected @ projected.T
+        self.squares = (self.a**2).sum(axis=1)
+
+    def distance(self, weights: Floats) -> float:
+        """``weights`` ``(n,)`` count how often each row is in the set."""
+        n = weights.sum()
+        mean = weights @ self.a / n
+        trace_a = float(weights @ self.squares - n * mean @ mean) / (n - 1)
+        rows = weights > 0
+        kept, w = self.gram[np.ix_(rows, rows)], weights[rows]
+        middle = kept @ w / n
+        kernel = kept - middle[:, None] - middle[None, :] + w @ middle / n
+        root = np.sqrt(w / (n - 1))
+        eigenvalues = np.linalg.eigvalsh(root[:, None] * kernel * root[None, :])
+        return float(mean @ mean + trace_a + self.trace_b - 2 * np.sqrt(np.clip(eigenvalues, 0, None)).sum())
+
+
+def _root(matrix: Floats) -> Floats:
+    """Symmetric square root of a positive semidefinite matrix ``(D, D)``."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
