@@ -1,0 +1,51 @@
+"""The command ``afa-bench``: one thin file a verb. Only what a verb needs is imported, when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from afa_bench import __version__
+from afa_bench.errors import UserError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+
+def app() -> typer.Typer:
+    """The command line with all verbs."""
+    from afa_bench.cli import ls, mini, run, table
+
+    root = typer.Typer(name="afa-bench", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    root.callback()(_root)
+    root.command("run")(run.run)
+    root.command("table")(table.table)
+    root.command("ls")(ls.ls)
+    root.add_typer(mini.app, name="mini")
+    return root
+
+
+def _root(version: bool = typer.Option(False, "--version", callback=lambda value: _version(value), is_eager=True)) -> None:
+    """Benchmark ensembles and merges of diffusion models."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"afa-bench {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and an exit code, never a traceback."""
+    try:
+        app()()
+    except UserError as error:
+        print(f"afa-bench: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        print("afa-bench: interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,118 @@
+"""``afa-bench run``: generate, score, tabulate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from afa_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FAILED = 1
+"""Exit code of a finished run in which some samples are error rows."""
+
+
+def run(
+    suite: Annotated[str, typer.Argument(help="A suite's YAML file, or the name of a packaged suite such as mini.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N prompts; filed apart from the whole suite.")] = None,
+    only: Annotated[str, typer.Option(help="Only these methods or rows: afa,weighted.")] = "",
+    steps: Annotated[str, typer.Option(help="These numbers of sampling steps in place of the suite's: 10,20,50.")] = "",
+    group: Annotated[str, typer.Option(help="These groups in place of the suite's: mini-1,mini-2.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder of all results; this suite's are in a folder of its name below.")] = Path(
+        "results"
+    ),
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Samples at once; by default by image size.")] = None,
+) -> None:
+    """Generate what is missing, score it and print the table. Run again to resume; nothing is done twice."""
+    from rich.console import Console
+
+    from afa_bench.plan import make_plan
+    from afa_bench.run import run_plan
+    from afa_bench.suite import find_suite, read_suite
+
+    plan = make_plan(
+        read_suite(find_suite(suite)), limit=limit, only=names(only), steps=numbers(steps, "--steps"), groups=names(group)
+    )
+    console = Console(stderr=True)
+    outcome = run_plan(plan, out, device or _best_device(), batch_size or _batch_size(plan.suite.size), Bars(console))
+    rate = f" ({outcome.generated / outcome.generate_seconds:.1f}/s)" if outcome.generated else ""
+    console.print(
+        f"{outcome.generated} samples made in {outcome.generate_seconds:.0f} s{rate}, {outcome.reused} found done, "
+        f"scored in {outcome.score_seconds:.0f} s: {out / plan.name}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    _print_table(out / plan.name)
+    if outcome.failed:
+        console.print(f"{outcome.failed} samples failed: see the column error of samples.parquet below {out / plan.name}")
+        raise typer.Exit(FAILED)
+
+
+class Bars:
+    """Progress on the terminal: one bar a stage, with the cell under way, the rate and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        self.bars = Progress(TextColumn("{task.fields[stage]:8}"), *columns, console=console)
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[None]:
+        """A part of the run with so many steps."""
+        self.task = self.bars.add_task("loading", total=total, stage=title)
+        with self.bars:
+            yield
+
+    def advance(self, label: str, steps: int) -> None:
+        """Steps of the current stage are done."""
+        self.bars.update(self.task, advance=steps, description=label)
+
+
+def names(text: str) -> list[str]:
+    """The parts of a comma-separated option, without duplicates."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """The positive whole numbers of a comma-separated option.
+
+    Raises:
+        UserError: something else.
+    """
+    parts = names(text)
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UserError(f"{option}: expected whole numbers above 0 such as 10,20,50, found {text!r}")
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def _best_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _batch_size(size: int) -> int:
+    """Samples at once: as many pixels as 8 images of 512 px, at most 32."""
+    return max(1, min(32, 8 * 512**2 // size**2))
+
+
+def _print_table(results: Path) -> None:
+    from afa_bench.cli.table import table
+
+    table(str(results))

@@ -1,0 +1,165 @@
+"""A shard of samples to images, or to denoising losses: the one place where denoisers run."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from afa_bench.errors import UserError
+from afa_bench.identity import seed_of
+from afa_bench.metrics.denoising import DenoisingLoss, denoising_losses
+from afa_bench.models.load import LoadedGroup, load_group
+from afa_bench.models.text import encode
+from afa_bench.plan import Cell, Plan, Sample
+from afa_bench.store.layout import CellStore
+
+Row = dict[str, Any]
+
+
+class Generator:
+    """Runs shards. Holds the last group and the last denoiser, since a plan's cells come in their order.
+
+    Args:
+        plan: what to run.
+        device: a torch device.
+        batch_size: samples at once; changes no image by more than rounding.
+    """
+
+    def __init__(self, plan: Plan, device: str, batch_size: int) -> None:
+        self.plan = plan
+        self.device = device
+        self.batch_size = batch_size
+        self.dtype: torch.dtype = getattr(torch, plan.suite.dtype)
+        self._loaded: LoadedGroup | None = None
+        self._built: tuple[tuple[Any, ...], Any] | None = None
+
+    def run_shard(self, cell: Cell, samples: Sequence[Sample], store: CellStore, advance: Callable[[int], None]) -> list[Row]:
+        """Do a shard's samples and return their rows. A sample that fails becomes a row with its error; the others go on."""
+        work = self._images if cell.task == "generate" else self._losses
+        rows: list[Row] = []
+        for start in range(0, len(samples), self.batch_size):
+            batch = samples[start : start + self.batch_size]
+            rows += self._batch(work, cell, batch, store)
+            advance(len(batch))
+        return rows
+
+    def _batch(self, work: Callable[..., list[Row]], cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+        begun = time.perf_counter()
+        try:
+            rows = work(cell, batch, store)
+        except UserError:
+            raise
+        except (RuntimeError, ValueError, FloatingPointError) as error:
+            if len(batch) > 1:
+                return [row for sample in batch for row in self._batch(work, cell, [sample], store)]
+            rows = [{"error": f"{type(error).__name__}: {error}"}]
+        seconds = (time.perf_counter() - begun) / len(batch)
+        return [
+            {**_columns(sample), **row, "seconds": seconds, "device": self.device}
+            for sample, row in zip(batch, rows, strict=True)
+        ]
+
+    def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+        pipeline, loaded, encoders = self._denoiser(cell)
+        sampler = self.plan.suite.sampler
+        texts = [sample.prompt.text for sample in batch]
+        guided = sampler.guidance > 1
+        size = self.plan.suite.size
+        images: Tensor = pipeline(
+            prompt_embeds=encode(texts, loaded.tokenizer, encoders),
+            negative_prompt_embeds=encode([sampler.negative_prompt], loaded.tokenizer, encoders).expand(len(batch), -1, -1)
+            if guided
+            else None,
+            latents=self._noise(pipeline, batch),
+            generator=[torch.Generator().manual_seed(seed_of(sample.seed, "sampler")) for sample in batch],
+            num_inference_steps=cell.steps,
+            guidance_scale=sampler.guidance,
+            height=size,
+            width=size,
+            output_type="pt",
+        ).images
+        return [self._save(image, sample, store) for image, sample in zip(images.float().cpu(), batch, strict=True)]
+
+    def _noise(self, pipeline: Any, batch: Sequence[Sample]) -> Tensor:
+        """Each sample's initial noise from its own generator on the CPU: the same for all methods, batches and devices."""
+        side = self.plan.suite.size // pipeline.vae_scale_factor
+        shape = (pipeline.unet.config.in_channels, side, side)
+        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(sample.seed)) for sample in batch]
+        return torch.stack(noise).to(self.device, self.dtype)
+
+    def _save(self, image: Tensor, sample: Sample, store: CellStore) -> Row:
+        if not torch.isfinite(image).all():
+            return {"error": "the image is not finite"}
+        pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        name = f"{hashlib.sha256(sample.id.encode()).hexdigest()[:16]}.png"
+        store.write_image(name, buffer.getvalue())
+        return {"file": name, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
+
+    def _losses(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+        pipeline, loaded, encoders = self._denoiser(cell)
+        metrics = [metric for metric in self.plan.metrics if isinstance(metric, DenoisingLoss)]
+        known = [sample for sample in batch if sample.prompt.image is not None]
+        rows: dict[str, Row] = {sample.id: {"error": "the prompt has no image to denoise"} for sample in batch}
+        if not known:
+            return list(rows.values())
+        latents = self._latents(loaded, known)
+        states = encode([sample.prompt.text for sample in known], loaded.tokenizer, encoders)
+        for metric in metrics:
+            grid = metric.grid(pipeline.scheduler.config.num_train_timesteps)
+            seeds = [[seed_of(sample.seed, "denoise", step) for step in grid] for sample in known]
+            losses = denoising_losses(pipeline.unet, latents, states, seeds, grid, pipeline.scheduler)
+            for sample, values in zip(known, losses.double().tolist(), strict=True):
+                row = {metric.key: float(np.mean(values))}
+                row |= {f"{metric.key}_t{step:03d}": value for step, value in zip(grid, values, strict=True)}
+                rows[sample.id] = row if np.isfinite(row[metric.key]) else {"error": "the loss is not finite"}
+        return list(rows.values())
+
+    def _latents(self, loaded: LoadedGroup, samples: Sequence[Sample]) -> Tensor:
+        """The VAE's latents of the prompts' images: the mean of the posterior, scaled."""
+        size = (self.plan.suite.size, self.plan.suite.size)
+        images = [Image.open(io.BytesIO(sample.prompt.image or b"")).convert("RGB") for sample in samples]
+        sized = [np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)) for image in images]
+        pixels = torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).to(self.device, self.dtype) / 127.5 - 1
+        with torch.no_grad():
+            latents: Tensor = loaded.vae.encode(pixels).latent_dist.mode() * loaded.vae.config.scaling_factor
+        return latents
+
+    def _denoiser(self, cell: Cell) -> tuple[Any, LoadedGroup, Sequence[Any]]:
+        """A stock pipeline around the cell's denoiser, the group it comes from, and the text encoders that it listens to."""
+        if self._loaded is None or self._loaded.group != cell.group:
+            self._loaded = self._built = None
+            self._loaded = load_group(cell.group, self.device, self.dtype)
+        key = (cell.group.name, cell.label, cell.options)
+        if self._built is None or self._built[0] != key:
+            self._built = None
+            denoiser = cell.method.build(cell.group, self._loaded.models, cell.options)
+            denoiser.unet.eval().requires_grad_(False)
+            pipeline = self._loaded.pipeline(denoiser, self.plan.suite.sampler.scheduler)
+            self._built = (key, (pipeline, denoiser.text_encoders))
+        pipeline, encoders = self._built[1]
+        return pipeline, self._loaded, encoders
+
+
+def _columns(sample: Sample) -> Row:
+    return {
+        "sample_id": sample.id,
+        "prompt_id": sample.prompt.id,
+        "prompt": sample.prompt.text,
+        "category": sample.prompt.category,
+        "image_index": sample.image_index,
+        "repeat": sample.repeat,
+        "seed": sample.seed,
+        "file": None,
+        "sha256": None,
+        "error": None,
+    }

@@ -1,0 +1,230 @@
+"""A suite becomes cells (group x method x steps) and samples (prompt x image x repeat), and both get their identity."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from afa_bench import registry
+from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.identity import fingerprint, sample_id, seed_of
+from afa_bench.method import Method, Options
+from afa_bench.metrics.base import Metric
+from afa_bench.models.group import Group, read_group
+from afa_bench.models.hashing import hash_folder, hash_weights
+from afa_bench.prompts.base import Prompt, PromptSet
+from afa_bench.suite import Choice, Suite
+
+SHARD = 32
+"""Samples a shard. Fixed, so that a resumed run cuts its work as the first one did and repeats its very bytes."""
+
+Task = Literal["generate", "denoise"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image to make: which prompt, which of its images, which repeat, from which seed."""
+
+    prompt: Prompt
+    image_index: int
+    repeat: int
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Unique in the suite, the same for all methods."""
+        return sample_id(self.prompt.id, self.image_index, self.repeat)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a table at one number of steps: a method on a group.
+
+    A ``denoise`` cell measures the denoiser itself on real images; it has no steps and makes no image.
+    """
+
+    group: Group
+    method: Method[Any]
+    options: Options
+    label: str
+    order: int
+    task: Task
+    steps: int | None
+    identity: Mapping[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of everything that fixes this cell's results."""
+        return fingerprint(self.identity)
+
+    @property
+    def name(self) -> str:
+        """Its folder: readable, and unique by the fingerprint."""
+        task = f"{self.steps:03d}" if self.steps else self.task
+        readable = re.sub(r"[^A-Za-z0-9-]+", "_", f"{self.group.name}-{self.label}")[:80]
+        return f"{readable}.{task}.{self.fingerprint[:8]}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run does, known before it starts."""
+
+    suite: Suite
+    name: str
+    prompts: PromptSet
+    samples: Sequence[Sample]
+    cells: Sequence[Cell]
+    metrics: Sequence[Metric]
+
+    def cell_samples(self, cell: Cell) -> Sequence[Sample]:
+        """The samples of a cell: a denoiser is measured once a prompt."""
+        return self.samples if cell.task == "generate" else [s for s in self.samples if (s.image_index, s.repeat) == (0, 0)]
+
+    def shards(self, cell: Cell) -> list[Sequence[Sample]]:
+        """A cell's samples, cut into shards."""
+        samples = self.cell_samples(cell)
+        return [samples[start : start + SHARD] for start in range(0, len(samples), SHARD)]
+
+
+def make_plan(
+    suite: Suite,
+    *,
+    limit: int | None = None,
+    only: Sequence[str] = (),
+    steps: Sequence[int] = (),
+    groups: Sequence[str] = (),
+) -> Plan:
+    """Plan a suite, or a part of it.
+
+    Args:
+        suite: as read.
+        limit: the first so many prompts; the results are filed apart (``<suite>-limit<N>``), since they answer another question.
+        only: method or row names to keep.
+        steps: numbers of steps in place of the suite's.
+        groups: group names in place of the suite's.
+
+    Raises:
+        UserError: an unknown name or option, a missing folder, or nothing left to do.
+    """
+    folder = suite.file.parent
+    prompt_set = _configured(suite, "prompts", suite.prompts)
+    prompts = list(prompt_set.prompts(folder))[: prompt_set.limit][:limit]
+    if not prompts:
+        raise UserError(f"{suite.file}: prompts: {suite.prompts.name}: no prompt left to work on", NOTHING_TO_DO)
+    metrics = [_configured(suite, "metrics", choice) for choice in suite.metrics]
+    _unique(suite, "metrics", [metric.key for metric in metrics])
+    samples = [
+        Sample(prompt, index, repeat, seed_of(suite.seed, prompt.id, index, repeat))
+        for prompt in prompts
+        for index in range(suite.images_per_prompt)
+        for repeat in range(suite.repeats)
+    ]
+    shared = {
+        "suite": suite.name,
+        "revision": suite.revision,
+        "prompts": _digest(prompts),
+        "seed": suite.seed,
+        "images_per_prompt": suite.images_per_prompt,
+        "repeats": suite.repeats,
+        "size": suite.size,
+        "dtype": suite.dtype,
+    }
+    cells: list[Cell] = []
+    for name in groups or suite.groups:
+        group = read_group(name, folder, f"{suite.file}: groups")
+        cells += _group_cells(suite, group, shared, metrics, list(dict.fromkeys(steps or suite.steps)))
+    kept = _only(cells, only)
+    if not kept:
+        raise UserError(f"{suite.file}: methods: none applies to the groups chosen", NOTHING_TO_DO)
+    name = suite.name if limit is None else f"{suite.name}-limit{limit}"
+    return Plan(suite, name, prompt_set, samples, kept, metrics)
+
+
+def _group_cells(
+    suite: Suite, group: Group, shared: Mapping[str, Any], metrics: Sequence[Metric], steps: Sequence[int]
+) -> list[Cell]:
+    parts = {part: hash_weights(group.pipeline / part) for part in ("vae", "text_encoder")}
+    parts |= {part: hash_folder(group.pipeline / part) for part in ("tokenizer", "scheduler")}
+    models = {ref.name: {part: hash_weights(ref.path / part) for part in _parts(ref.path, group)} for ref in group.models}
+    cells: list[Cell] = []
+    rows = 0
+    for choice in suite.methods:
+        if choice.groups is not None and group.name not in choice.groups:
+            continue
+        where = f"{suite.file}: methods"
+        kind = registry.load("methods", choice.name, where)
+        method: Method[Any] = kind()
+        options = _validated(kind.Options, choice.options, f"{where}: {choice.name}")
+        variants = method.variants(group, options)
+        if choice.label is not None and len(variants) > 1:
+            raise UserError(f"{where}: {choice.name}: label: this method fills {len(variants)} rows, which name themselves")
+        for label, variant in variants.items():
+            weights = method.weights(group, variant)
+            identity = {
+                **shared,
+                "group": {"name": group.name, "pipeline": parts, "models": models},
+                "method": {
+                    "name": method.name,
+                    "version": method.version,
+                    "options": variant.model_dump(mode="json", exclude=set(weights)),
+                    "weights": {role: hash_weights(path) for role, path in weights.items()},
+                },
+            }
+            denoise = [metric.identity() for metric in metrics if metric.task == "denoise"]
+            tasks: list[tuple[Task, int | None, dict[str, Any]]] = [("denoise", None, {"denoise": denoise})] if denoise else []
+            if any(metric.task == "generate" for metric in metrics):
+                tasks += [("generate", n, {"sampler": suite.sampler.model_dump(), "steps": n}) for n in steps]
+            for task, n, extra in tasks:
+                cells.append(
+                    Cell(group, method, variant, choice.label or label, rows, task, n, {**identity, "task": task, **extra})
+                )
+            rows += 1
+    _unique(suite, "methods", [f"{cell.label} ({cell.task} {cell.steps})" for cell in cells])
+    return cells
+
+
+def _parts(model: Path, group: Group) -> list[str]:
+    own = model != group.pipeline and (model / "text_encoder").is_dir()
+    return ["unet", "text_encoder"] if own else ["unet"]
+
+
+def _configured(suite: Suite, key: Literal["prompts", "metrics"], choice: Choice) -> Any:
+    where = f"{suite.file}: {key}"
+    return _validated(registry.load(key, choice.name, where), choice.options, f"{where}: {choice.name}")
+
+
+def _validated(kind: Any, options: Mapping[str, Any], where: str) -> Any:
+    try:
+        return kind.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"]
+        if first["type"] == "extra_forbidden":
+            message = f"unknown option: {registry.suggest(str(first['loc'][-1]), kind.model_fields)}"
+        raise UserError(f"{where}: {'.'.join(map(str, first['loc']))}: {message}") from error
+
+
+def _unique(suite: Suite, key: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{suite.file}: {key}: {name} is there twice; give one a label")
+
+
+def _only(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
+    known = dict.fromkeys([cell.method.name for cell in cells] + [cell.label for cell in cells])
+    for name in only:
+        if name not in known:
+            raise UserError(f"--only: unknown method {name!r}: {registry.suggest(name, known)}")
+    return [cell for cell in cells if not only or cell.method.name in only or cell.label in only]
+
+
+def _digest(prompts: Sequence[Prompt]) -> str:
+    images = (hashlib.sha256(prompt.image).hexdigest() if prompt.image else None for prompt in prompts)
+    return fingerprint([[prompt.id, prompt.text, image] for prompt, image in zip(prompts, images, strict=True)])

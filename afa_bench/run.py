@@ -1,0 +1,124 @@
+"""The main job: plan, generate what is missing, score what has changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from afa_bench.engine.inline import Work, run_shards
+from afa_bench.plan import Cell, Plan
+from afa_bench.provenance import provenance
+from afa_bench.score import inputs_of, score_cell
+from afa_bench.store.atomic import write_json
+from afa_bench.store.layout import SCHEMA, Store
+
+
+class Progress(Protocol):
+    """What a run tells whoever watches it."""
+
+    def stage(self, title: str, total: int) -> AbstractContextManager[None]:
+        """A part of the run with so many steps."""
+
+    def advance(self, label: str, steps: int) -> None:
+        """Steps of the current stage are done."""
+
+
+@dataclass
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        generated: samples made by this run, denoising losses included.
+        reused: samples found done.
+        failed: samples of the plan which are error rows.
+        generate_seconds, score_seconds: of this run.
+    """
+
+    generated: int
+    reused: int
+    failed: int
+    generate_seconds: float
+    score_seconds: float
+
+
+def run_plan(plan: Plan, root: Path, device: str, batch_size: int, progress: Progress) -> Outcome:
+    """Generate and score all that is not done yet, below ``root / plan.name``.
+
+    Raises:
+        UserError: a folder that cannot be written, a model that does not load.
+    """
+    store = Store(root / plan.name)
+    store.prepare()
+    write_json(store.root / "suite.json", {"schema": SCHEMA, "suite": plan.suite.name, "revision": plan.suite.revision})
+    open_cells = [cell for cell in plan.cells if not _complete(plan, cell, store)]
+    work = [(cell, missing_shards(plan, cell, store)) for cell in open_cells]
+    todo = sum(len(plan.shards(cell)[shard]) for cell, shards in work for shard in shards)
+    begun = time.perf_counter()
+    if todo:
+        _describe(plan, work, store, device)
+        with progress.stage("generate", todo):
+            run_shards(plan, work, store, device, batch_size, lambda cell, done: progress.advance(_label(cell), done))
+    generated = time.perf_counter()
+    if open_cells:
+        _score(plan, open_cells, store, device, progress)
+    total = sum(len(plan.cell_samples(cell)) for cell in plan.cells)
+    failed = sum((store.cell(cell.name).summary() or {})["failed"] for cell in plan.cells)
+    return Outcome(todo, total - todo, failed, generated - begun, time.perf_counter() - generated)
+
+
+def missing_shards(plan: Plan, cell: Cell, store: Store) -> list[int]:
+    """The shards of a cell that are still to do: without a marker, or with one that names an image which is gone."""
+    files = store.cell(cell.name)
+    present = {path.name for path in files.images.iterdir()} if files.images.is_dir() else set()
+    missing = []
+    for shard, samples in enumerate(plan.shards(cell)):
+        rows = files.shard_rows(shard)
+        done = rows is not None and [row["sample_id"] for row in rows] == [sample.id for sample in samples]
+        if not done or any(row["file"] and row["file"] not in present for row in rows or ()):
+            missing.append(shard)
+    return missing
+
+
+def _complete(plan: Plan, cell: Cell, store: Store) -> bool:
+    files = store.cell(cell.name)
+    summary = files.summary()
+    return summary is not None and files.samples.is_file() and summary.get("inputs") == inputs_of(plan, cell)
+
+
+def _describe(plan: Plan, work: Work, store: Store, device: str) -> None:
+    origin = provenance(device)
+    for cell, shards in work:
+        if shards:
+            store.cell(cell.name).write_about(
+                {
+                    "suite": plan.name,
+                    "revision": plan.suite.revision,
+                    "group": cell.group.name,
+                    "method": cell.method.name,
+                    "label": cell.label,
+                    "order": cell.order,
+                    "task": cell.task,
+                    "steps": cell.steps,
+                    "fingerprint": cell.fingerprint,
+                    "identity": cell.identity,
+                    "provenance": origin,
+                }
+            )
+
+
+def _score(plan: Plan, cells: Sequence[Cell], store: Store, device: str, progress: Progress) -> None:
+    from afa_bench.features import FeatureBank
+
+    bank = FeatureBank(plan, store, device)
+    with progress.stage("score", len(cells)):
+        for cell in cells:
+            score_cell(plan, cell, store.cell(cell.name), bank)
+            progress.advance(_label(cell), 1)
+
+
+def _label(cell: Cell) -> str:
+    return f"{cell.group.name} {cell.label} " + (f"{cell.steps} steps" if cell.steps else "denoising loss")

@@ -1,0 +1,216 @@
+"""The main job on tiny models: what is made once, what survives a kill, what a mistake costs."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from PIL import Image
+
+from afa_bench.errors import UserError
+from afa_bench.plan import make_plan
+from afa_bench.run import Outcome, run_plan
+from afa_bench.store.atomic import read_json
+from afa_bench.suite import read_suite
+
+CELLS = 6  # three base models, a merge, two ensembles
+
+
+class Silent:
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[None]:
+        yield
+
+    def advance(self, label: str, steps: int) -> None:
+        pass
+
+
+def run(suite: Path, out: Path, batch_size: int = 4, **options: object) -> Outcome:
+    return run_plan(make_plan(read_suite(suite), **options), out, "cpu", batch_size, Silent())  # type: ignore[arg-type]
+
+
+def rows(out: Path) -> list[dict[str, object]]:
+    return [row for file in sorted(out.rglob("samples.parquet")) for row in pq.read_table(file).to_pylist()]
+
+
+def hashes(out: Path) -> dict[str, str]:
+    return {
+        f"{file.parent.name}/{row['sample_id']}": row["sha256"]
+        for file in out.rglob("samples.parquet")
+        for row in pq.read_table(file).to_pylist()
+    }
+
+
+def summaries(out: Path) -> dict[str, bytes]:
+    return {file.parent.name: file.read_bytes() for file in sorted(out.rglob("summary.json"))}
+
+
+def command(suite: Path, out: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "afa_bench", "run", str(suite), "--out", str(out), "--batch-size", "2", *options]
+
+
+def test_a_run_makes_every_sample_once_and_a_second_nothing(tiny_suite, tmp_path):
+    first = run(tiny_suite, tmp_path / "out")
+    assert (first.generated, first.reused, first.failed) == (CELLS * 10, 0, 0)
+    assert len({row["sha256"] for row in rows(tmp_path / "out")}) == CELLS * 10
+    before = summaries(tmp_path / "out")
+    second = run(tiny_suite, tmp_path / "out")
+    assert (second.generated, second.reused) == (0, CELLS * 10)
+    assert summaries(tmp_path / "out") == before
+
+
+def test_images_start_from_the_same_noise_and_do_not_depend_on_the_batch(tiny_suite, tmp_path):
+    run(tiny_suite, tmp_path / "one", batch_size=1)
+    run(tiny_suite, tmp_path / "many", batch_size=16)
+    one, many = (
+        {path.relative_to(tmp_path / name): path for path in (tmp_path / name).rglob("*.png")} for name in ("one", "many")
+    )
+    assert one.keys() == many.keys()
+    for name in one:
+        difference = np.abs(np.asarray(Image.open(one[name]), int) - np.asarray(Image.open(many[name]), int))
+        assert difference.max() <= 1  # a value at the edge of rounding to 8 bits
+
+
+def test_a_lost_image_and_a_lost_marker_are_made_again(tiny_suite, tmp_path):
+    out = tmp_path / "out"
+    run(tiny_suite, out)
+    before = hashes(out)
+    cell = min((out / "tiny").glob("tiny-one.*"))
+    next((cell / "images").iterdir()).unlink()
+    (cell / "summary.json").unlink()
+    (cell / "state" / "is.npz").write_bytes(b"")
+    other = min((out / "tiny").glob("tiny-two.*"))
+    (other / "state" / "shard-000000.json").unlink()
+    (other / "summary.json").unlink()
+    assert run(tiny_suite, out).generated == 20
+    assert hashes(out) == before
+
+
+def test_results_without_images_are_complete(tiny_suite, tmp_path):
+    out = tmp_path / "out"
+    run(tiny_suite, out)
+    for folder in [*out.rglob("images"), *out.rglob("state")]:
+        shutil.rmtree(folder)
+    assert run(tiny_suite, out).generated == 0
+
+
+def test_a_part_of_a_suite_is_a_part_of_its_results(tiny_suite, tmp_path):
+    out = tmp_path / "out"
+    assert run(tiny_suite, out, only=["weighted", "two"]).generated == 20
+    assert run(tiny_suite, out, only=["base"]).generated == 20
+    assert run(tiny_suite, out, steps=[1, 2]).generated == (CELLS * 2 - 4) * 10
+    assert run(tiny_suite, out, limit=2).generated == CELLS * 4
+    assert {path.name for path in out.iterdir()} == {"tiny", "tiny-limit2"}
+
+
+def test_another_seed_or_weight_is_another_cell(tiny_suite, tmp_path, tiny_group):
+    out = tmp_path / "out"
+    run(tiny_suite, out, only=["one"])
+    document = yaml.safe_load(tiny_suite.read_text())
+    tiny_suite.write_text(yaml.safe_dump(document | {"seed": 1}))
+    assert run(tiny_suite, out, only=["one"]).generated == 10
+    changed = tmp_path / "models"
+    shutil.copytree(tiny_group.parent, changed)
+    shutil.copy(
+        changed / "two/unet/diffusion_pytorch_model.safetensors", changed / "one/unet/diffusion_pytorch_model.safetensors"
+    )
+    tiny_suite.write_text(yaml.safe_dump(document | {"groups": [str(changed / tiny_group.name)]}))
+    assert run(tiny_suite, out, only=["one"]).generated == 10
+    assert len({row["sha256"] for row in rows(out)}) == 30
+
+
+def test_a_failing_sample_is_a_row_and_the_others_go_on(tiny_suite, tmp_path, tiny_group):
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    models = tmp_path / "models"
+    shutil.copytree(tiny_group.parent, models)
+    unet = UNet2DConditionModel.from_pretrained(models / "one" / "unet")
+    with torch.no_grad():
+        unet.conv_out.bias.fill_(float("nan"))
+    unet.save_pretrained(models / "one" / "unet")
+    document = yaml.safe_load(tiny_suite.read_text())
+    tiny_suite.write_text(yaml.safe_dump(document | {"groups": [str(models / tiny_group.name)], "methods": ["base"]}))
+    outcome = run(tiny_suite, tmp_path / "out")
+    assert (outcome.generated, outcome.failed) == (30, 10)
+    errors = {row["error"] for row in rows(tmp_path / "out")}
+    assert errors == {None, "the image is not finite"}
+    (summary,) = [read_json(path) for path in (tmp_path / "out").rglob("tiny-one.*/summary.json")]
+    assert summary["failed"] == 10
+    assert summary["metrics"]["is_lite0"]["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda models: shutil.rmtree(models / "two"), "models.two: no such folder"),
+        (lambda models: (models / "two/unet/config.json").unlink(), "two/unet: does not load as UNet2DConditionModel"),
+        (
+            lambda models: (models / "two/unet/diffusion_pytorch_model.safetensors").unlink(),
+            "expected a folder with a .safetensors",
+        ),
+        (lambda models: truncate(models / "two/unet/diffusion_pytorch_model.safetensors"), "truncated or damaged: expected"),
+        (lambda models: truncate(models / "base/vae/diffusion_pytorch_model.safetensors", 5), "not a safetensors file"),
+    ],
+)
+def test_a_damaged_model_is_named_before_any_work(tiny_suite, tmp_path, tiny_group, damage, message):
+    models = tmp_path / "models"
+    shutil.copytree(tiny_group.parent, models)
+    damage(models)
+    document = yaml.safe_load(tiny_suite.read_text())
+    tiny_suite.write_text(yaml.safe_dump(document | {"groups": [str(models / tiny_group.name)]}))
+    with pytest.raises(UserError, match=message):
+        run(tiny_suite, tmp_path / "out")
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def truncate(path: Path, length: int | None = None) -> None:
+    os.truncate(path, path.stat().st_size - 100 if length is None else length)
+
+
+def test_the_command_line_says_one_line_and_the_exit_code(tiny_suite, tmp_path):
+    out = tmp_path / "out"
+    done = subprocess.run(command(tiny_suite, out, "--only", "one"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "IS (lite0)" in done.stdout
+    assert "10 samples made" in done.stderr
+    for options, code, words in [
+        (["--only", "onne"], 2, "did you mean 'one'"),
+        (["--steps", "ten"], 2, "--steps: expected whole numbers"),
+        (["--out", str(tiny_suite)], 2, "cannot be written"),
+    ]:
+        failed = subprocess.run(command(tiny_suite, out, *options), capture_output=True, text=True, check=False)
+        assert failed.returncode == code, failed.stderr
+        assert words in failed.stderr
+        assert failed.stderr.startswith("afa-bench: ")
+        assert failed.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_run_killed_ten_times_gives_the_bytes_of_one_that_was_not(tiny_suite, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    begun = time.monotonic()
+    table = subprocess.run(command(tiny_suite, whole), capture_output=True, check=True).stdout
+    took = time.monotonic() - begun
+    chance = random.Random(0)
+    for _ in range(10):
+        process = subprocess.Popen(command(tiny_suite, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(0.3, 1) * took)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    resumed = subprocess.run(command(tiny_suite, killed), capture_output=True, check=True).stdout
+    assert resumed == table
+    assert hashes(killed) == hashes(whole)
+    assert summaries(killed) == summaries(whole)
