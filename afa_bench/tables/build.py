@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.registry import suggest
-from afa_bench.stats import Difference
-from afa_bench.tables.load import CellResult, Results
-from afa_bench.tables.model import Cell, Column, Metric, Row, Section, Table
+from afa_bench.tables.load import CellResult, Place, Results, measured
+from afa_bench.tables.model import Column, Metric, Row, Section, Table
 from afa_bench.tables.notes import foot
-
-Place = tuple[str, str, int | None]
-"""Group, label and steps (None: without sampling): where a cell's results stand in a table."""
 
 
 def build_table(
@@ -49,7 +44,7 @@ def build_table(
     for group in chosen_groups:
         inside = [result for result in results.cells if result.cell.group == group]
         rows = [
-            Row(method, label, tuple(_cell(placed.get((group, label, column.steps)), column.metric) for column in columns))
+            Row(method, label, tuple(measured(placed.get((group, label, column.steps)), column.metric) for column in columns))
             for label, method in {result.cell.label: result.cell.method for result in inside}.items()
             if not only or label in only or method in only
         ]
@@ -59,7 +54,11 @@ def build_table(
         raise UserError(f"none of the methods chosen has results in {', '.join(chosen_groups)}", NOTHING_TO_DO)
     table = Table(results.suite, results.revision, versus, columns, tuple(sections), ())
     if versus is not None:
-        table = _with_differences(table, results, placed, versus)
+        from afa_bench.tables.versus import with_differences  # numpy and pyarrow: half a second which a plain table does without
+
+        _chosen("method", [versus], _names(results.cells))
+        references = {section.name: _reference(results, section.name, versus) for section in table.sections}
+        table = with_differences(table, placed, references)
     return replace(table, notes=foot(results, table, placed))
 
 
@@ -102,17 +101,6 @@ def _columns(results: Results, metrics: Sequence[Metric], steps: Sequence[int]) 
     return tuple(columns)
 
 
-def _cell(result: CellResult | None, metric: Metric) -> Cell:
-    entry = result.summary.metrics.get(metric.key) if result and result.summary else None
-    if entry is None:
-        return Cell()
-    return Cell(_finite(entry.value), _finite(entry.low), _finite(entry.high), entry.n)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
 def _ranked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
     """Mark the best and the second best of each column, as far as the digits shown tell them apart."""
     marked = [list(row.cells) for row in rows]
@@ -130,36 +118,6 @@ def _oriented(value: float | None, column: Column) -> float:
     """The value as shown, turned so that higher is better."""
     shown = round(value or 0.0, column.metric.digits)
     return shown if column.metric.direction == "higher" else -shown
-
-
-def _with_differences(table: Table, results: Results, placed: dict[Place, CellResult], versus: str) -> Table:
-    """Add to every cell its paired difference to the reference method's cell of the same group and steps."""
-    from afa_bench.tables.pairs import Pairing  # reads Parquet: half a second of imports which a plain table does without
-
-    pairing = Pairing()
-    sections = []
-    _chosen("method", [versus], _names(results.cells))
-    for section in table.sections:
-        reference = _reference(results, section.name, versus)
-        rows = []
-        for row in section.rows:
-            if row.label == reference:
-                rows.append(row)
-                continue
-            cells = []
-            for cell, column in zip(row.cells, table.columns, strict=True):
-                ours, theirs = (placed.get((section.name, label or "", column.steps)) for label in (row.label, reference))
-                other = _cell(theirs, column.metric)
-                gap = Difference(math.nan, math.nan, math.nan, 0, math.nan)
-                if ours and theirs and cell.value is not None and other.value is not None:
-                    if column.metric.kind == "per-sample":
-                        gap = pairing.difference(ours.folder, theirs.folder, column.metric)
-                    else:
-                        gap = replace(gap, value=cell.value - other.value, n=min(cell.n, other.n))
-                cells.append(replace(cell, difference=gap))
-            rows.append(replace(row, cells=tuple(cells)))
-        sections.append(replace(section, rows=tuple(rows)))
-    return replace(table, sections=tuple(sections))
 
 
 def _reference(results: Results, group: str, versus: str) -> str | None:

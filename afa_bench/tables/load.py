@@ -7,6 +7,7 @@ weights of a metric, another sampler, two results for one cell.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.store.layout import checked
-from afa_bench.tables.model import Metric
+from afa_bench.tables.model import Cell, Metric
+
+Place = tuple[str, str, int | None]
+"""Group, label and steps (None: without sampling): where a cell's results stand in a table."""
 
 PRIVATE = frozenset({"group", "method", "task", "steps"})
 """Keys of an identity in which the cells of one table may differ: they tell its rows and columns apart."""
@@ -107,6 +111,14 @@ class Results:
     shared: Mapping[str, Any] = field(default_factory=dict)
 
 
+def measured(result: CellResult | None, metric: Metric) -> Cell:
+    """A cell's value of a metric, or an empty cell; a number that is not finite is none."""
+    entry = result.summary.metrics.get(metric.key) if result and result.summary else None
+    if entry is None:
+        return Cell()
+    return Cell(_finite(entry.value), _finite(entry.low), _finite(entry.high), entry.n)
+
+
 def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
     """Read the cells of a suite's results.
 
@@ -133,6 +145,10 @@ def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
         raise UserError(f"{folder}: no cell's summary has a metric", NOTHING_TO_DO)
     first = found[0].cell
     return Results(first.suite, first.revision, tuple(found), metrics, remarks, _shared(found))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 F = TypeVar("F", bound=_File)

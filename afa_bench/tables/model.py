@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from afa_bench.stats import Difference
+if TYPE_CHECKING:
+    from afa_bench.stats import Difference
 
 Direction = Literal["higher", "lower"]
 ARROWS: dict[Direction, str] = {"higher": "↑", "lower": "↓"}

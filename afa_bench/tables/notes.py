@@ -7,15 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from afa_bench.identity import fingerprint
-from afa_bench.stats import DRAWS
-from afa_bench.tables.load import CellResult, Results
+from afa_bench.tables.load import CellResult, Place, Results
 from afa_bench.tables.model import Cell, Column, Metric, Table
 
 SHORT = 12
 """Digits of a sha256 that a table shows."""
 
 
-def foot(results: Results, table: Table, placed: Mapping[tuple[str, str, int | None], CellResult]) -> tuple[str, ...]:
+def foot(results: Results, table: Table, placed: Mapping[Place, CellResult]) -> tuple[str, ...]:
     """The notes of a table whose cells stand at ``placed[group, label, steps]``.
 
     No times and no hosts: the same rows give the same words.
@@ -38,16 +37,16 @@ def foot(results: Results, table: Table, placed: Mapping[tuple[str, str, int | N
 
 
 def _how(table: Table, metrics: list[Metric]) -> Iterator[str]:
-    yield f"Mean and 95% interval: bootstrap clustered on the prompt, {DRAWS:,} draws."
-    if table.versus is None:
-        return
-    yield (
-        f"Every row but {table.versus}'s own: the method minus {table.versus} on the same samples, "
-        "in parentheses the share of samples on which the method is better."
-    )
+    yield "Mean and 95% interval by a bootstrap clustered on the prompt."
+    if table.versus is not None:
+        yield (
+            f"Every row but {table.versus}'s own: the method minus {table.versus} on the same samples, "
+            "in parentheses the share of samples on which the method is better."
+        )
     sets = [metric.title for metric in metrics if metric.kind == "set"]
     if sets:
-        yield f"{', '.join(sets)}: one value a set of images, a plain difference without an interval."
+        interval = "its interval over resampled prompts" if table.versus is None else "a plain difference without an interval"
+        yield f"{', '.join(sets)}: one value of the whole set of images, {interval}."
 
 
 def _samples(cells: list[CellResult]) -> str:
@@ -68,18 +67,28 @@ def _failed(cells: list[CellResult]) -> str:
     return f"Failed samples: {'; '.join(failed)}." if failed else "Failed samples: none."
 
 
-def _gaps(table: Table, placed: Mapping[tuple[str, str, int | None], CellResult]) -> str:
+def _gaps(table: Table, placed: Mapping[Place, CellResult]) -> str:
     gaps: dict[tuple[str, str], list[int]] = {}
+    nowhere = _nowhere(table)
     for section in table.sections:
         for row in section.rows:
             for cell, column in zip(row.cells, table.columns, strict=True):
                 reason = _reason(cell, column, placed.get((section.name, row.label, column.steps)))
-                if reason:
+                if reason and column.metric not in nowhere:
                     steps = gaps.setdefault((f"{row.label} ({section.name})", reason), [])
                     if column.steps is not None and column.steps not in steps:
                         steps.append(column.steps)
-    said = [f"{row}{_at(steps)}: {reason}" for (row, reason), steps in gaps.items()]
+    said = [f"no value of {metric.title} anywhere" for metric in nowhere]
+    said += [f"{row}{_at(steps)}: {reason}" for (row, reason), steps in gaps.items()]
     return f"–: {'; '.join(said)}." if said else ""
+
+
+def _nowhere(table: Table) -> list[Metric]:
+    """The metrics of which no cell has a value, such as one that needs reference images where a prompt set has none."""
+    rows = [row for section in table.sections for row in section.rows]
+    pairs = [pair for row in rows for pair in zip(row.cells, table.columns, strict=True)]
+    known = {column.metric for cell, column in pairs if cell.value is not None}
+    return [metric for metric in dict.fromkeys(column.metric for column in table.columns) if metric not in known]
 
 
 def _reason(cell: Cell, column: Column, result: CellResult | None) -> str:

@@ -1,0 +1,106 @@
+"""Results that a table refuses, each with one line that names the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from results_factory import metric, write_cell
+
+from afa_bench.errors import NOTHING_TO_DO, USAGE, UserError
+from afa_bench.tables import load_results
+
+
+def spoil(folder: Path, name: str, **changes: Any) -> Path:
+    file = folder / name
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    return file
+
+
+@pytest.mark.parametrize("name", ["cell.json", "summary.json"])
+def test_a_later_schema_is_refused(tmp_path: Path, name: str) -> None:
+    file = spoil(write_cell(tmp_path).folder, name, schema=2)
+    with pytest.raises(UserError, match="schema") as caught:
+        load_results(tmp_path)
+    assert str(file) in str(caught.value)
+    assert caught.value.code == USAGE
+
+
+@pytest.mark.parametrize("text", ['{"schema": 1, "sui', "[]", "{}", "", "\xff"])
+@pytest.mark.parametrize("name", ["cell.json", "summary.json"])
+def test_corrupt_json_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    file = write_cell(tmp_path).folder / name
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError) as caught:
+        load_results(tmp_path)
+    assert str(file) in str(caught.value)
+
+
+def test_a_wrong_key_is_named(tmp_path: Path) -> None:
+    folder = write_cell(tmp_path, metrics={"score": metric("Score", 0.5, 4, 0, direction="sideways")}).folder
+    with pytest.raises(UserError, match=r"summary.json: metrics.score.direction: "):
+        load_results(tmp_path)
+    spoil(folder, "cell.json", steps=None)
+    with pytest.raises(UserError, match=r"cell.json: steps: None, expected a number"):
+        load_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"revision": 4}, "revision: 4, but .* has 3"), ({"suite": "other"}, "suite: other, but .* has tiny")],
+)
+def test_mixed_suites_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    write_cell(tmp_path)
+    spoil(write_cell(tmp_path, label="other", order=1).folder, "cell.json", **changes)
+    with pytest.raises(UserError, match=words):
+        load_results(tmp_path)
+
+
+def test_mixed_identities_are_refused(tmp_path: Path) -> None:
+    write_cell(tmp_path)
+    write_cell(tmp_path, label="other", order=1, identity={"sampler": {"scheduler": "EulerDiscreteScheduler"}})
+    with pytest.raises(UserError, match=r"sampler: .*EulerDiscreteScheduler.*not tabulated together"):
+        load_results(tmp_path)
+
+
+def test_two_results_for_one_cell_are_refused(tmp_path: Path) -> None:
+    write_cell(tmp_path)
+    write_cell(tmp_path, identity={"method": {"name": "afa", "version": 2}})
+    with pytest.raises(UserError, match=r"two results for afa \(mini-1\) at 10 steps"):
+        load_results(tmp_path)
+
+
+def test_another_version_of_a_metric_is_refused(tmp_path: Path) -> None:
+    write_cell(tmp_path, metrics={"score": metric("Score", 0.5, 4, 0)})
+    write_cell(tmp_path, label="other", order=1, metrics={"score": metric("Score", 0.5, 4, 0, version="2")})
+    with pytest.raises(UserError, match=r"metrics.score.version: 2, but .* has 1: not comparable"):
+        load_results(tmp_path)
+
+
+def test_a_summary_of_other_samples_is_refused(tmp_path: Path) -> None:
+    spoil(write_cell(tmp_path).folder, "summary.json", fingerprint="f" * 64)
+    with pytest.raises(UserError, match=r"summary.json: fingerprint: ffffffffffff, but cell.json has"):
+        load_results(tmp_path)
+
+
+def test_a_summary_without_its_cell_is_refused(tmp_path: Path) -> None:
+    (write_cell(tmp_path).folder / "cell.json").unlink()
+    with pytest.raises(UserError, match=r"cell.json: missing"):
+        load_results(tmp_path)
+
+
+def test_nothing_to_show(tmp_path: Path) -> None:
+    def code(folder: Path, words: str) -> int:
+        with pytest.raises(UserError, match=words) as caught:
+            load_results(folder)
+        return caught.value.code
+
+    assert code(tmp_path, "no results in it") == NOTHING_TO_DO
+    assert code(tmp_path / "none", "no such folder") == USAGE
+    cell = write_cell(tmp_path / "suite")
+    assert code(tmp_path, "name one of the suites inside: suite") == NOTHING_TO_DO
+    (cell.folder / "summary.json").unlink()
+    assert code(tmp_path / "suite", "nothing is scored yet") == NOTHING_TO_DO
+    write_cell(tmp_path / "suite", order=1, metrics={})
