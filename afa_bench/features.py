@@ -144,6 +144,6 @@ def _kept(path: Path, compute: Callable[[], Mapping[str, Any]]) -> Mapping[str, 
         pass
     arrays = compute()
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(array) for name, array in arrays.items()})
+    np.savez(buffer, allow_pickle=False, **{name: np.asarray(array) for name, array in arrays.items()})
     write_bytes(path, buffer.getvalue())
     return arrays

@@ -98,7 +98,8 @@ def _compute(
             return None
         for index, value in zip(good, values.tolist(), strict=True):
             rows[index][metric.key] = value
-    return mean_interval([rows[index].get(metric.key) for index in good], [sample.prompt.id for sample in samples])
+    column = np.array([rows[index].get(metric.key) for index in good], dtype=np.float64)
+    return mean_interval(column, [sample.prompt.id for sample in samples])
 
 
 def _entry(metric: Metric, interval: Interval | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from afa_bench.plan import Cell, Plan
@@ -30,6 +31,4 @@ def run_shards(plan: Plan, work: Work, store: Store, device: str, batch_size: in
         files = store.cell(cell.name)
         samples = plan.shards(cell)
         for shard in shards:
-            files.write_shard(
-                shard, generator.run_shard(cell, samples[shard], files, lambda done, cell=cell: advance(cell, done))
-            )
+            files.write_shard(shard, generator.run_shard(cell, samples[shard], files, partial(advance, cell)))

@@ -64,7 +64,9 @@ class Extractor:
 class Features(Protocol):
     """The features of one cell's images, as a metric asks for them; all rows are in the order of the cell's good samples."""
 
-    clusters: Sequence[str]
+    @property
+    def clusters(self) -> Sequence[str]:
+        """The prompt id of each row."""
 
     def generated(self, name: str) -> Floats:
         """``(n, D)`` of the generated images."""
@@ -83,6 +85,7 @@ class Metric(BaseModel):
     """Base class of a metric plug-in (entry-point group ``afa_bench.metrics``); its fields are the metric's options in a suite.
 
     Attributes:
+        features: the extractor that it is computed from.
         label: the metric's standard name.
         version: raised whenever its values change.
         kind: one value a sample, or one for the set.

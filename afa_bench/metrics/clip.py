@@ -14,6 +14,8 @@ class _Cosine(Metric):
     unit: ClassVar[str] = "cosine"
     digits: ClassVar[int] = 3
 
+    features: str = "clip-l14"
+
 
 class ClipT(_Cosine):
     """Cosine of an image's and its prompt's embedding."""
@@ -22,7 +24,8 @@ class ClipT(_Cosine):
 
     def per_sample(self, features: Features) -> Floats:
         """``(n,)`` cosines."""
-        return (features.generated("embedding") * features.texts()).sum(axis=1)
+        cosines: Floats = (features.generated("embedding") * features.texts()).sum(axis=1)
+        return cosines
 
 
 class ClipI(_Cosine):

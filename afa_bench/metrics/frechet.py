@@ -26,6 +26,7 @@ class FrechetDistance(Metric):
     unit: ClassVar[str] = ""
     digits: ClassVar[int] = 1
 
+    features: str = "lite0"
     reference: Literal["real", "vae"] = "real"
 
     @property
@@ -95,4 +96,5 @@ class _Frechet:
 def _root(matrix: Floats) -> Floats:
     """Symmetric square root of a positive semidefinite matrix ``(D, D)``."""
     values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    root: Floats = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    return root

@@ -26,6 +26,7 @@ class InceptionScore(Metric):
     unit: ClassVar[str] = ""
     digits: ClassVar[int] = 2
 
+    features: str = "lite0"
     splits: Annotated[int, Field(ge=1)] = 10
 
     @property

@@ -40,11 +40,13 @@ class CellStore:
 
     def about(self) -> dict[str, Any] | None:
         """``cell.json``, or None."""
-        return checked(self.folder / "cell.json")
+        about: dict[str, Any] | None = checked(self.folder / "cell.json")
+        return about
 
     def summary(self) -> dict[str, Any] | None:
         """``summary.json``, or None."""
-        return checked(self.folder / "summary.json")
+        summary: dict[str, Any] | None = checked(self.folder / "summary.json")
+        return summary
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json``: the cell is complete."""
