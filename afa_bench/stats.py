@@ -24,6 +24,7 @@ LEVEL = 0.95
 _CACHED = 8_000_000  # resampled indices kept between calls, at most: 32 MB each
 _CHUNK = 1_000_000  # resampled values in memory at once
 
+Values = ArrayLike | Sequence[float | None]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.uint32]
 
@@ -64,7 +65,7 @@ class Difference:
     win_rate: float
 
 
-def mean_interval(values: ArrayLike, clusters: Sequence[str] | ArrayLike | None = None) -> Interval:
+def mean_interval(values: Values, clusters: Sequence[str] | ArrayLike | None = None) -> Interval:
     """Mean of ``values`` with a 95% percentile interval, bootstrapped over clusters.
 
     Args:
@@ -88,7 +89,7 @@ def mean_interval(values: ArrayLike, clusters: Sequence[str] | ArrayLike | None 
 
 
 def paired_difference(
-    a: ArrayLike, b: ArrayLike, clusters: Sequence[str] | ArrayLike | None = None, *, higher: bool = True
+    a: Values, b: Values, clusters: Sequence[str] | ArrayLike | None = None, *, higher: bool = True
 ) -> Difference:
     """Mean of ``a - b`` over samples paired by position, with its 95% interval and a's win rate.
 
@@ -112,7 +113,7 @@ def paired_difference(
     return Difference(mean.value, mean.low, mean.high, mean.n, float(wins))
 
 
-def _vector(values: ArrayLike) -> Floats:
+def _vector(values: Values) -> Floats:
     samples = np.asarray(values, dtype=np.float64)
     if samples.ndim != 1:
         raise ValueError(f"expected one value a sample, got an array of shape {samples.shape}")

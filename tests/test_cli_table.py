@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import typer
 from results_factory import write_cell, write_results
 from typer.testing import CliRunner, Result
 
-from afa_bench.cli.table import table
+from afa_bench.cli.table import print_table, table
 from afa_bench.errors import NOTHING_TO_DO, USAGE, UserError
 from afa_bench.tables import build_table, find, load_results, render
 
@@ -43,6 +44,15 @@ def test_prints_the_table(here: Path) -> None:
     assert done.stdout == render(build_table(load_results(here / "results" / "tiny")), "rich")
     assert max(map(len, done.stdout.splitlines())) > 80  # not cut to the width of no terminal
     assert "\x1b" not in done.stdout
+
+
+def test_fits_a_terminal(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "72")
+    print_table(build_table(load_results(here / "results" / "tiny")))
+    printed = capsys.readouterr().out
+    assert max(len(re.sub("\x1b.*?m", "", line)) for line in printed.splitlines()) <= 72
+    assert "\x1b[1m" in printed
 
 
 def test_options(here: Path) -> None:
@@ -86,16 +96,14 @@ def test_nothing_here(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("words", "message"),
     [
         (("tiny", "--format", "latx"), "unknown format 'latx': did you mean 'latex'"),
-        (("tiny", "--steps", "10,many"), "--steps: '10,many', expected numbers"),
-        (("tiny", "--steps", "-5"), "--steps: '-5', expected numbers"),
+        (("tiny", "--steps", "10,many"), "--steps: expected whole numbers .* found '10,many'"),
+        (("tiny", "--steps", "-5"), "--steps: expected whole numbers .* found '-5'"),
         (("tiny", "--steps", "30"), "no results at 30 steps: known: 10, 20"),
         (("tiny", "--only", "weigthed"), "did you mean 'weighted'"),
         (("tine",), "tine: no such folder, .*did you mean 'tiny'"),
     ],
 )
 def test_mistakes_are_one_line(here: Path, words: tuple[str, ...], message: str) -> None:
-    import re
-
     error = refused(*words)
     assert re.search(message, str(error)), error
     assert error.code == USAGE

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afa_bench.errors import UserError
+if TYPE_CHECKING:
+    from afa_bench.tables import Table
 
 
 def table(
@@ -26,7 +27,8 @@ def table(
     vs: Annotated[str, typer.Option(help="Show paired differences to this method.", metavar="METHOD", show_default="none")] = "",
 ) -> None:
     """Print a suite's results: methods by metrics, steps side by side, means with 95% intervals."""
-    from afa_bench.tables import build_table, load_results, render
+    from afa_bench.cli.run import names, numbers
+    from afa_bench.tables import build_table, load_results
     from afa_bench.tables.find import find_results
     from afa_bench.tables.formats import check_format
 
@@ -36,27 +38,27 @@ def table(
         typer.echo(f"{folder}: the latest results under ./results", err=True)
     shown = build_table(
         load_results(folder),
-        steps=_numbers(steps),
-        metrics=_words(metrics),
-        groups=_words(group),
-        only=_words(only),
+        steps=numbers(steps, "--steps"),
+        metrics=names(metrics),
+        groups=names(group),
+        only=names(only),
         versus=vs or None,
     )
+    print_table(shown, form)
+
+
+def print_table(shown: Table, form: str = "rich") -> None:
+    """Print a table to standard output; fitted to a terminal, with bold and underlined, where there is one.
+
+    Raises:
+        UserError: an unknown format.
+    """
     if form == "rich" and sys.stdout.isatty():
         from afa_bench.tables.formats.rich import render as render_rich
 
         text = render_rich(shown, shutil.get_terminal_size().columns, styled=True)
     else:
+        from afa_bench.tables import render
+
         text = render(shown, form)
     typer.echo(text, nl=False)
-
-
-def _words(option: str) -> list[str]:
-    return [word.strip() for word in option.split(",") if word.strip()]
-
-
-def _numbers(option: str) -> list[int]:
-    words = _words(option)
-    if not all(word.isascii() and word.isdigit() for word in words):
-        raise UserError(f"--steps: {option!r}, expected numbers such as 10,20,50")
-    return [int(word) for word in words]

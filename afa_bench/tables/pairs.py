@@ -91,7 +91,7 @@ def read_samples(file: Path) -> Samples:
     if np.unique(ids).size != ids.size:
         raise UserError(f"{file}: column sample_id: the same sample stands there twice")
     prompts = np.asarray(rows["prompt_id"].to_pylist(), dtype=np.str_)
-    seeds = rows["seed"].to_numpy().astype(np.int64) if seed else None
+    seeds = rows["seed"].to_numpy().astype(np.int64) if seed and not rows["seed"].null_count else None
     metrics = {name: np.asarray(rows[name].to_numpy(zero_copy_only=False), dtype=np.float64) for name in floats}
     return Samples(file, ids, prompts, seeds, metrics)
 
