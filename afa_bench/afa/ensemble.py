@@ -33,63 +33,91 @@ def average(tensors: Sequence[Tensor]) -> Tensor:
     return first / len(tensors) if rest else first
 
 
-class EnsembleUNet(nn.Module):
+class UNets(nn.Module):
     """N U-Nets of one architecture in the place of one: what ``pipe.unet`` of a stock diffusers pipeline can be set to.
 
-    ``encoder_hidden_states`` carries the N models' text states side by side on its last axis, ``(B, L, N * D)``, in the order of
-    ``unets``. All other inputs (class labels, added conditions, masks, ControlNet and T2I-Adapter residuals) are common to all.
-    The aggregator is given the mean over the models of their time embeddings (after each model's MLP) and of their text states.
+    A subclass says how their predictions become one. ``encoder_hidden_states`` carries the N models' text states side by side on
+    its last axis, ``(B, L, N * D)``, in the order of ``unets``; all other inputs are common to all.
 
     Args:
         unets: diffusers' ``UNet2DConditionModel`` of one configuration.
-        aggregate: how a block's N outputs become one: an ``SABW``, :func:`mean`, or any callable of that signature.
+
+    Raises:
+        UserError: the models differ in their configuration; the message names the first difference.
+    """
+
+    def __init__(self, unets: Sequence[Any]) -> None:
+        super().__init__()
+        for number, unet in enumerate(unets, start=1):
+            key = first_difference(unets[0].config, unet.config)
+            if key is not None:
+                own, first = unet.config.get(key), unets[0].config.get(key)
+                raise UserError(f"ensemble: {key}: model {number} has {own!r}; expected {first!r}, which model 1 has")
+        self.unets = nn.ModuleList(unets)
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the first model; the others are alike."""
+        return self.unets[0].config
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The models' number format."""
+        return self.unets[0].dtype  # type: ignore[return-value]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the models are."""
+        return self.unets[0].device  # type: ignore[return-value]
+
+    @property
+    def add_embedding(self) -> nn.Module:
+        """What an SDXL pipeline asks for the width of its added conditions."""
+        return self.unets[0].add_embedding  # type: ignore[return-value]
+
+    def enable_freeu(self, s1: float, s2: float, b1: float, b2: float) -> None:
+        """FreeU in each model (``pipe.enable_freeu``)."""
+        for unet in self.unets:
+            unet.enable_freeu(s1=s1, s2=s2, b1=b1, b2=b2)  # type: ignore[operator]
+
+    def disable_freeu(self) -> None:
+        """No FreeU."""
+        for unet in self.unets:
+            unet.disable_freeu()  # type: ignore[operator]
+
+    def texts(self, states: Tensor) -> Sequence[Tensor]:
+        """Each model's own text states ``(B, L, D)``.
+
+        Raises:
+            UserError: the last axis is not N models' states wide.
+        """
+        count = len(self.unets)
+        width = self.config.encoder_hid_dim or self.config.cross_attention_dim
+        if isinstance(width, int) and states.shape[-1] != count * width:
+            raise UserError(
+                f"encoder_hidden_states: last axis: {states.shape[-1]}; expected {count} models' states of {width} side by side"
+            )
+        return [part.contiguous() for part in states.chunk(count, dim=-1)]
+
+
+class EnsembleUNet(UNets):
+    """N U-Nets as one, block by block.
+
+    The aggregator is given the mean over the models of their time embeddings (after each model's MLP) and of their text states.
+    ControlNet's and T2I-Adapters' residuals are added after the aggregation.
+
+    Args:
+        unets: diffusers' ``UNet2DConditionModel`` of one configuration.
+        aggregate: how a block's N outputs become one: a ``SABW``, :func:`mean`, or any callable of that signature.
 
     Raises:
         UserError: the models differ in their configuration, or have a part which is not supported; the message names it.
     """
 
     def __init__(self, unets: Sequence[nn.Module], aggregate: Aggregate) -> None:
-        super().__init__()
+        super().__init__(unets)
         self.views = [BlockView(unet) for unet in unets]
-        for number, view in enumerate(self.views[1:], start=2):
-            key = first_difference(self.views[0].unet.config, view.unet.config)
-            if key is not None:
-                values = [v.unet.config.get(key) for v in (self.views[0], view)]
-                raise UserError(
-                    f"ensemble: {key}: model 1 has {values[0]!r}, model {number} has {values[1]!r}; expected the same"
-                )
-        self.unets = nn.ModuleList(unets)
         self.aggregate = aggregate
-
-    @property
-    def config(self) -> Any:
-        """The configuration of one of the models; they are alike."""
-        return self.views[0].unet.config
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The models' number format."""
-        return self.views[0].unet.dtype  # type: ignore[no-any-return]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the models are."""
-        return self.views[0].unet.device  # type: ignore[no-any-return]
-
-    @property
-    def add_embedding(self) -> nn.Module:
-        """What an SDXL pipeline asks for the width of its added conditions."""
-        return self.views[0].unet.add_embedding  # type: ignore[no-any-return]
-
-    def enable_freeu(self, s1: float, s2: float, b1: float, b2: float) -> None:
-        """FreeU in each model (``pipe.enable_freeu``)."""
-        for view in self.views:
-            view.unet.enable_freeu(s1=s1, s2=s2, b1=b1, b2=b2)
-
-    def disable_freeu(self) -> None:
-        """No FreeU."""
-        for view in self.views:
-            view.unet.disable_freeu()
 
     def forward(
         self,
@@ -121,7 +149,7 @@ class EnsembleUNet(nn.Module):
                 text_bias=_bias(encoder_attention_mask, sample),
                 attention_kwargs=_without_lora_scale(cross_attention_kwargs),
             )
-            for view, text in zip(self.views, self._texts(encoder_hidden_states), strict=True)
+            for view, text in zip(self.views, self.texts(encoder_hidden_states), strict=True)
         ]
         temb = average([condition.temb for condition in conditions])
         text = average([condition.text for condition in conditions])
@@ -144,16 +172,6 @@ class EnsembleUNet(nn.Module):
                 skips = [skip + control for skip, control in zip(skips, controls, strict=True)]
                 hidden = hidden + mid_block_additional_residual
         return UNet2DConditionOutput(sample=hidden) if return_dict else (hidden,)
-
-    def _texts(self, states: Tensor) -> Sequence[Tensor]:
-        """Each model's own text states ``(B, L, D)``."""
-        count = len(self.views)
-        width = self.config.encoder_hid_dim or self.config.cross_attention_dim
-        if isinstance(width, int) and states.shape[-1] != count * width:
-            raise UserError(
-                f"encoder_hidden_states: last axis: {states.shape[-1]}; expected {count} models' states of {width} side by side"
-            )
-        return states.chunk(count, dim=-1) if count == 1 else [part.contiguous() for part in states.chunk(count, dim=-1)]
 
 
 def _bias(mask: Tensor | None, like: Tensor) -> Tensor | None:

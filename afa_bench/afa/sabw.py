@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from afa_bench.afa.transformer import Transformer
@@ -90,6 +94,20 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """A fresh aggregator for an ensemble of ``n_models`` U-Nets of this one's architecture."""
         sabw: SABW = cls(**_shape(unet, n_models), hidden=hidden, heads=heads, layers=layers, experts=experts)
         return sabw
+
+    @classmethod
+    def read(cls, folder: Path) -> SABW:
+        """The aggregator which ``save_pretrained`` wrote to a folder, in fp32; every weight must be there.
+
+        Raises:
+            UserError: the folder holds no SABW, or a damaged one.
+        """
+        try:
+            sabw: SABW = cls.from_config(cls.load_config(str(folder), local_files_only=True))
+            sabw.load_state_dict(load_file(folder / SAFETENSORS_WEIGHTS_NAME))
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            raise UserError(f"{folder}: not a SABW's folder: {error}") from error
+        return sabw.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
     def require_fit(self, unet: nn.Module, n_models: int) -> None:
         """Raise a UserError if this was made for another number of models or another architecture."""

@@ -1,0 +1,1 @@
+"""The methods that AFA is compared with: single models, merges of weights, and ensembles without training."""
