@@ -37,7 +37,8 @@ def foot(results: Results, table: Table, placed: Mapping[Place, CellResult]) -> 
 
 
 def _how(table: Table, metrics: list[Metric]) -> Iterator[str]:
-    yield "Mean and 95% interval by a bootstrap clustered on the prompt."
+    if any(metric.kind == "per-sample" for metric in metrics):
+        yield "Mean and 95% interval by a bootstrap clustered on the prompt."
     if table.versus is not None:
         yield (
             f"Every row but {table.versus}'s own: the method minus {table.versus} on the same samples, "
