@@ -73,7 +73,7 @@ def score_cell(plan: Plan, cell: Cell, store: CellStore, bank: FeatureBank) -> N
             arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             banks[metric.features] = _CellFeatures(bank, extractor, samples, arrays)
         interval = _compute(metric, rows, good, samples, banks.get(metric.features))
-        summary[metric.key] = _entry(metric, interval)
+        summary[metric.key] = {"order": plan.metrics.index(metric), **_entry(metric, interval)}
     write_bytes(store.samples, _parquet(rows))
     store.write_summary(
         {

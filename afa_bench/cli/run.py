@@ -33,48 +33,46 @@ def run(
     """Generate what is missing, score it and print the table. Run again to resume; nothing is done twice."""
     from rich.console import Console
 
+    from afa_bench.cli.table import print_table
     from afa_bench.plan import make_plan
     from afa_bench.run import run_plan
     from afa_bench.suite import find_suite, read_suite
+    from afa_bench.tables import build_table, load_results
 
     plan = make_plan(
         read_suite(find_suite(suite)), limit=limit, only=names(only), steps=numbers(steps, "--steps"), groups=names(group)
     )
     console = Console(stderr=True)
+    folder = out / plan.name
     outcome = run_plan(plan, out, device or _best_device(), batch_size or _batch_size(plan.suite.size), Bars(console))
     rate = f" ({outcome.generated / outcome.generate_seconds:.1f}/s)" if outcome.generated else ""
     console.print(
         f"{outcome.generated} samples made in {outcome.generate_seconds:.0f} s{rate}, {outcome.reused} found done, "
-        f"scored in {outcome.score_seconds:.0f} s: {out / plan.name}",
+        f"scored in {outcome.score_seconds:.0f} s: {folder}",
         highlight=False,
         soft_wrap=True,
     )
-    _print_table(out / plan.name)
+    print_table(build_table(load_results(folder, [cell.name for cell in plan.cells])))
     if outcome.failed:
-        console.print(f"{outcome.failed} samples failed: see the column error of samples.parquet below {out / plan.name}")
+        console.print(f"{outcome.failed} samples failed: see the column error of samples.parquet below {folder}")
         raise typer.Exit(FAILED)
 
 
 class Bars:
-    """Progress on the terminal: one bar a stage, with the cell under way, the rate and the time left."""
+    """Progress on the terminal: one bar a stage, with the time left and the cell under way."""
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-        )
-        self.bars = Progress(TextColumn("{task.fields[stage]:8}"), *columns, console=console)
+        self.console = console
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[None]:
         """A part of the run with so many steps."""
-        self.task = self.bars.add_task("loading", total=total, stage=title)
-        with self.bars:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        times = (TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (TextColumn(f"{title:8}"), BarColumn(), MofNCompleteColumn(), *times, TextColumn("{task.description}"))
+        with Progress(*columns, console=self.console) as self.bars:
+            self.task = self.bars.add_task("loading", total=total)
             yield
 
     def advance(self, label: str, steps: int) -> None:
@@ -110,9 +108,3 @@ def _best_device() -> str:
 def _batch_size(size: int) -> int:
     """Samples at once: as many pixels as 8 images of 512 px, at most 32."""
     return max(1, min(32, 8 * 512**2 // size**2))
-
-
-def _print_table(results: Path) -> None:
-    from afa_bench.cli.table import table
-
-    table(str(results))

@@ -57,9 +57,14 @@ def load_group(group: Group, device: str, dtype: torch.dtype) -> LoadedGroup:
     Raises:
         UserError: a folder or file is missing, damaged, or of another architecture than it says.
     """
+    import diffusers
     import torch
+    import transformers
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
+
+    transformers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
 
     def load(kind: Any, folder: Path) -> Any:
         if not folder.is_dir():
