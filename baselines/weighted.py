@@ -54,9 +54,12 @@ class Weighted(Method[WeightedOptions]):
         """The merged model.
 
         Raises:
-            UserError: another number of weights than of models, or models of which one lacks a weight or has another shape of it.
+            UserError: another number of weights than of models, or models of different architectures.
         """
+        from afa_bench.blocks.unet import require_alike
+
         weights = _weights(options, len(models))
+        require_alike([model.unet for model in models])
         names = [model.name for model in models]
         unet = merged([model.unet for model in models], weights, names)
         return Denoiser(unet, [merged([model.text_encoder for model in models], weights, names)])
@@ -84,7 +87,7 @@ def merge(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], name
     """
     import torch
 
-    require_alike(states, names)
+    require_same_keys(states, names)
     first, *others = states
     for key, tensor in first.items():
         if not tensor.is_floating_point() or key.endswith("position_ids") or all(tensor.equal(s[key]) for s in others):
@@ -96,7 +99,7 @@ def merge(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], name
         yield key, total.to(tensor.dtype)
 
 
-def require_alike(states: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -> None:
+def require_same_keys(states: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -> None:
     """Raise a UserError which lists the keys in which a source differs from the first."""
     first = states[0]
     for name, state in zip(names[1:], states[1:], strict=True):

@@ -132,7 +132,7 @@ def test_it_stands_in_a_stock_pipeline(tiny_group: Path) -> None:
 
 
 def test_models_that_differ_are_refused() -> None:
-    with pytest.raises(UserError, match="ensemble: attention_head_dim: model 2 has 4; expected 2"):
+    with pytest.raises(UserError, match="U-Nets: attention_head_dim: model 2 has 4; expected 2"):
         EnsembleUNet([tiny_unet(0), tiny_unet(0, attention_head_dim=4)], mean)
     EnsembleUNet([tiny_unet(0), tiny_unet(0, sample_size=96)], mean)
 

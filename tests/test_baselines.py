@@ -188,6 +188,16 @@ def test_keys_that_do_not_match_are_listed() -> None:
         merged(many, one)
 
 
+def test_models_that_compute_differently_are_not_merged() -> None:
+    """Another number of heads leaves every shape as it is, and another model."""
+    loaded = [
+        Model("one", tiny_unet(0), torch.nn.Identity()),
+        Model("two", tiny_unet(1, attention_head_dim=4), torch.nn.Identity()),
+    ]
+    with pytest.raises(UserError, match="U-Nets: attention_head_dim: model 2 has 4; expected 2"):
+        Weighted().build(group(), loaded, WeightedOptions())
+
+
 def test_weights_are_checked() -> None:
     with pytest.raises(ValidationError, match=r"the weights' sum is 0\.9; expected 1"):
         WeightedOptions(weights=(0.5, 0.4))

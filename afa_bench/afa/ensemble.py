@@ -13,7 +13,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
-from afa_bench.blocks.unet import BlockView, first_difference
+from afa_bench.blocks.unet import BlockView, require_alike
 from afa_bench.errors import UserError
 
 Aggregate: TypeAlias = Callable[[int, Sequence[Tensor], Tensor, Tensor], Tensor]
@@ -48,11 +48,7 @@ class UNets(nn.Module):
 
     def __init__(self, unets: Sequence[Any]) -> None:
         super().__init__()
-        for number, unet in enumerate(unets, start=1):
-            key = first_difference(unets[0].config, unet.config)
-            if key is not None:
-                own, first = unet.config.get(key), unets[0].config.get(key)
-                raise UserError(f"ensemble: {key}: model {number} has {own!r}; expected {first!r}, which model 1 has")
+        require_alike(unets)
         self.unets = nn.ModuleList(unets)
 
     @property

@@ -252,6 +252,15 @@ def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | 
     return None
 
 
+def require_alike(unets: Sequence[Any]) -> None:
+    """Raise a UserError which names the first difference between models that are to be ensembled or merged."""
+    for number, unet in enumerate(unets, start=1):
+        key = first_difference(unets[0].config, unet.config)
+        if key is not None:
+            found, expected = unet.config.get(key), unets[0].config.get(key)
+            raise UserError(f"U-Nets: {key}: model {number} has {found!r}; expected {expected!r}, which model 1 has")
+
+
 def _plain_value(value: Any) -> Any:
     """JSON knows no tuples: a configuration which was read from a file has lists in their place."""
     return [_plain_value(item) for item in value] if isinstance(value, (list, tuple)) else value
