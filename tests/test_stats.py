@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from afa_bench import stats
-from afa_bench.stats import mean_interval, paired_difference
+from afa_bench.stats import holm, mean_interval, p_below, paired_difference, student
 
 
 def theory(values: np.ndarray, clusters: np.ndarray) -> float:
@@ -91,13 +91,58 @@ def test_order_of_rows_is_nothing() -> None:
     assert mean_interval(values[shuffled], clusters[shuffled]) == mean_interval(values, clusters)
 
 
-def test_large_and_small_take_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_blocks_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(3).normal(size=101)
-    kept = mean_interval(values)
-    monkeypatch.setattr(stats, "_CACHED", 0)
-    assert mean_interval(values) == kept
+    whole = mean_interval(values)
     monkeypatch.setattr(stats, "_CHUNK", 1_000)
-    assert mean_interval(values) == kept
+    assert mean_interval(values) == whole
+
+
+def test_many_clusters_are_drawn_in_lots() -> None:
+    rng = np.random.default_rng(7)
+    clusters = np.repeat(np.arange(20_000), 2)
+    trend = np.linspace(0, 3, 20_000)  # prompts in an order that matters, as by category
+    values = (trend + rng.normal(size=20_000))[clusters] + rng.normal(size=40_000)
+    result = mean_interval(values, clusters)
+    assert result.value == pytest.approx(values.mean())
+    assert (result.high - result.low) / 2 == pytest.approx(theory(values, clusters), rel=0.06)
+
+
+def test_a_level_widens_the_interval() -> None:
+    values = np.random.default_rng(8).normal(size=300)
+    usual, wide = mean_interval(values), mean_interval(values, level=0.99)
+    assert (wide.high - wide.low) / (usual.high - usual.low) == pytest.approx(2.576 / 1.960, rel=0.05)
+    assert paired_difference(values, np.zeros(300), level=0.99).low == wide.low
+
+
+@pytest.mark.parametrize(("t", "freedom"), [(12.7062, 1), (4.3027, 2), (3.1824, 3), (2.7764, 4), (1.9840, 100), (1.9600, 10**6)])
+def test_student_against_the_printed_table(t: float, freedom: int) -> None:
+    assert student(t, freedom) == pytest.approx(0.975, abs=1e-5)
+    assert student(-t, freedom) == pytest.approx(0.025, abs=1e-5)
+    assert student(0.0, freedom) == 0.5
+
+
+def test_p_below_by_hand() -> None:
+    # Mean 1, standard error 1 / sqrt(3), so t = -sqrt(3); with 2 degrees of freedom P(t) = 1/2 + t / (2 sqrt(2 + t^2)).
+    assert p_below([0.0, 1.0, 2.0], 2.0) == pytest.approx(0.5 - math.sqrt(3) / (2 * math.sqrt(5)))
+    assert p_below([0.0, 1.0, 2.0], 1.0) == 0.5
+    assert p_below([0.0, 0.0, 1.0, 1.0, 2.0, 2.0], 2.0, list("aabbcc")) == pytest.approx(p_below([0.0, 1.0, 2.0], 2.0))
+    assert (p_below([0.5] * 4, 1.0), p_below([0.5] * 4, 0.5)) == (0.0, 1.0)
+    assert p_below([0.0], 1.0) == p_below([], 1.0) == p_below([0.0, 0.0], 1.0, ["a", "a"]) == 1.0
+
+
+def test_p_values_are_uniform_where_nothing_is_to_be_found() -> None:
+    rng = np.random.default_rng(9)
+    clusters = np.repeat(np.arange(12), 3)
+    found = [p_below(rng.normal(size=12)[clusters] + rng.normal(size=36), 0.0, clusters) for _ in range(1000)]
+    assert 0.03 <= np.mean(np.array(found) < 0.05) <= 0.07
+    assert 0.45 <= np.mean(np.array(found) < 0.5) <= 0.55
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 def test_golden_bytes() -> None:

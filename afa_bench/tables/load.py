@@ -192,12 +192,12 @@ def _refuse_strangers(found: list[CellResult]) -> None:
     """Refuse cells of different suites, revisions or shared identities; a key that only one of them has is its own affair."""
     first: dict[str, tuple[Any, CellResult]] = {}
     for result in found:
-        facts = {**_comparable(result.cell.identity), "suite": result.cell.suite, "revision": result.cell.revision}
+        facts = {**shared_identity(result.cell.identity), "suite": result.cell.suite, "revision": result.cell.revision}
         for key, value in facts.items():
             known, other = first.setdefault(key, (value, result))
             if known != value:
                 raise UserError(
-                    f"{result.folder / 'cell.json'}: {key}: {_short(value)}, but {other.folder.name} has {_short(known)}: "
+                    f"{result.folder / 'cell.json'}: {key}: {short(value)}, but {other.folder.name} has {short(known)}: "
                     "results that differ in more than group, method and steps are not tabulated together"
                 )
 
@@ -229,8 +229,8 @@ def _metrics(found: list[CellResult]) -> tuple[dict[str, Metric], dict[str, tupl
             if known != metric:
                 name = next(name for name in vars(metric) if getattr(metric, name) != getattr(known, name))
                 raise UserError(
-                    f"{result.folder / 'summary.json'}: metrics.{key}.{name}: {_short(getattr(metric, name))}, but "
-                    f"{source[key].folder.name} has {_short(getattr(known, name))}: not comparable, score both again"
+                    f"{result.folder / 'summary.json'}: metrics.{key}.{name}: {short(getattr(metric, name))}, but "
+                    f"{source[key].folder.name} has {short(getattr(known, name))}: not comparable, score both again"
                 )
             if entry.note:
                 remarks.setdefault(key, {})[entry.note] = None
@@ -241,15 +241,16 @@ def _metrics(found: list[CellResult]) -> tuple[dict[str, Metric], dict[str, tupl
 def _shared(found: list[CellResult]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for result in found:
-        merged |= _comparable(result.cell.identity)
+        merged |= shared_identity(result.cell.identity)
     return merged
 
 
-def _comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
+def shared_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity without what tells the cells of a table apart."""
     return {key: value for key, value in identity.items() if key not in PRIVATE}
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in at most 60 characters, for an error's words."""
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -19,13 +21,33 @@ NEEDED = ("sample_id", "prompt_id")
 
 @dataclass(frozen=True)
 class Samples:
-    """The rows of a cell: ids ``(n,)``, prompt ids ``(n,)``, seeds ``(n,)`` where recorded, and metrics ``(n,)`` by key."""
+    """The rows of a cell.
+
+    Attributes:
+        file: where they stand.
+        ids: ``(n,)`` strings of Arrow.
+        prompts: ``(n,)`` integers, one a prompt, in the order of the prompts' ids.
+        seeds: ``(n,)``, where recorded.
+        errors: ``(n,)`` strings of Arrow; null where a sample did not fail.
+        metrics: key -> ``(n,)``.
+    """
 
     file: Path
-    ids: NDArray[np.str_]
-    prompts: NDArray[np.str_]
+    ids: Any
+    prompts: NDArray[np.intp]
     seeds: NDArray[np.int64] | None
+    errors: Any
     metrics: dict[str, NDArray[np.float64]]
+
+    def column(self, key: str) -> NDArray[np.float64]:
+        """The values of a metric.
+
+        Raises:
+            UserError: there are none.
+        """
+        if key not in self.metrics:
+            raise UserError(f"{self.file}: column {key}: missing, although summary.json has the metric")
+        return self.metrics[key]
 
 
 class Pairing:
@@ -43,12 +65,8 @@ class Pairing:
         """
         a, b = self._read(ours), self._read(theirs)
         left, right = self._align(a, b)
-        return paired_difference(
-            _column(a, metric.key)[left],
-            _column(b, metric.key)[right],
-            a.prompts[left],
-            higher=metric.direction == "higher",
-        )
+        higher = metric.direction == "higher"
+        return paired_difference(a.column(metric.key)[left], b.column(metric.key)[right], a.prompts[left], higher=higher)
 
     def _read(self, folder: Path) -> Samples:
         if folder not in self._samples:
@@ -58,14 +76,27 @@ class Pairing:
     def _align(self, a: Samples, b: Samples) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         key = (a.file, b.file)
         if key not in self._aligned:
-            _, left, right = np.intersect1d(a.ids, b.ids, assume_unique=True, return_indices=True)
-            if a.seeds is not None and b.seeds is not None:
-                other = np.flatnonzero(a.seeds[left] != b.seeds[right])
-                if other.size:
-                    sample = a.ids[left[other[0]]]
-                    raise UserError(f"{a.file}: sample {sample}: its seed is not that of {b.file}: the samples are no pairs")
+            left, right = positions(a, b)
+            sample = other_noise(a, b, left, right)
+            if sample is not None:
+                raise UserError(f"{a.file}: sample {sample}: its seed is not that of {b.file}: the samples are no pairs")
             self._aligned[key] = (left, right)
         return self._aligned[key]
+
+
+def positions(a: Samples, b: Samples) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where the samples that both have stand in a and in b, in a's order: two arrays of the same length."""
+    found = pc.index_in(a.ids, value_set=b.ids)
+    left = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
+    return left, found.drop_null().to_numpy(zero_copy_only=False).astype(np.intp)
+
+
+def other_noise(a: Samples, b: Samples, left: NDArray[np.intp], right: NDArray[np.intp]) -> str | None:
+    """The first of the paired samples that did not start from the same seed on both sides, where seeds are recorded."""
+    if a.seeds is None or b.seeds is None:
+        return None
+    other = np.flatnonzero(a.seeds[left] != b.seeds[right])
+    return str(a.ids[int(left[other[0]])]) if other.size else None
 
 
 def read_samples(file: Path) -> Samples:
@@ -83,20 +114,25 @@ def read_samples(file: Path) -> Samples:
         for name in NEEDED:
             if name not in known:
                 raise UserError(f"{file}: column {name}: missing")
-        seed = ["seed"] if "seed" in known else []
-        rows = pq.read_table(file, columns=[*NEEDED, *seed, *floats])
+        extra = [name for name in ("seed", "error") if name in known]
+        rows = pq.read_table(file, columns=[*NEEDED, *extra, *floats], use_threads=False).combine_chunks()
+        ids, prompts = (rows[name].cast(pa.string()).combine_chunks() for name in NEEDED)
+        errors = rows["error"].cast(pa.string()).combine_chunks() if "error" in known else pa.nulls(len(rows), pa.string())
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{file}: corrupt: {error}") from error
-    ids = np.asarray(rows["sample_id"].to_pylist(), dtype=np.str_)
-    if np.unique(ids).size != ids.size:
+    for name, column in zip(NEEDED, (ids, prompts), strict=True):
+        if column.null_count:
+            raise UserError(f"{file}: column {name}: empty in row {column.is_null().index(True).as_py()}")
+    if pc.count_distinct(ids).as_py() != len(ids):
         raise UserError(f"{file}: column sample_id: the same sample stands there twice")
-    prompts = np.asarray(rows["prompt_id"].to_pylist(), dtype=np.str_)
-    seeds = rows["seed"].to_numpy().astype(np.int64) if seed and not rows["seed"].null_count else None
+    seeds = rows["seed"].to_numpy().astype(np.int64) if "seed" in known and not rows["seed"].null_count else None
     metrics = {name: np.asarray(rows[name].to_numpy(zero_copy_only=False), dtype=np.float64) for name in floats}
-    return Samples(file, ids, prompts, seeds, metrics)
+    return Samples(file, ids, _ranks(prompts), seeds, errors, metrics)
 
 
-def _column(samples: Samples, key: str) -> NDArray[np.float64]:
-    if key not in samples.metrics:
-        raise UserError(f"{samples.file}: column {key}: missing, although summary.json has the metric")
-    return samples.metrics[key]
+def _ranks(names: Any) -> NDArray[np.intp]:
+    """Each name's place among the sorted names ``(n,)``: integers which group and sort as the strings do, and faster."""
+    encoded = names.dictionary_encode()
+    rank = np.empty(len(encoded.dictionary), dtype=np.intp)
+    rank[pc.array_sort_indices(encoded.dictionary).to_numpy()] = np.arange(rank.size)
+    return rank[encoded.indices.to_numpy()]
