@@ -67,17 +67,18 @@ class Generator:
             for sample, row in zip(batch, rows, strict=True)
         ]
 
-    def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+    def sample(self, cell: Cell, batch: Sequence[Sample]) -> Tensor:
+        """The images of a generate cell: ``(B, 3, H, W)`` in [0, 1], fp32 on the CPU.
+
+        A row depends on its sample alone, up to rounding.
+        """
         pipeline, loaded, encoders = self._denoiser(cell)
         sampler = self.plan.suite.sampler
-        texts = [sample.prompt.text for sample in batch]
-        guided = sampler.guidance > 1
+        negative = encode([sampler.negative_prompt], loaded.tokenizer, encoders).expand(len(batch), -1, -1)
         size = self.plan.suite.size
         images: Tensor = pipeline(
-            prompt_embeds=encode(texts, loaded.tokenizer, encoders),
-            negative_prompt_embeds=encode([sampler.negative_prompt], loaded.tokenizer, encoders).expand(len(batch), -1, -1)
-            if guided
-            else None,
+            prompt_embeds=encode([sample.prompt.text for sample in batch], loaded.tokenizer, encoders),
+            negative_prompt_embeds=negative if sampler.guidance > 1 else None,
             latents=self._noise(pipeline, batch),
             generator=[torch.Generator().manual_seed(seed_of(sample.seed, "sampler")) for sample in batch],
             num_inference_steps=cell.steps,
@@ -86,7 +87,10 @@ class Generator:
             width=size,
             output_type="pt",
         ).images
-        return [self._save(image, sample, store) for image, sample in zip(images.float().cpu(), batch, strict=True)]
+        return images.float().cpu()
+
+    def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+        return [self._save(image, sample, store) for image, sample in zip(self.sample(cell, batch), batch, strict=True)]
 
     def _noise(self, pipeline: Any, batch: Sequence[Sample]) -> Tensor:
         """Each sample's initial noise from its own generator on the CPU: the same for all methods, batches and devices."""

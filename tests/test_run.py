@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from afa_bench.errors import UserError
+from afa_bench.generate import Generator
 from afa_bench.plan import make_plan
 from afa_bench.run import Outcome, run_plan
 from afa_bench.store.atomic import read_json
@@ -71,7 +73,17 @@ def test_a_run_makes_every_sample_once_and_a_second_nothing(tiny_suite, tmp_path
     assert summaries(tmp_path / "out") == before
 
 
-def test_images_start_from_the_same_noise_and_do_not_depend_on_the_batch(tiny_suite, tmp_path):
+def test_images_do_not_depend_on_the_batch(tiny_suite):
+    plan = make_plan(read_suite(tiny_suite))
+    generator = Generator(plan, "cpu", batch_size=16)
+    for cell in plan.cells:
+        together = generator.sample(cell, plan.samples)
+        alone = torch.cat([generator.sample(cell, [sample]) for sample in plan.samples])
+        assert (together - alone).abs().max() < 1e-4
+        assert (together[0] - together[1]).abs().max() > 0.01  # another image of the same prompt starts from other noise
+
+
+def test_the_files_do_not_depend_on_the_batch(tiny_suite, tmp_path):
     run(tiny_suite, tmp_path / "one", batch_size=1)
     run(tiny_suite, tmp_path / "many", batch_size=16)
     one, many = (
