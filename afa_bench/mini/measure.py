@@ -1,0 +1,130 @@
+"""How good the zoo is: held-out denoising losses, with paired intervals, and where the spatial maps look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from afa_bench.afa.ensemble import EnsembleUNet, mean
+from afa_bench.mini import unet as unets
+from afa_bench.mini.loop import Report, generator
+from afa_bench.mini.models import Zoo
+from afa_bench.mini.pairs import LAYOUTS
+from afa_bench.mini.recipe import GROUPS
+from afa_bench.mini.stages import Facts
+from afa_bench.stats import mean_interval, paired_difference
+
+FLOATS = NDArray[np.float64]
+PAIRS = 384  # held-out pairs that are measured
+MAP_BLOCKS = (0, 1, 2, 22, 23, 24)  # blocks at the full 8 x 8, the last of them on the noise itself
+
+
+@torch.no_grad()
+def measure(zoo: Zoo, report: Report, group: str) -> Facts:
+    """Losses of every model and method of a group on held-out pairs (x 8 timesteps, the same noise for all)."""
+    rows = range(min(PAIRS, len(zoo.heldout)))
+    latents, states = zoo.heldout_latents(rows), zoo.heldout_states(rows)
+    experts, names = zoo.experts(group), GROUPS[group]
+    together = states.repeat(1, 1, len(experts))
+    singles = {"base": zoo.unet("base"), **dict(zip(names, experts, strict=True)), "generalist": zoo.unet("generalist")}
+    jobs: dict[str, Any] = {name: (unets.stock(unet), states) for name, unet in singles.items()}
+    jobs["weighted"] = unets.stock(unets.weighted(experts)), states
+    jobs["block-average"] = _ensemble(EnsembleUNet(experts, mean)), together
+    jobs["noise-average"] = unets.noise_average(experts), states
+    jobs["afa"] = _ensemble(EnsembleUNet(experts, zoo.sabw(group))), together
+    found: dict[str, FLOATS] = {}
+    for number, (name, (denoise, text)) in enumerate(jobs.items()):
+        found[name] = unets.losses(denoise, latents, text).double().numpy()
+        report(number + 1, len(jobs), float(found[name].mean()))
+    held = zoo.heldout
+    kinds = held.domains if group == "mini-1" else held.palettes
+    own = {name: np.array([kind == name for kind in kinds[:PAIRS]]) for name in names}
+    result = {
+        "pairs": len(latents),
+        "timesteps": unets.TIMESTEPS,
+        "losses": {name: summary(values) for name, values in found.items()},
+        "by_timestep": {name: values.mean(axis=0).tolist() for name, values in found.items()},
+        "afa_minus": {name: difference(found["afa"], values) for name, values in found.items() if name != "afa"},
+        "scenes": {name: summary(values[held.scene[:PAIRS]]) for name, values in found.items()},
+        "own": {
+            name: {other: float(values[own[name]].mean()) for other, values in found.items()} for name in names if own[name].any()
+        },
+    }
+    return result
+
+
+def _ensemble(ensemble: EnsembleUNet) -> unets.Denoise:
+    return lambda noisy, times, states: ensemble(noisy, times, states).sample
+
+
+def summary(values: FLOATS) -> dict[str, float]:
+    """Mean and 95% interval over pairs of losses (pairs, timesteps)."""
+    interval = mean_interval(values.mean(axis=1))
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def difference(a: FLOATS, b: FLOATS) -> dict[str, float]:
+    """Paired mean difference a - b with its 95% interval, and relative to b's mean."""
+    found = paired_difference(a.mean(axis=1), b.mean(axis=1))
+    return {"value": found.value, "low": found.low, "high": found.high, "relative": found.value / float(b.mean())}
+
+
+@torch.no_grad()
+def scene_maps(zoo: Zoo, group: str, rows: list[int]) -> Tensor:
+    """SABW's weights on noised held-out pairs: (rows, models, 8, 8), the mean over timesteps and blocks."""
+    sabw = zoo.sabw(group)
+    ensemble = EnsembleUNet(zoo.experts(group), sabw).eval()
+    latents = zoo.heldout_latents(rows)
+    states = zoo.heldout_states(rows).repeat(1, 1, len(GROUPS[group]))
+    schedule = unets.scheduler()
+    noise = torch.randn(latents.shape, generator=generator(0, 1))
+    total = torch.zeros(len(rows), len(GROUPS[group]), 8, 8)
+    for t in unets.TIMESTEPS:
+        times = torch.full((len(rows),), t)
+        with sabw.record() as maps:
+            ensemble(schedule.add_noise(latents, noise, times), times, states)
+        total += torch.stack([maps[index][0] for index in MAP_BLOCKS]).mean(dim=0)
+    return total / len(unets.TIMESTEPS)
+
+
+def map_focus(zoo: Zoo, report: Report, group: str) -> Facts:
+    """Do the maps follow the objects? The weight of each object's own expert in the object's half minus in the other half."""
+    chosen: list[tuple[int, list[str], str]] = []
+    for row, (caption, scene) in enumerate(zip(zoo.heldout.captions, zoo.heldout.scene, strict=True)):
+        kinds = [figure[group == "mini-2"] for figure in zoo.heldout.kinds[row]]
+        if scene and len(set(kinds)) == 2:
+            chosen.append((row, kinds, next(layout for layout in LAYOUTS if f" {layout} " in caption)))
+    maps = torch.cat([scene_maps(zoo, group, [row for row, *_ in chosen[i : i + 64]]) for i in range(0, len(chosen), 64)])
+    own, other = [], []
+    for weights, (_, kinds, layout) in zip(maps, chosen, strict=True):
+        halves = weights.chunk(2, dim=2 if layout == "left of" else 1)
+        experts = [GROUPS[group].index(kind) for kind in kinds]
+        own.append(sum(float(halves[i][experts[i]].mean()) for i in (0, 1)) / 2)
+        other.append(sum(float(halves[1 - i][experts[i]].mean()) for i in (0, 1)) / 2)
+        report(len(own), len(chosen), own[-1])
+    found = paired_difference(np.array(own), np.array(other))
+    return {
+        "scenes": len(chosen),
+        "own_half": float(np.mean(own)),
+        "other_half": float(np.mean(other)),
+        "difference": {"value": found.value, "low": found.low, "high": found.high},
+    }
+
+
+def as_table(facts: Mapping[str, Any]) -> str:
+    """The losses of one group, one line a method, for people."""
+    lines = []
+    for name, loss in facts["losses"].items():
+        versus = facts["afa_minus"].get(name)
+        text = (
+            f"AFA {versus['value']:+.4f} [{versus['low']:+.4f}, {versus['high']:+.4f}] ({versus['relative']:+.1%})"
+            if versus
+            else ""
+        )
+        lines.append(f"{name:14s} {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]  {text}")
+    return "\n".join(lines)

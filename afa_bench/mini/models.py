@@ -1,0 +1,76 @@
+"""The zoo as models: what lies in a zoo's folder, loaded in single precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from afa_bench.afa.ensemble import EnsembleUNet
+from afa_bench.afa.sabw import SABW
+from afa_bench.mini import zoo
+from afa_bench.mini.dataset import Dataset
+from afa_bench.mini.recipe import GROUPS
+from afa_bench.mini.text import tokens
+from afa_bench.mini.unet import encode_text
+from afa_bench.mini.vae import encode
+
+
+class Zoo:
+    """A zoo's folder: the one that ships with the package by default."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or zoo()
+
+    @cached_property
+    def heldout(self) -> Dataset:
+        """The held-out pairs."""
+        return Dataset.from_table(self.root / "heldout.parquet")
+
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The tokenizer."""
+        return CLIPTokenizer.from_pretrained(self.root / "base" / "tokenizer")
+
+    @cached_property
+    def vae(self) -> AutoencoderKL:
+        """The autoencoder."""
+        return AutoencoderKL.from_pretrained(self.root / "base" / "vae", torch_dtype=torch.float32).eval()
+
+    @cached_property
+    def text_encoder(self) -> CLIPTextModel:
+        """The text encoder of all pipelines."""
+        return CLIPTextModel.from_pretrained(self.root / "base" / "text_encoder", dtype=torch.float32).eval()
+
+    def states(self, captions: Sequence[str]) -> Tensor:
+        """Text states (N, L, D) of captions."""
+        return encode_text(self.text_encoder, tokens(self.tokenizer, captions))
+
+    def heldout_latents(self, rows: Sequence[int]) -> Tensor:
+        """Scaled latents (N, C, 8, 8) of held-out images."""
+        return encode(self.vae, torch.from_numpy(self.heldout.images[list(rows)]))
+
+    def heldout_states(self, rows: Sequence[int]) -> Tensor:
+        """Text states (N, L, D) of held-out captions."""
+        return self.states([self.heldout.captions[row] for row in rows])
+
+    def unet(self, folder: str) -> UNet2DConditionModel:
+        """A U-Net: of ``base``, ``generalist`` or ``mini-1/people``."""
+        return UNet2DConditionModel.from_pretrained(self.root / folder / "unet", torch_dtype=torch.float32).eval()
+
+    def experts(self, group: str) -> list[UNet2DConditionModel]:
+        """A group's models in their order."""
+        return [self.unet(f"{group}/{name}") for name in GROUPS[group]]
+
+    def sabw(self, group: str) -> SABW:
+        """A group's trained aggregator."""
+        return SABW.from_pretrained(self.root / group / "sabw", torch_dtype=torch.float32).eval()
+
+    def ensemble(self, group: str) -> EnsembleUNet:
+        """AFA of a group."""
+        return EnsembleUNet(self.experts(group), self.sabw(group)).eval()

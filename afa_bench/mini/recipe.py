@@ -1,0 +1,64 @@
+"""Every constant of the recipe. Steps, never seconds, define it: the same seed gives the same zoo on the same kind of device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+VERSION = 1
+GROUPS = {"mini-1": ("people", "nature", "things"), "mini-2": ("natural", "warm", "cool")}
+
+
+@dataclass(frozen=True)
+class Part:
+    """How one part is trained."""
+
+    steps: int
+    batch: int  # of all processes together
+    lr: float
+    seed: int
+    adam_lr: float = 3e-3
+    ema: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The whole zoo."""
+
+    seed: int = 17
+    every: int = 1  # takes one in so many of the single-object pairs
+    mixed_scenes: int = 12_000
+    pure_scenes: int = 4_000
+    heldout: int = 1_024
+    reference: int = 2_048
+    scene_share: float = 0.3
+    own_share: float = 0.9
+
+    latent_channels: int = 8
+    vae_widths: tuple[int, ...] = (16, 32, 64)
+    vae: Part = Part(steps=5_000, batch=16, lr=0.02, seed=1, ema=0.99)
+
+    text_width: int = 128
+    text_layers: int = 4
+    clip: Part = Part(steps=800, batch=128, lr=0.01, adam_lr=2e-3, seed=2)
+    evaluator: Part = Part(steps=600, batch=128, lr=0.01, adam_lr=2e-3, seed=3)
+
+    unet_widths: tuple[int, ...] = (32, 64, 64, 64)
+    base: Part = Part(steps=3_600, batch=96, lr=0.02, adam_lr=2e-3, seed=4, ema=0.998)
+    base_processes: int = 2
+    expert: Part = Part(steps=500, batch=48, lr=0.01, adam_lr=1e-3, seed=5, ema=0.99)
+
+    sabw_hidden: int = 16
+    sabw: Part = Part(steps=1_000, batch=32, lr=3e-3, seed=6)
+
+
+def scaled(recipe: Recipe, scale: float) -> Recipe:
+    """The recipe with every number of steps and of pairs multiplied by ``scale``: for tests and first looks."""
+    changes: dict[str, object] = {}
+    for entry in fields(recipe):
+        value = getattr(recipe, entry.name)
+        if isinstance(value, Part):
+            changes[entry.name] = replace(value, steps=max(2, round(value.steps * scale)))
+        elif entry.name in ("mixed_scenes", "pure_scenes", "heldout", "reference"):
+            changes[entry.name] = max(64, round(value * scale))
+    changes["every"] = max(1, round(0.1 / scale))
+    return replace(recipe, **changes)  # type: ignore[arg-type]
