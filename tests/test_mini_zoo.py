@@ -97,9 +97,6 @@ def test_groups(group: str) -> None:
     ensemble = models.ensemble(group)
     sample = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     text = models.states(["fox on sky", "bus on grey"])
-        torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0)),
-        models.states(["fox on sky", "bus on grey"]),
-    )
     with torch.no_grad():
         noise = ensemble(sample, torch.tensor([500, 500]), text.repeat(1, 1, 3)).sample
     assert noise.shape == sample.shape
