@@ -87,8 +87,12 @@ class Pairing:
 def positions(a: Samples, b: Samples) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Where the samples that both have stand in a and in b, in a's order: two arrays of the same length."""
     found = pc.index_in(a.ids, value_set=b.ids)
-    left = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
-    return left, found.drop_null().to_numpy(zero_copy_only=False).astype(np.intp)
+    return where(found.is_valid()), _numpy(found.drop_null()).astype(np.intp)
+
+
+def where(truths: Any) -> NDArray[np.intp]:
+    """The places in an Arrow array of truth values that hold."""
+    return _numpy(pc.indices_nonzero(truths)).astype(np.intp)
 
 
 def other_noise(a: Samples, b: Samples, left: NDArray[np.intp], right: NDArray[np.intp]) -> str | None:
@@ -108,16 +112,18 @@ def read_samples(file: Path) -> Samples:
     if not file.exists():
         raise UserError(f"{file}: missing: paired differences need the samples")
     try:
-        schema = pq.read_schema(file)
+        parquet = pq.ParquetFile(file)  # not read_table, which imports pandas
+        schema = parquet.schema_arrow
         floats = [field.name for field in schema if pa.types.is_floating(field.type)]
         known = {*schema.names}
         for name in NEEDED:
             if name not in known:
                 raise UserError(f"{file}: column {name}: missing")
         extra = [name for name in ("seed", "error") if name in known]
-        rows = pq.read_table(file, columns=[*NEEDED, *extra, *floats], use_threads=False).combine_chunks()
-        ids, prompts = (rows[name].cast(pa.string()).combine_chunks() for name in NEEDED)
-        errors = rows["error"].cast(pa.string()).combine_chunks() if "error" in known else pa.nulls(len(rows), pa.string())
+        table = parquet.read([*NEEDED, *extra, *floats], use_threads=False)
+        rows = {name: table[name].combine_chunks() for name in table.column_names}  # whole arrays: a chunked one has no buffer
+        ids, prompts = (rows[name].cast(pa.string()) for name in NEEDED)
+        errors = rows["error"].cast(pa.string()) if "error" in known else pa.nulls(len(ids), pa.string())
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{file}: corrupt: {error}") from error
     for name, column in zip(NEEDED, (ids, prompts), strict=True):
@@ -125,14 +131,26 @@ def read_samples(file: Path) -> Samples:
             raise UserError(f"{file}: column {name}: empty in row {column.is_null().index(True).as_py()}")
     if pc.count_distinct(ids).as_py() != len(ids):
         raise UserError(f"{file}: column sample_id: the same sample stands there twice")
-    seeds = rows["seed"].to_numpy().astype(np.int64) if "seed" in known and not rows["seed"].null_count else None
-    metrics = {name: np.asarray(rows[name].to_numpy(zero_copy_only=False), dtype=np.float64) for name in floats}
-    return Samples(file, ids, _ranks(prompts), seeds, errors, metrics)
+    seeds = _numpy(rows["seed"]).astype(np.int64) if "seed" in known and not rows["seed"].null_count else None
+    return Samples(file, ids, _ranks(prompts), seeds, errors, {name: _floats(rows[name]) for name in floats})
 
 
 def _ranks(names: Any) -> NDArray[np.intp]:
     """Each name's place among the sorted names ``(n,)``: integers which group and sort as the strings do, and faster."""
     encoded = names.dictionary_encode()
     rank = np.empty(len(encoded.dictionary), dtype=np.intp)
-    rank[pc.array_sort_indices(encoded.dictionary).to_numpy()] = np.arange(rank.size)
-    return rank[encoded.indices.to_numpy()]
+    rank[_numpy(pc.array_sort_indices(encoded.dictionary))] = np.arange(rank.size)
+    places: NDArray[np.intp] = rank[_numpy(encoded.indices)]
+    return places
+
+
+def _floats(values: Any) -> NDArray[np.float64]:
+    """Numbers, with NaN for null."""
+    column = np.full(len(values), np.nan)
+    column[where(values.is_valid())] = _numpy(values.drop_null())
+    return column
+
+
+def _numpy(array: Any) -> NDArray[Any]:
+    """An Arrow array of numbers without nulls as numpy sees it; Arrow's own ``to_numpy`` imports pandas first."""
+    return np.from_dlpack(array)

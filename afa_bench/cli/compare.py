@@ -1,0 +1,74 @@
+"""``afa-bench compare``: what changed between two results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.registry import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from afa_bench.gate.model import Finding
+
+FORMATS = ("rich", "markdown", "json")
+
+
+def compare(
+    base: Annotated[str, typer.Argument(help="Results to compare with: a folder such as results/mini, or a suite's name.")],
+    head: Annotated[str, typer.Argument(help="Results of the same suite to look at.")],
+    form: Annotated[str, typer.Option("--format", "-f", help="rich, markdown or json.", metavar="FORMAT")] = "rich",
+    metrics: Annotated[str, typer.Option(help="Metrics by key.", metavar="KEY,...", show_default="all")] = "",
+    group: Annotated[str, typer.Option(help="Groups of models.", metavar="NAME,...", show_default="all")] = "",
+    only: Annotated[str, typer.Option(help="Methods, by name or row.", metavar="METHOD,...", show_default="all")] = "",
+    steps: Annotated[str, typer.Option(help="Sampling steps: 10,20,50.", metavar="N,...", show_default="all")] = "",
+) -> None:
+    """Tell by how much HEAD is better or worse than BASE, paired by sample, with 95% intervals. Decides nothing: see gate."""
+    import json
+    import os
+
+    from afa_bench.cli.run import names, numbers
+    from afa_bench.gate.compare import compare_results
+    from afa_bench.gate.files import finding_json, markdown_table
+    from afa_bench.gate.github import verbatim
+    from afa_bench.gate.selection import Selection
+    from afa_bench.gate.text import plain
+    from afa_bench.gate.verdicts import exit_code, tell
+    from afa_bench.tables.find import find_results
+    from afa_bench.tables.load import load_results
+
+    if form not in FORMATS:
+        raise UserError(f"--format: unknown format {form!r}: {suggest(form, FORMATS)}")
+    folders = find_results(base), find_results(head)
+    before, after = map(load_results, folders)
+    chosen = Selection(tuple(names(metrics)), tuple(names(only)), tuple(names(group)), tuple(numbers(steps, "--steps")))
+    chosen.check("", before, after)
+    findings = [tell(comparison) for comparison in compare_results(before, after, chosen)]
+    if form == "json":
+        typer.echo(json.dumps([finding_json(finding) for finding in findings], indent=1, allow_nan=False))
+    elif form == "markdown":
+        typer.echo(markdown_table(findings))
+    else:
+        with verbatim(os.environ):
+            typer.echo(
+                plain(f"Suite {before.suite}, revision {before.revision}: {folders[1]} (HEAD) against {folders[0]} (BASE)")
+            )
+            print_findings(findings)
+    if exit_code(finding.verdict for finding in findings) == NOTHING_TO_DO:
+        raise UserError(f"{folders[0]} and {folders[1]}: nothing in them is comparable", NOTHING_TO_DO)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print findings to standard output, in colours and fitted where it is a terminal."""
+    import shutil
+    import sys
+
+    from afa_bench.gate.terminal import render
+
+    if sys.stdout.isatty():
+        typer.echo(render(findings, shutil.get_terminal_size().columns, styled=True), nl=False, color=True)
+    else:
+        typer.echo(render(findings), nl=False)

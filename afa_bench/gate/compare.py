@@ -1,0 +1,212 @@
+"""Align two results of one suite and pair their samples.
+
+Two cells belong together when they have the same group, row, task and steps. They are comparable when all agrees that is not
+under test: the suite and its revision, the shared part of their identities (prompts, seed, size, dtype, sampler), the scheduler's
+settings, and a metric's version and weights. The models, the aggregator and the method's version may differ: they are under test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afa_bench.gate.model import Comparison, Evidence, Verdict
+from afa_bench.gate.selection import Selection
+from afa_bench.stats import LEVEL, Difference, paired_difference
+from afa_bench.tables.load import CellFile, CellResult, MetricFile, Results, shared_identity, short
+from afa_bench.tables.model import Metric
+from afa_bench.tables.pairs import Samples, other_noise, positions, read_samples, where
+
+MISSING = "nothing"
+EVERYTHING = Selection()
+SAME = ("kind", "direction", "version", "weights")
+"""What must agree of a metric for two of its values to be compared."""
+
+Key = tuple[str, str, str, int | None]
+
+
+def compare_results(
+    base: Results,
+    head: Results,
+    selection: Selection = EVERYTHING,
+    level: float = LEVEL,
+) -> list[Comparison]:
+    """Every metric of every cell, BASE's in the order of its rows and then those that only HEAD has.
+
+    Args:
+        base, head: what was read.
+        selection: the metrics and cells to look at.
+        level: of the intervals.
+
+    Raises:
+        UserError: samples that are missing or corrupt.
+    """
+    theirs = {_key(result): result for result in head.cells if selection.keeps(result.cell)}
+    ours = {_key(result): result for result in base.cells if selection.keeps(result.cell)}
+    known = {**head.metrics, **base.metrics}
+    strangers = _strangers(base, head)
+    found: list[Comparison] = []
+    for key in dict.fromkeys([*ours, *theirs]):
+        pair = Pair(ours.get(key), theirs.get(key), strangers, level)
+        cell = (ours.get(key) or theirs[key]).cell
+        for name in selection.metrics or known:
+            if name in known:
+                found += pair.compare(known[name], cell)
+    return found
+
+
+class Pair:
+    """A cell of BASE and of HEAD; their samples are read and aligned once, when they are first needed."""
+
+    def __init__(self, base: CellResult | None, head: CellResult | None, strangers: str, level: float) -> None:
+        self.base, self.head = base, head
+        self.strangers = _difference_of_cells(base, head) if base and head else strangers
+        self.level = level
+        self._read: tuple[Samples, Samples, NDArray[np.intp], NDArray[np.intp]] | None = None
+
+    def compare(self, metric: Metric, cell: CellFile) -> Iterator[Comparison]:
+        """One metric's comparison; none where neither side has a value."""
+        before, after = _entry(self.base, metric.key), _entry(self.head, metric.key)
+        plain = Comparison(cell, metric, _value(before), _value(after))
+
+        def trouble(verdict: Verdict, words: str) -> Comparison:
+            return replace(plain, trouble=verdict, words=words)
+
+        if plain.base is None:
+            if plain.head is not None:
+                yield trouble(Verdict.NEW, "BASE has no value")
+        elif self.strangers:
+            yield trouble(Verdict.INCOMPARABLE, self.strangers)
+        elif self.head is None:
+            yield trouble(Verdict.LOST, "HEAD has no such cell")
+        elif before is None or after is None:
+            yield trouble(Verdict.LOST, "HEAD's cell is not scored" if self.head.summary is None else "HEAD does not measure it")
+        elif other := first_difference(_facts(before), _facts(after), f"metrics.{metric.key}"):
+            yield trouble(Verdict.INCOMPARABLE, other)
+        else:
+            yield self._from_samples(plain)
+
+    def _samples(self) -> tuple[Samples, Samples, NDArray[np.intp], NDArray[np.intp]]:
+        if self._read is None:
+            assert self.base is not None
+            assert self.head is not None
+            base, head = (read_samples(result.folder / "samples.parquet") for result in (self.base, self.head))
+            self._read = (base, head, *positions(base, head))
+        return self._read
+
+    def _from_samples(self, plain: Comparison) -> Comparison:
+        """What the samples say: whether they are all there, whole and paired, and by how much they differ."""
+        base, head, left, right = self._samples()
+        sample = other_noise(base, head, left, right)
+        if sample is not None:
+            return replace(plain, trouble=Verdict.INCOMPARABLE, words=f"sample {sample} starts from another seed")
+        evidence = _of_set(plain, left.size) if plain.metric.kind == "set" else self._of_samples(plain.metric)
+        whole = replace(plain, evidence=evidence)
+        if left.size < len(base.ids):
+            first = np.setdiff1d(np.arange(len(base.ids)), left)[0]
+            words = f"{_of(len(base.ids) - left.size, len(base.ids))} not in HEAD: {base.ids[int(first)]}"
+            return replace(whole, trouble=Verdict.LOST, words=words)
+        failed = where(head.errors.is_valid())
+        if failed.size:
+            first = int(failed[0])
+            words = f"{_of(failed.size, len(head.ids))} failed in HEAD: {head.ids[first]}: {head.errors[first]}"
+            return replace(whole, trouble=Verdict.FAILED, words=words)
+        if plain.metric.kind == "per-sample":
+            empty = np.flatnonzero(~np.isfinite(_values(head, plain.metric.key)))
+            if empty.size:
+                words = f"{_of(empty.size, len(head.ids))} without a finite value in HEAD: {head.ids[int(empty[0])]}"
+                return replace(whole, trouble=Verdict.NAN, words=words)
+        if plain.head is None:
+            return replace(whole, trouble=Verdict.NAN, words="HEAD has no finite value")
+        if evidence is None:
+            return replace(whole, trouble=Verdict.INCOMPARABLE, words="no sample has a value in both")
+        return whole
+
+    def _of_samples(self, metric: Metric) -> Evidence | None:
+        base, head, left, right = self._samples()
+        ours, theirs = head.column(metric.key)[right] if metric.key in head.metrics else None, base.column(metric.key)[left]
+        if ours is None:
+            return None
+        sign = 1.0 if metric.direction == "higher" else -1.0
+        with np.errstate(invalid="ignore"):
+            gaps = sign * (ours - theirs)
+        known = np.isfinite(gaps)
+        if not known.any():
+            return None
+        clusters = base.prompts[left]
+        difference = paired_difference(sign * ours, sign * theirs, clusters, level=self.level)
+        return Evidence(difference, gaps[known], clusters[known])
+
+
+def first_difference(a: Any, b: Any, path: str = "") -> str:
+    """Where two values differ first and how, in words; empty where they are equal."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for key in dict.fromkeys([*a, *b]):
+            words = first_difference(a.get(key, MISSING), b.get(key, MISSING), f"{path}.{key}" if path else str(key))
+            if words:
+                return words
+        return ""
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        return next(filter(None, (first_difference(x, y, f"{path}.{i}") for i, (x, y) in enumerate(zip(a, b, strict=True)))), "")
+    return "" if a == b else f"{path}: {short(a)} in BASE, {short(b)} in HEAD"
+
+
+def _key(result: CellResult) -> Key:
+    cell = result.cell
+    return cell.group, cell.label, cell.task, cell.steps
+
+
+def _strangers(base: Results, head: Results) -> str:
+    """The first difference between two results as wholes, in what both have; empty where there is none."""
+    before = {**base.shared, "suite": base.suite, "revision": base.revision}
+    after = {**head.shared, "suite": head.suite, "revision": head.revision}
+    return first_difference(
+        {key: value for key, value in before.items() if key in after},
+        {key: value for key, value in after.items() if key in before},
+    )
+
+
+def _difference_of_cells(base: CellResult, head: CellResult) -> str:
+    def facts(result: CellResult) -> dict[str, Any]:
+        cell = result.cell
+        group = cell.identity.get("group")
+        pipeline = group.get("pipeline") if isinstance(group, Mapping) else None
+        scheduler = pipeline.get("scheduler") if isinstance(pipeline, Mapping) else None
+        known = {} if scheduler is None or cell.task == "denoise" else {"scheduler": scheduler}
+        return {**shared_identity(cell.identity), "suite": cell.suite, "revision": cell.revision, **known}
+
+    return first_difference(facts(base), facts(head))
+
+
+def _entry(result: CellResult | None, key: str) -> MetricFile | None:
+    return result.summary.metrics.get(key) if result and result.summary else None
+
+
+def _value(entry: MetricFile | None) -> float | None:
+    return entry.value if entry and entry.value is not None and math.isfinite(entry.value) else None
+
+
+def _facts(entry: MetricFile) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in SAME}
+
+
+def _values(samples: Samples, key: str) -> NDArray[np.float64]:
+    """The column of a metric; all missing where there is no such column."""
+    return samples.metrics.get(key, np.full(len(samples.ids), np.nan))
+
+
+def _of_set(plain: Comparison, n: int) -> Evidence | None:
+    if plain.base is None or plain.head is None:
+        return None
+    gap = (plain.head - plain.base) * (1 if plain.metric.direction == "higher" else -1)
+    nothing = np.empty(0)
+    return Evidence(Difference(gap, math.nan, math.nan, n, math.nan), nothing, nothing.astype(np.intp))
+
+
+def _of(n: int, total: int) -> str:
+    return f"{n} of {total} samples"

@@ -1,0 +1,112 @@
+"""What a gate holds HEAD to: the metrics, how much worse each may become, and which cells count."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from afa_bench.errors import UserError
+from afa_bench.gate.selection import Selection
+from afa_bench.registry import suggest
+from afa_bench.tables.load import Results
+
+DEFAULT_MARGIN = 0.02
+"""Of the default policy: a share of the metric's median in BASE."""
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("expected a number, found a truth value")
+    return value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limit(_Strict):
+    """A gated metric.
+
+    Attributes:
+        margin: how much worse HEAD may be, in the metric's own unit and whichever end is better. Of a per-sample metric the
+            interval of the paired difference is held to it, of a set metric the plain difference of the two values.
+    """
+
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]
+
+
+class Policy(_Strict):
+    """A policy file.
+
+    Attributes:
+        metrics: key -> limit. A metric that is not listed is not gated.
+        methods, groups, steps: the cells that count; all where a list is empty. A method is meant by its name or its row's label.
+        alpha: the intervals have the level ``1 - alpha``, and where nothing is truly worse by more than its margin, a gate says
+            "regressed" anywhere with a probability of at most ``alpha / 2`` (one side).
+    """
+
+    metrics: Annotated[dict[str, Limit], Field(min_length=1)]
+    methods: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    steps: tuple[int, ...] = ()
+    alpha: Annotated[float, Field(gt=0, lt=1), BeforeValidator(_number)] = 0.05
+
+    @property
+    def selection(self) -> Selection:
+        """The metrics and cells that count."""
+        return Selection(tuple(self.metrics), self.methods, self.groups, self.steps)
+
+    def text(self) -> str:
+        """The policy as YAML that reads back as it is."""
+        content: dict[str, Any] = {"metrics": {key: {"margin": limit.margin} for key, limit in self.metrics.items()}}
+        content |= {key: list(getattr(self, key)) for key in ("methods", "groups", "steps") if getattr(self, key)}
+        return yaml.safe_dump({**content, "alpha": self.alpha}, sort_keys=False, allow_unicode=True)
+
+
+def read_policy(path: Path) -> Policy:
+    """Read and validate a policy.
+
+    Raises:
+        UserError: unreadable, not YAML, or a key that is unknown, missing or wrong.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(document, Mapping):
+        raise UserError(f"{path}: expected a mapping with the key metrics, such as metrics: {{clip_t: {{margin: 0.01}}}}")
+    try:
+        return Policy.model_validate(document)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")  # a typing error explains a missing key
+        place = first["loc"]
+        message = first["msg"]
+        if first["type"] == "extra_forbidden":
+            known = Limit.model_fields if place[0] == "metrics" else Policy.model_fields
+            message = f"unknown key: {suggest(str(place[-1]), known)}"
+        raise UserError(f"{path}: {'.'.join(map(str, place))}: {message}") from error
+
+
+def default_policy(base: Results) -> Policy:
+    """Every per-sample metric of ``base``, with a margin of 2% of its median over the cells, in two digits. Set metrics need a
+    policy that states their tolerance.
+
+    Raises:
+        UserError: there is no such metric.
+    """
+    values: dict[str, list[float]] = {}
+    for result in base.cells:
+        for key, entry in result.summary.metrics.items() if result.summary else ():
+            if entry.kind == "per-sample" and entry.value is not None:
+                values.setdefault(key, []).append(abs(entry.value))
+    if not values:
+        raise UserError("no per-sample metric to gate by default: state the tolerance of the others in a --policy")
+    margins = {key: float(f"{DEFAULT_MARGIN * statistics.median(values[key]):.2g}") for key in base.metrics if key in values}
+    return Policy(metrics={key: Limit(margin=margin) for key, margin in margins.items()})
