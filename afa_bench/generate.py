@@ -148,6 +148,8 @@ class Generator:
             self._built = None
             denoiser = cell.method.build(cell.group, self._loaded.models, cell.options)
             denoiser.unet.eval().requires_grad_(False)
+            if denoiser.guide is not None:
+                denoiser.guide(self.plan.suite.sampler.guidance)
             pipeline = self._loaded.pipeline(denoiser, self.plan.suite.sampler.scheduler)
             self._built = (key, (pipeline, denoiser.text_encoders))
         pipeline, encoders = self._built[1]

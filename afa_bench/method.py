@@ -6,7 +6,7 @@ every scheduler and pipeline feature works on it and the harness has one samplin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
@@ -45,20 +45,25 @@ class Denoiser:
         unet: called as ``unet(sample, timestep, encoder_hidden_states, ...)``; ``sample`` is ``(B, C, H, W)``.
         text_encoders: their last hidden states, each ``(B, L, D)``, are concatenated along the last axis in this order and
             passed as ``encoder_hidden_states`` ``(B, L, len(text_encoders) * D)``; the denoiser takes its own part.
+        guide: told the guidance scale before images are sampled, where the method has ``needs_guidance``.
     """
 
     unet: nn.Module
     text_encoders: Sequence[nn.Module]
+    guide: Callable[[float], None] | None = None
 
 
 class Method(Generic[O]):
     """Base class of a method plug-in (entry-point group ``afa_bench.methods``).
 
     A plug-in sets ``name``, ``version`` (raised whenever its results change) and ``Options``, and implements :meth:`build`.
+    ``needs_guidance`` says that its denoiser works on both halves of classifier-free guidance at once, the unconditional rows of a
+    batch first: suites without guidance refuse it, and it has no denoising loss.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
+    needs_guidance: ClassVar[bool] = False
     Options: ClassVar[type[Options]] = Options
 
     def variants(self, group: Group, options: O) -> Mapping[str, O]:

@@ -161,6 +161,11 @@ def _group_cells(
         where = f"{suite.file}: methods"
         kind = registry.load("methods", choice.name, where)
         method: Method[Any] = kind()
+        if method.needs_guidance and suite.sampler.guidance <= 1:
+            raise UserError(
+                f"{where}: {choice.name}: needs sampler.guidance above 1, since it compares the conditional with the unconditional "
+                f"prediction; the suite has {suite.sampler.guidance:g}"
+            )
         options = _validated(kind.Options, choice.options, f"{where}: {choice.name}")
         variants = method.variants(group, options)
         if choice.label is not None and len(variants) > 1:
@@ -177,7 +182,7 @@ def _group_cells(
                     "weights": {role: hash_weights(path) for role, path in weights.items()},
                 },
             }
-            denoise = [metric.identity() for metric in metrics if metric.task == "denoise"]
+            denoise = [metric.identity() for metric in metrics if metric.task == "denoise" and not method.needs_guidance]
             tasks: list[tuple[Task, int | None, dict[str, Any]]] = [("denoise", None, {"denoise": denoise})] if denoise else []
             if any(metric.task == "generate" for metric in metrics):
                 tasks += [("generate", n, {"sampler": suite.sampler.model_dump(), "steps": n}) for n in steps]

@@ -26,13 +26,13 @@ class NoiseAverageUNet(UNets):
     ) -> UNet2DConditionOutput | tuple[Tensor]:
         """The ensemble's prediction for ``sample`` ``(B, C, H, W)``: arguments and result as those of the stock U-Net."""
         predictions = [
-            unet(sample, timestep, text, *conditions, return_dict=False, **_own(named))[0]
+            unet(sample, timestep, text, *conditions, return_dict=False, **own(named))[0]
             for unet, text in zip(self.unets, self.texts(encoder_hidden_states), strict=True)
         ]
         hidden = average(predictions)
         return UNet2DConditionOutput(sample=hidden) if return_dict else (hidden,)
 
 
-def _own(named: dict[str, Any]) -> dict[str, Any]:
+def own(named: dict[str, Any]) -> dict[str, Any]:
     """The stock U-Net empties the list of adapter residuals which it is given: each model gets its own list."""
     return {key: list(value) if key in ADAPTERS and value is not None else value for key, value in named.items()}
