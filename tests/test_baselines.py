@@ -14,10 +14,12 @@ from pydantic import ValidationError
 
 import afa_bench
 from afa_bench.errors import UserError
+from afa_bench.merging.core import merge
+from afa_bench.merging.forms import weighted
 from afa_bench.method import Model, Options
 from baselines.averaging import BlockAverage, NoiseAverage
 from baselines.single import Base, BaseOptions
-from baselines.weighted import Weighted, WeightedOptions, merge
+from baselines.weighted import Weighted, WeightedOptions
 
 NAMES = ("one", "two", "three")
 
@@ -147,7 +149,7 @@ def test_one_text_encoder_is_not_merged() -> None:
 
 
 def merged(*states: dict[str, torch.Tensor], weights: tuple[float, ...] | None = None) -> dict[str, torch.Tensor]:
-    return dict(merge(states, weights or (1 / len(states),) * len(states), [f"m{n}" for n, _ in enumerate(states, 1)]))
+    return dict(merge(states, weighted, lambda key: {"weights": weights}, [f"m{n}" for n, _ in enumerate(states, 1)]))
 
 
 def test_identical_sources_keep_their_bits() -> None:

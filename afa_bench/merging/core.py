@@ -1,0 +1,76 @@
+"""One merged tensor, and the check that sources can be merged at all. Files and models in memory both come through here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from afa_bench.errors import UserError
+from afa_bench.identity import seed_of
+from afa_bench.merging.forms import Form
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHOWN = 10
+"""How many keys an error lists of each kind."""
+
+Settings: TypeAlias = Callable[[str], Mapping[str, Any]]
+"""The settings of a form for the tensor of a name."""
+
+
+class Shaped(Protocol):
+    """A tensor, or what is known of one before it is read."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Its lengths."""
+
+
+def merge_tensor(key: str, tensors: Sequence[Tensor], form: Form, settings: Mapping[str, Any]) -> Tensor:
+    """One tensor of all models as one: computed in fp32 and cast once to the first model's number format.
+
+    Integers, position ids and tensors in which the models do not differ are copied from the first, to the bit. A ``seed`` among
+    the settings becomes one of the tensor's own, so that nothing depends on the order of the tensors.
+    """
+    first, *others = tensors
+    if not first.is_floating_point() or key.endswith("position_ids") or all(first.equal(other) for other in others):
+        return first
+    if "seed" in settings:
+        settings = {**settings, "seed": seed_of(settings["seed"], key)}
+    return form(*(tensor.float() for tensor in tensors), **settings).to(first.dtype)
+
+
+def merge(
+    states: Sequence[Mapping[str, Tensor]], form: Form, settings: Settings, names: Sequence[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """The merged tensors of models in memory, one after the other.
+
+    Raises:
+        UserError: a model lacks a key, has one more, or has another shape; the message lists them.
+    """
+    require_same_keys(states, names)
+    for key in states[0]:
+        yield key, merge_tensor(key, [state[key] for state in states], form, settings(key))
+
+
+def require_same_keys(states: Sequence[Mapping[str, Shaped]], names: Sequence[str]) -> None:
+    """Raise a UserError which lists all keys in which a source differs from the first."""
+    first, *others = states
+    found: list[str] = []
+    for name, state in zip(names[1:], others, strict=True):
+        shapes = {key for key in first.keys() & state.keys() if tuple(first[key].shape) != tuple(state[key].shape)}
+        problems = {
+            f"{name} lacks": first.keys() - state.keys(),
+            f"{names[0]} lacks": state.keys() - first.keys(),
+            f"{name} has another shape of": shapes,
+        }
+        found += [f"{what} {listed(keys)}" for what, keys in problems.items() if keys]
+    if found:
+        raise UserError(f"merge: {'; '.join(found)}; expected the same tensors in all models")
+
+
+def listed(keys: Collection[str]) -> str:
+    """The first keys in alphabetical order, and how many more there are."""
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return ", ".join(sorted(keys)[:SHOWN]) + more

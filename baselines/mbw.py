@@ -1,0 +1,60 @@
+"""The method ``mbw``: one model, merged with other weights in every block of the U-Net (block-weighted merging)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from afa_bench.errors import UserError
+from afa_bench.merging.mbw import MBWSettings
+from afa_bench.method import Denoiser, Method, Model, Options
+from baselines.merged import chosen, merged
+
+if TYPE_CHECKING:
+    from afa_bench.models.group import Group
+
+
+class MBWOptions(MBWSettings, Options):
+    """The weights, see ``MBWSettings``; ``models``: names in the order of the weights, by default all in the group's order."""
+
+    models: tuple[str, ...] | None = None
+
+
+class MBW(Method[MBWOptions]):
+    """Merge block weighted: 25 weights for SD 1.5, 19 for SDXL, and BASE for the text encoder."""
+
+    name = "mbw"
+    version = 1
+    Options = MBWOptions
+
+    def variants(self, group: Group, options: MBWOptions) -> Mapping[str, MBWOptions]:
+        """One row.
+
+        Raises:
+            UserError: a model that the group does not have.
+        """
+        chosen(group.models, options.models, self.name)
+        return {self.name: options}
+
+    def build(self, group: Group, models: Sequence[Model], options: MBWOptions) -> Denoiser:
+        """The merged model.
+
+        Raises:
+            UserError: weights which do not fit the models, or models of different architectures.
+        """
+        from afa_bench.merging.forms import weighted
+        from afa_bench.merging.layout import BASE, layout_of_unet
+
+        models = chosen(models, options.models, self.name)
+        layout = layout_of_unet(models[0].unet.config)  # type: ignore[arg-type]
+        weights = options.weights(layout, len(models))
+
+        def settings(part: Literal["unet", "text_encoder"], key: str) -> Mapping[str, Any]:
+            if part == "text_encoder":
+                return {"weights": weights[BASE]}
+            link = layout.of_diffusers("unet", key)
+            if link is None:
+                raise UserError(f"mbw: {key} belongs to no block of {layout.name}")
+            return {"weights": weights[link.block]}
+
+        return merged(models, weighted, settings)
