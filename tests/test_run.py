@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,28 +17,15 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from runs import run
 
 from afa_bench.errors import UserError
 from afa_bench.generate import Generator
 from afa_bench.plan import make_plan
-from afa_bench.run import Outcome, run_plan
 from afa_bench.store.atomic import read_json
 from afa_bench.suite import read_suite
 
 CELLS = 6  # three base models, a merge, two ensembles
-
-
-class Silent:
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[None]:
-        yield
-
-    def advance(self, label: str, steps: int) -> None:
-        pass
-
-
-def run(suite: Path, out: Path, batch_size: int = 4, **options: object) -> Outcome:
-    return run_plan(make_plan(read_suite(suite), **options), out, "cpu", batch_size, Silent())  # type: ignore[arg-type]
 
 
 def rows(out: Path) -> list[dict[str, object]]:

@@ -1,0 +1,27 @@
+"""A run without a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from afa_bench.plan import make_plan
+from afa_bench.run import Outcome, run_plan
+from afa_bench.suite import read_suite
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[None]:
+        yield
+
+    def advance(self, label: str, steps: int) -> None:
+        pass
+
+
+def run(suite: Path, out: Path, batch_size: int = 4, **options: object) -> Outcome:
+    """What ``afa-bench run`` does, but for the table."""
+    return run_plan(make_plan(read_suite(suite), **options), out, "cpu", batch_size, Silent())  # type: ignore[arg-type]
