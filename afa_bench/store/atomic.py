@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from afa_bench.errors import UserError
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write to a temporary name in the same folder, flush to the disk, rename.
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file open for writing under a temporary name in the same folder; flushed to the disk and renamed at the end, or removed.
 
     Raises:
         UserError: the folder cannot be written (read-only, full, not a folder).
@@ -22,7 +25,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -31,6 +34,16 @@ def write_bytes(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write to a temporary name in the same folder, flush to the disk, rename.
+
+    Raises:
+        UserError: the folder cannot be written (read-only, full, not a folder).
+    """
+    with writing(path) as file:
+        file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:
