@@ -43,6 +43,14 @@ def build(
     typer.echo(f"{out}: the zoo is complete" if (out / "zoo.json").exists() else f"{out}: stages done")
 
 
+@app.command("show")
+def show(zoo: Annotated[Path | None, typer.Option(help="A folder that `build` made.", metavar="DIR")] = None) -> None:
+    """Print what the zoo's parts are and how good: parameters, seconds of training, losses on held-out pairs."""
+    from afa_bench.mini.facts import report
+
+    typer.echo(report(zoo))
+
+
 @app.command("sheet")
 def sheet(
     out: Annotated[Path, typer.Option(help="The PNG file.", metavar="FILE")],

@@ -58,9 +58,9 @@ def plan(recipe: Recipe) -> dict[str, Step]:
             arguments = (("own", name), ("folder", f"{group}/{name}"), ("number", number))
             steps[f"{group}-{name}"] = Step("expert", ("base",), arguments)
             number += 1
+    steps["generalist"] = Step("expert", ("base",), (("own", None), ("folder", "generalist"), ("number", number)))
     for group, names in GROUPS.items():
         steps[f"{group}-sabw"] = Step("sabw", tuple(f"{group}-{name}" for name in names), (("group", group),))
-    steps["generalist"] = Step("expert", ("base",), (("own", None), ("folder", "generalist"), ("number", number)))
     for group in GROUPS:
         steps[f"{group}-measure"] = Step("measure", (f"{group}-sabw", "generalist"), (("group", group),))
         steps[f"{group}-maps"] = Step("map_focus", (f"{group}-sabw",), (("group", group),))

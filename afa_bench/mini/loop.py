@@ -48,6 +48,8 @@ def fit(
     seed: int,
     checkpoint: Path,
     warmup: int = 100,
+    cosine: int = 0,
+    cooldown: int = 0,
     ema: float = 0.0,
     report: Report | None = None,
     save_seconds: float = 60.0,
@@ -62,6 +64,8 @@ def fit(
         optimizer: over their parameters; the learning rate that each group has now is its peak.
         loss: one batch's loss, all its randomness from the generator that it is given.
         steps, seed, warmup: how long, which randomness, how many steps to the peak learning rate.
+        cosine, cooldown: the period of the learning rate's cosine where it is not ``steps``; the last steps, over which the rate
+            also falls linearly to zero.
         checkpoint: the file that holds the state, written about every ``save_seconds``.
         ema: decay of the averaged weights (reached gradually); 0 for none.
         report: called after every step.
@@ -84,7 +88,7 @@ def fit(
     began, saved_at = time.monotonic() - log.seconds, time.monotonic()
     for step in range(start, steps):
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * warm_cosine(step, steps, warmup)
+            group["lr"] = peak * warm_cosine(step, cosine or steps, warmup) * min(1.0, (steps - step) / max(1, cooldown))
         value = loss(generator(seed, step, rank))
         optimizer.zero_grad(set_to_none=True)
         value.backward()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -114,17 +113,3 @@ def map_focus(zoo: Zoo, report: Report, group: str) -> Facts:
         "other_half": float(np.mean(other)),
         "difference": {"value": found.value, "low": found.low, "high": found.high},
     }
-
-
-def as_table(facts: Mapping[str, Any]) -> str:
-    """The losses of one group, one line a method, for people."""
-    lines = []
-    for name, loss in facts["losses"].items():
-        versus = facts["afa_minus"].get(name)
-        text = (
-            f"AFA {versus['value']:+.4f} [{versus['low']:+.4f}, {versus['high']:+.4f}] ({versus['relative']:+.1%})"
-            if versus
-            else ""
-        )
-        lines.append(f"{name:14s} {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]  {text}")
-    return "\n".join(lines)

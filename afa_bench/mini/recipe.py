@@ -18,6 +18,8 @@ class Part:
     seed: int
     adam_lr: float = 3e-3
     ema: float = 0.0
+    cosine: int = 0  # period of the learning rate's cosine where it is not the number of steps
+    cooldown: int = 0  # last steps, over which the learning rate also falls linearly to zero
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,12 @@ class Recipe:
     evaluator: Part = Part(steps=600, batch=128, lr=0.01, adam_lr=2e-3, seed=3)
 
     unet_widths: tuple[int, ...] = (32, 64, 64, 64)
-    base: Part = Part(steps=3_600, batch=96, lr=0.02, adam_lr=2e-3, seed=4, ema=0.998)
+    base: Part = Part(steps=2_600, batch=96, lr=0.02, adam_lr=2e-3, seed=4, ema=0.998, cosine=3_600, cooldown=800)
     base_processes: int = 2
     expert: Part = Part(steps=500, batch=48, lr=0.01, adam_lr=1e-3, seed=5, ema=0.99)
 
     sabw_hidden: int = 16
-    sabw: Part = Part(steps=1_000, batch=32, lr=3e-3, seed=6)
+    sabw: Part = Part(steps=800, batch=32, lr=0.01, adam_lr=3e-3, seed=6, ema=0.98)
 
 
 def scaled(recipe: Recipe, scale: float) -> Recipe:
@@ -57,7 +59,8 @@ def scaled(recipe: Recipe, scale: float) -> Recipe:
     for entry in fields(recipe):
         value = getattr(recipe, entry.name)
         if isinstance(value, Part):
-            changes[entry.name] = replace(value, steps=max(2, round(value.steps * scale)))
+            lengths = {name: round(getattr(value, name) * scale) for name in ("steps", "cosine", "cooldown")}
+            changes[entry.name] = replace(value, **lengths | {"steps": max(2, lengths["steps"])})
         elif entry.name in ("mixed_scenes", "pure_scenes", "heldout", "reference"):
             changes[entry.name] = max(64, round(value * scale))
     changes["every"] = max(1, round(0.1 / scale))

@@ -17,13 +17,14 @@ from transformers import CLIPModel, CLIPTextModel
 
 from afa_bench.afa.ensemble import EnsembleUNet
 from afa_bench.afa.sabw import SABW
-from afa_bench.afa.train import Training, train_sabw
+from afa_bench.afa.train import denoising_loss
 from afa_bench.mini import clip as clips
 from afa_bench.mini import unet as unets
 from afa_bench.mini import vae as vaes
 from afa_bench.mini.dataset import Dataset, draw, heldout_pairs, training_pairs, write_heldout, write_reference
-from afa_bench.mini.loop import Log, Report, generator, rank_and_world
+from afa_bench.mini.loop import Log, Report, fit, rank_and_world
 from afa_bench.mini.models import Zoo
+from afa_bench.mini.muon import Muon
 from afa_bench.mini.pairs import Painter
 from afa_bench.mini.recipe import GROUPS, Recipe
 from afa_bench.mini.text import save_tokenizer, tokens, train_tokenizer
@@ -206,34 +207,24 @@ def expert(ws: Workspace, report: Report, own: str | None, folder: str, number: 
 
 
 def sabw(ws: Workspace, report: Report, group: str) -> Facts:
-    """A group's aggregator, on the full mix."""
+    """A group's aggregator, on the full mix, with the loss of the paper (equation 12)."""
     recipe, part = ws.recipe, ws.recipe.sabw
     models = ws.experts(group)
     torch.manual_seed(part.seed)
     model = SABW.for_unet(models[0], len(models), hidden=recipe.sabw_hidden, experts=GROUPS[group])
-    ensemble = EnsembleUNet(models, model)
-    states, weight = ws.train_states, torch.from_numpy(ws.train.weight)
-    log = Log()
+    ensemble = EnsembleUNet(models, model).eval().requires_grad_(False)
+    model.train().requires_grad_(True)
+    states, latents, weight = ws.train_states, ws.train_latents, torch.from_numpy(ws.train.weight)
+    empty, schedule = states[-1:].repeat(1, 1, len(models)), unets.scheduler()
 
-    def batches(step: int) -> tuple[Tensor, Tensor]:
-        picks = torch.multinomial(weight, part.batch, replacement=True, generator=generator(part.seed, step))
-        return ws.train_latents[picks], states[picks].repeat(1, 1, len(models))
+    def loss(rng: torch.Generator) -> Tensor:
+        picks = torch.multinomial(weight, part.batch, replacement=True, generator=rng)
+        text = states[picks].repeat(1, 1, len(models))
+        return denoising_loss(ensemble, schedule, latents[picks], text, empty, unets.TEXT_DROPOUT, rng)
 
-    training = Training(steps=part.steps, lr=part.lr, warmup=min(50, part.steps // 4), cooldown=part.steps // 2, seed=part.seed)
-    from time import monotonic
-
-    began, recent = monotonic(), list[float]()
-
-    def progress(done: int, loss: float) -> None:
-        recent.append(loss)
-        if done % 50 == 0 or done == part.steps:
-            log.losses.append((done, sum(recent) / len(recent)))
-            recent.clear()
-        report(done, part.steps, log.losses[-1][1] if log.losses else loss)
-
-    empty = states[-1:].repeat(1, 1, len(models))
-    train_sabw(ensemble, unets.scheduler(), batches, empty, training, ws.checkpoint(f"{group}-sabw"), 100, progress)
-    log.seconds = monotonic() - began
+    optimizer = Muon([model], lr=part.lr, adam_lr=part.adam_lr, plain=("conv_out",))
+    checkpoint = ws.checkpoint(f"{group}-sabw")
+    log = fit([model], optimizer, loss, steps=part.steps, seed=part.seed, checkpoint=checkpoint, ema=part.ema, report=report)
     facts = _facts(log, model)
     save_half(model, ws.root / group / "sabw")
     return facts

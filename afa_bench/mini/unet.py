@@ -87,7 +87,18 @@ def train_unet(
     modules: list[nn.Module] = [unet] if encoder is None else [unet, encoder]
     plain = (*PLAIN, "text_model", "embeddings", "encoder.layers", "final_layer_norm")
     optimizer = Muon(modules, lr=part.lr, adam_lr=part.adam_lr, plain=plain)
-    return fit(modules, optimizer, loss, steps=part.steps, seed=part.seed, checkpoint=checkpoint, ema=part.ema, report=report)
+    return fit(
+        modules,
+        optimizer,
+        loss,
+        steps=part.steps,
+        seed=part.seed,
+        checkpoint=checkpoint,
+        cosine=part.cosine,
+        cooldown=part.cooldown,
+        ema=part.ema,
+        report=report,
+    )
 
 
 @torch.no_grad()
