@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
 
 from afa_bench.errors import UserError
 from afa_bench.identity import seed_of
-from afa_bench.merging.forms import Form
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from afa_bench.merging.forms import WHOLE, Form
 
 SHOWN = 10
 """How many keys an error lists of each kind."""
+
+CHUNK = 2**20
+"""Values that are computed at once: what is in fp32 meanwhile fits into a processor's cache, however large a tensor is."""
 
 Settings: TypeAlias = Callable[[str], Mapping[str, Any]]
 """The settings of a form for the tensor of a name."""
@@ -38,7 +41,12 @@ def merge_tensor(key: str, tensors: Sequence[Tensor], form: Form, settings: Mapp
         return first
     if "seed" in settings:
         settings = {**settings, "seed": seed_of(settings["seed"], key)}
-    return form(*(tensor.float() for tensor in tensors), **settings).to(first.dtype)
+    if form in WHOLE:
+        return form(*(tensor.float() for tensor in tensors), **settings).to(first.dtype)
+    merged = torch.empty(first.shape, dtype=first.dtype, device=first.device)
+    for part, *parts in zip(*(tensor.reshape(-1).split(CHUNK) for tensor in (merged, *tensors)), strict=True):
+        part.copy_(form(*(values.float() for values in parts), **settings))
+    return merged
 
 
 def merge(

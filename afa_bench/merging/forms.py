@@ -89,6 +89,9 @@ FORMS: Mapping[str, Form] = {
     for form in (weighted, weight_sum, add_difference, sum_twice, triple_sum, train_difference, ties, dare)
 }
 
+WHOLE: frozenset[Form] = frozenset({ties, dare})
+"""The forms which look at all of a tensor; the others compute each value from the models' values at its place."""
+
 
 def find_form(name: str, where: str) -> Form:
     """The form of that name.
