@@ -63,8 +63,9 @@ def load_group(group: Group, device: str, dtype: torch.dtype) -> LoadedGroup:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    transformers.utils.logging.disable_progress_bar()
-    diffusers.utils.logging.disable_progress_bar()
+    for library in (transformers, diffusers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
 
     def load(kind: Any, folder: Path) -> Any:
         if not folder.is_dir():
