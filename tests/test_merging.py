@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import yaml
 from checkpoints import SD15, SDXL, checkpoint
+from conftest import tiny_unet
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -19,6 +22,8 @@ from afa_bench.errors import UserError
 from afa_bench.merging.recipe import read_recipe
 from afa_bench.merging.sources import open_source
 from afa_bench.merging.stream import merge_to, open_recipe
+from afa_bench.method import Model
+from baselines.weighted import Weighted, WeightedOptions
 
 POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
 
@@ -65,7 +70,6 @@ def test_all_the_weight_on_one_model_is_its_file(tmp_path: Path) -> None:
 
 
 def test_the_recipe_and_the_sources_are_kept_and_give_the_same_bytes_again(tmp_path: Path) -> None:
-    import hashlib
 
     pair(tmp_path)
     path = recipe(tmp_path, form="dare", seed=5, density=0.5)
@@ -163,6 +167,34 @@ def test_to_a_folder_and_back(tmp_path: Path, config: str) -> None:
     assert all(torch.equal(value, direct[key]) for key, value in copy.items())
     with pytest.raises(UserError, match="exists already; expected the name of a new folder"):
         merge(path, folder)
+
+
+def test_real_models_through_a_single_file(tmp_path: Path) -> None:
+    """Folders merged to one file under LDM's names, which diffusers loads: the very weights of the merge in memory."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    text = CLIPTextConfig(vocab_size=9, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+    models = []
+    for seed, name in enumerate(("one", "two")):
+        torch.manual_seed(seed)
+        models.append(Model(name, tiny_unet(seed), CLIPTextModel(text)))
+        models[-1].unet.save_pretrained(tmp_path / name / "unet")  # type: ignore[operator]
+        models[-1].text_encoder.save_pretrained(tmp_path / name / "text_encoder")  # type: ignore[operator]
+    path = recipe(tmp_path, models={"one": "one", "two": "two"}, form="weight-sum", alpha=0.3)
+    group: Any = SimpleNamespace(name="tiny", models=models)
+    expected = Weighted().build(group, models, WeightedOptions(form="weight-sum", alpha=0.3))
+
+    file = merge(path, tmp_path / "out.safetensors")
+    loaded = UNet2DConditionModel.from_single_file(
+        str(file), config=str(tmp_path / "one"), subfolder="unet", local_files_only=True
+    )
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in expected.unet.state_dict().items())
+    folder = merge(path, tmp_path / "out")
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", local_files_only=True)
+    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
+    for found, wanted in ((unet, expected.unet), (encoder, expected.text_encoders[0])):
+        assert all(torch.equal(value, found.state_dict()[key]) for key, value in wanted.state_dict().items())
 
 
 def test_places_that_are_refused(tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ FILES: Mapping[Part, str] = {
 }
 """The parts of a diffusers folder that hold weights, and the name of the file with them."""
 
+VAE_MARK = "decoder.up_blocks.3.resnets.0.norm1.weight"
+"""A VAE of fewer levels has no such tensor, and other LDM names."""
+
 OLD_CLIP = "cond_stage_model.transformer."
 """Some single files leave out ``text_model.`` after this."""
 
@@ -86,6 +89,8 @@ class Folder:
                     self._places[part, modern(part, key)] = (reader, key)
                 elif not key.endswith("position_ids"):  # those of CLIP G have no place in LDM
                     unknown.append(f"{part}: {key}")
+        if "vae" in self._files and ("vae", VAE_MARK) not in self._places:
+            raise UserError(f"{path / 'vae'}: expected a VAE of 4 levels as {self.layout.name} has; it has no {VAE_MARK}")
         for link in self._links.values():
             unknown += [f"{link.part}: no {name}" for name in link.diffusers if (link.part, name) not in self._places]
         if unknown:
