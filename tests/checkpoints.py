@@ -38,6 +38,8 @@ def state(config: str, seed: int, dtype: torch.dtype = torch.float32) -> dict[st
     clip = "cond_stage_model" if config == SD15 else "conditioner.embedders.0"
     tensors[f"{clip}.transformer.text_model.embeddings.position_ids"] = torch.arange(4).reshape(1, 4) + seed
     tensors["alphas_cumprod"] = torch.rand(5, generator=random)
+    if config == SDXL:
+        tensors["v_pred"] = torch.zeros(0, dtype=torch.long)  # a mark without a number, as some files have
     return tensors
 
 

@@ -44,7 +44,7 @@ def merge_tensor(key: str, tensors: Sequence[Tensor], form: Form, settings: Mapp
     if form in WHOLE:
         return form(*(tensor.float() for tensor in tensors), **settings).to(first.dtype)
     merged = torch.empty(first.shape, dtype=first.dtype, device=first.device)
-    for part, *parts in zip(*(tensor.reshape(-1).split(CHUNK) for tensor in (merged, *tensors)), strict=True):
+    for part, *parts in zip(*(torch.split(tensor.reshape(-1), CHUNK) for tensor in (merged, *tensors)), strict=True):
         part.copy_(form(*(values.float() for values in parts), **settings))
     return merged
 

@@ -78,7 +78,7 @@ class Reader:
         try:
             with self.path.open("rb") as file:
                 file.seek(self._starts[key])
-                whole = file.readinto(memoryview(data.numpy())) == spec.size
+                whole = file.readinto(data.numpy().data) == spec.size
         except OSError as error:
             raise UserError(f"{self.path}: {key}: cannot be read: {error.strerror}") from error
         if not whole:
@@ -107,6 +107,6 @@ def write(file: BinaryIO, specs: Mapping[str, Spec], tensors: Iterable[tuple[str
     file.write(struct.pack("<Q", len(text)) + text)
     for key, tensor in tensors:
         file.seek(8 + len(text) + starts.pop(key))
-        file.write(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()))
+        file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     if starts:
         raise ValueError(f"{len(starts)} tensors were announced and did not come")

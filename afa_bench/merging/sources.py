@@ -36,7 +36,10 @@ class Source(Protocol):
 
     path: Path
     layout: Layout
-    specs: Mapping[str, Spec]
+
+    @property
+    def specs(self) -> Mapping[str, Spec]:
+        """What is in it."""
 
     def read(self, key: str) -> Tensor:
         """One tensor."""
