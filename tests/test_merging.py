@@ -218,6 +218,8 @@ def test_places_that_are_refused(tmp_path: Path) -> None:
         ({"form": "weight-sum", "alfa": 0.5}, "alfa: weight-sum has no such setting; it takes alpha"),
         ({"form": "weight-sum", "alpha": "half"}, "alpha: expected a number, found 'half'"),
         ({"weights": [0.5, 0.6]}, r"weights: expected a list of numbers with the sum 1, found \[0.5, 0.6\]"),
+        ({"weights": 1}, "weights: expected a list of numbers with the sum 1, found 1"),
+        ({"form": "ties", "density": "all"}, "density: expected a number, found 'all'"),
         ({"form": "add-difference"}, "models: add-difference takes 3; 2 given"),
         ({"form": "mbw", "chian": []}, "chian: unknown key: did you mean 'chain'"),
         ({"vae": "C"}, "vae: unknown model 'C'"),

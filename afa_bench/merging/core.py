@@ -10,7 +10,7 @@ from torch import Tensor
 
 from afa_bench.errors import UserError
 from afa_bench.identity import seed_of
-from afa_bench.merging.forms import WHOLE, Form
+from afa_bench.merging.forms import RANDOM, WHOLE, Form
 
 SHOWN = 10
 """How many keys an error lists of each kind."""
@@ -33,14 +33,14 @@ class Shaped(Protocol):
 def merge_tensor(key: str, tensors: Sequence[Tensor], form: Form, settings: Mapping[str, Any]) -> Tensor:
     """One tensor of all models as one: computed in fp32 and cast once to the first model's number format.
 
-    Integers, position ids and tensors in which the models do not differ are copied from the first, to the bit. A ``seed`` among
-    the settings becomes one of the tensor's own, so that nothing depends on the order of the tensors.
+    Integers, position ids and tensors in which the models do not differ are copied from the first, to the bit. A random form gets
+    a seed of the tensor's own, so that nothing depends on the order of the tensors.
     """
     first, *others = tensors
     if not first.is_floating_point() or key.endswith("position_ids") or all(first.equal(other) for other in others):
         return first
-    if "seed" in settings:
-        settings = {**settings, "seed": seed_of(settings["seed"], key)}
+    if form in RANDOM:
+        settings = {**settings, "seed": seed_of(settings.get("seed", 0), key)}
     if form in WHOLE:
         return form(*(tensor.float() for tensor in tensors), **settings).to(first.dtype)
     merged = torch.empty(first.shape, dtype=first.dtype, device=first.device)

@@ -92,6 +92,9 @@ FORMS: Mapping[str, Form] = {
 WHOLE: frozenset[Form] = frozenset({ties, dare})
 """The forms which look at all of a tensor; the others compute each value from the models' values at its place."""
 
+RANDOM: frozenset[Form] = frozenset({dare})
+"""The forms with a ``seed``."""
+
 
 def find_form(name: str, where: str) -> Form:
     """The form of that name.

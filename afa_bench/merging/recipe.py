@@ -93,8 +93,8 @@ def read_recipe(path: Path) -> Recipe:
     elif recipe.form not in FORMS:
         raise UserError(f"{path}: form: unknown form {recipe.form!r}: {suggest(recipe.form, (*FORMS, MBW))}")
     else:
-        require_fit(recipe.form, len(recipe.models), recipe.settings, str(path))
         _check_numbers(recipe.settings, path)
+        require_fit(recipe.form, len(recipe.models), recipe.settings, str(path))
     return recipe
 
 
