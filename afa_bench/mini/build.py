@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -157,12 +158,21 @@ def _context() -> Any:
     return context
 
 
+def _end_with_parent() -> None:
+    """End this process when the build's is gone, however it ended: two builds must never write to one folder."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _work(name: str, step: Step, root: Path, recipe: Recipe, rank: int, messages: Any) -> None:
     """One process of one stage."""
     import torch
 
     from afa_bench.mini import measure, stages
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     if step.processes > 1:
         meeting = f"file://{(root / '.work' / f'{name}.meeting').resolve()}"

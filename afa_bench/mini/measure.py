@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from afa_bench.afa.ensemble import EnsembleUNet, mean
 from afa_bench.mini import unet as unets
@@ -20,7 +22,7 @@ from afa_bench.stats import mean_interval, paired_difference
 
 FLOATS = NDArray[np.float64]
 PAIRS = 384  # held-out pairs that are measured
-MAP_BLOCKS = (0, 1, 2, 22, 23, 24)  # blocks at the full 8 x 8, the last of them on the noise itself
+MAP_BLOCKS = (21, 22, 23, 24)  # the decoder's blocks at the full 8 x 8
 
 
 @torch.no_grad()
@@ -74,42 +76,57 @@ def difference(a: FLOATS, b: FLOATS) -> dict[str, float]:
 
 
 @torch.no_grad()
-def scene_maps(zoo: Zoo, group: str, rows: list[int]) -> Tensor:
-    """SABW's weights on noised held-out pairs: (rows, models, 8, 8), the mean over timesteps and blocks."""
+def scene_maps(zoo: Zoo, group: str, rows: Sequence[int]) -> Tensor:
+    """SABW's weights on noised held-out pairs, (rows, blocks, models, 8, 8): the mean over the timesteps, small maps enlarged."""
     sabw = zoo.sabw(group)
     ensemble = EnsembleUNet(zoo.experts(group), sabw).eval()
     latents = zoo.heldout_latents(rows)
     states = zoo.heldout_states(rows).repeat(1, 1, len(GROUPS[group]))
     schedule = unets.scheduler()
     noise = torch.randn(latents.shape, generator=generator(0, 1))
-    total = torch.zeros(len(rows), len(GROUPS[group]), 8, 8)
+    total = torch.zeros(())
     for t in unets.TIMESTEPS:
         times = torch.full((len(rows),), t)
         with sabw.record() as maps:
             ensemble(schedule.add_noise(latents, noise, times), times, states)
-        total += torch.stack([maps[index][0] for index in MAP_BLOCKS]).mean(dim=0)
+        total = total + torch.stack([interpolate(maps[index][0], size=(8, 8)) for index in sorted(maps)], dim=1)
     return total / len(unets.TIMESTEPS)
 
 
 def map_focus(zoo: Zoo, report: Report, group: str) -> Facts:
-    """Do the maps follow the objects? The weight of each object's own expert in the object's half minus in the other half."""
-    chosen: list[tuple[int, list[str], str]] = []
-    for row, (caption, scene) in enumerate(zip(zoo.heldout.captions, zoo.heldout.scene, strict=True)):
-        kinds = [figure[group == "mini-2"] for figure in zoo.heldout.kinds[row]]
-        if scene and len(set(kinds)) == 2:
-            chosen.append((row, kinds, next(layout for layout in LAYOUTS if f" {layout} " in caption)))
-    maps = torch.cat([scene_maps(zoo, group, [row for row, *_ in chosen[i : i + 64]]) for i in range(0, len(chosen), 64)])
-    own, other = [], []
-    for weights, (_, kinds, layout) in zip(maps, chosen, strict=True):
-        halves = weights.chunk(2, dim=2 if layout == "left of" else 1)
-        experts = [GROUPS[group].index(kind) for kind in kinds]
-        own.append(sum(float(halves[i][experts[i]].mean()) for i in (0, 1)) / 2)
-        other.append(sum(float(halves[1 - i][experts[i]].mean()) for i in (0, 1)) / 2)
-        report(len(own), len(chosen), own[-1])
-    found = paired_difference(np.array(own), np.array(other))
+    """Do the maps follow the objects? The weight of each object's own expert in the object's half, and in the other half."""
+    rows = two_kinds(zoo, group)
+    halves = []
+    for start in range(0, len(rows), 64):
+        part = rows[start : start + 64]
+        halves += [_halves(zoo, group, row, maps) for row, maps in zip(part, scene_maps(zoo, group, part), strict=True)]
+        report(len(halves), len(rows), float(np.mean([half[:, 0] - half[:, 1] for half in halves])))
+    own, other = np.moveaxis(np.array(halves), -1, 0)  # each (scenes, blocks)
+    full = list(MAP_BLOCKS)
+    found = paired_difference(own[:, full].mean(axis=1), other[:, full].mean(axis=1))
     return {
-        "scenes": len(chosen),
-        "own_half": float(np.mean(own)),
-        "other_half": float(np.mean(other)),
+        "scenes": len(rows),
+        "blocks": full,
+        "own_half": float(own[:, full].mean()),
+        "other_half": float(other[:, full].mean()),
         "difference": {"value": found.value, "low": found.low, "high": found.high},
+        "by_block": (own - other).mean(axis=0).tolist(),
     }
+
+
+def two_kinds(zoo: Zoo, group: str) -> list[int]:
+    """Held-out scenes whose two objects are two experts' of the group."""
+    return [row for row, figures in enumerate(_kinds(zoo, group)) if len(set(figures)) == 2]
+
+
+def _kinds(zoo: Zoo, group: str) -> list[list[str]]:
+    return [[figure[group == "mini-2"] for figure in figures] for figures in zoo.heldout.kinds]
+
+
+def _halves(zoo: Zoo, group: str, row: int, maps: Tensor) -> FLOATS:
+    """(blocks, 2): the weight of an object's own expert in the object's half and in the other, the mean of both objects."""
+    sides = maps.chunk(2, dim=3 if f" {next(iter(LAYOUTS))} " in zoo.heldout.captions[row] else 2)
+    experts = [GROUPS[group].index(kind) for kind in _kinds(zoo, group)[row]]
+    own = [sides[i][:, experts[i]].mean(dim=(1, 2)) for i in (0, 1)]
+    other = [sides[1 - i][:, experts[i]].mean(dim=(1, 2)) for i in (0, 1)]
+    return torch.stack([sum(own) / 2, sum(other) / 2], dim=1).double().numpy()  # type: ignore[arg-type]

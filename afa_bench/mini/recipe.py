@@ -50,7 +50,7 @@ class Recipe:
     expert: Part = Part(steps=500, batch=48, lr=0.01, adam_lr=1e-3, seed=5, ema=0.99)
 
     sabw_hidden: int = 16
-    sabw: Part = Part(steps=800, batch=32, lr=0.01, adam_lr=3e-3, seed=6, ema=0.98)
+    sabw: Part = Part(steps=550, batch=32, lr=0.01, adam_lr=3e-3, seed=6, ema=0.98)
 
 
 def scaled(recipe: Recipe, scale: float) -> Recipe:

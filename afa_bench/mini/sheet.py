@@ -13,13 +13,13 @@ from torch import Tensor
 from afa_bench.mini import unet as unets
 from afa_bench.mini.drawings import PIXELS
 from afa_bench.mini.loop import generator
-from afa_bench.mini.measure import scene_maps
+from afa_bench.mini.measure import MAP_BLOCKS, scene_maps, two_kinds
 from afa_bench.mini.models import Zoo
 from afa_bench.mini.recipe import GROUPS
 
 ZOOM = 3  # screen pixels a pixel
 INK = (40, 40, 40)
-TINTS = ((230, 60, 60), (50, 160, 80), (60, 100, 230))  # of the three models of a group
+HIGH, LOW = (214, 40, 40), (40, 90, 200)
 
 
 @torch.no_grad()
@@ -81,16 +81,19 @@ def contact_sheet(captions: Sequence[str], columns: dict[str, PIXELS], across: i
 
 
 def maps(zoo: Zoo, group: str, count: int = 8) -> Image.Image:
-    """Held-out scenes with the weight of each model, dark where it is low: the mean over timesteps and full-resolution blocks."""
-    kinds = [[figure[group == "mini-2"] for figure in figures] for figures in zoo.heldout.kinds]
-    rows = [row for row, kind in enumerate(kinds) if len(set(kind)) == 2][:count]
-    weights = scene_maps(zoo, group, rows)
-    low, high = float(weights.min()), float(weights.max())
+    """Held-out scenes with each model's weight against its own mean over the picture: red above it, blue below.
+
+    The weights are those of the decoder's full-resolution blocks, the mean over the timesteps of the held-out loss.
+    """
+    rows = two_kinds(zoo, group)[:count]
+    weights = scene_maps(zoo, group, rows)[:, list(MAP_BLOCKS)].mean(dim=1)
+    above = weights - weights.mean(dim=(2, 3), keepdim=True)
+    level = (above / above.abs().amax(dim=(1, 2, 3), keepdim=True)).numpy()
     columns = {"scene": zoo.heldout.images[rows]}
     for number, name in enumerate(GROUPS[group]):
-        level = ((weights[:, number] - low) / (high - low)).numpy()[..., None]
-        shade = (255 - level * (255 - np.array(TINTS[number]))).astype(np.uint8)
-        columns[f"{name}"] = shade.repeat(4, axis=1).repeat(4, axis=2)
+        one = level[:, number, ..., None].repeat(4, axis=1).repeat(4, axis=2)
+        shade = 255 - np.abs(one) * (255 - np.where(one > 0, np.array(HIGH), np.array(LOW)))
+        columns[name] = shade.astype(np.uint8)
     return contact_sheet([zoo.heldout.captions[row] for row in rows], columns, across=2)
 
 

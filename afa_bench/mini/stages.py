@@ -75,6 +75,9 @@ def save_half(module: Any, folder: Path) -> None:
     """Write a model's weights in half precision, whole or not at all."""
     temporary = folder.with_name(folder.name + ".part")
     module.half().save_pretrained(temporary, safe_serialization=True)
+    config = json.loads((temporary / "config.json").read_text())
+    config.pop("_name_or_path", None)  # where it was trained is nobody's business, and would differ for equal zoos
+    (temporary / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     folder.mkdir(parents=True, exist_ok=True)
     for file in temporary.iterdir():
         file.replace(folder / file.name)
@@ -224,7 +227,9 @@ def sabw(ws: Workspace, report: Report, group: str) -> Facts:
 
     optimizer = Muon([model], lr=part.lr, adam_lr=part.adam_lr, plain=("conv_out",))
     checkpoint = ws.checkpoint(f"{group}-sabw")
-    log = fit([model], optimizer, loss, steps=part.steps, seed=part.seed, checkpoint=checkpoint, ema=part.ema, report=report)
+    log = fit(
+        [model], optimizer, loss, steps=part.steps, seed=part.seed, checkpoint=checkpoint, warmup=30, ema=part.ema, report=report
+    )
     facts = _facts(log, model)
     save_half(model, ws.root / group / "sabw")
     return facts
