@@ -36,12 +36,14 @@ def render(table: Table, width: int | None = None, *, styled: bool = False) -> s
         _environ={},
     )
     drawn = _draw(table, panels(table))
-    if width and max(_width(console, panel) for panel in drawn) > width:
+    if width and max(_width(console, panel) for _, panel in drawn) > width:
         drawn = _draw(table, panels(table, widest=1))
-    notes = min(width or UNLIMITED, max(NARROWEST_NOTE, *(_width(console, panel) for panel in drawn)))
+    notes = min(width or UNLIMITED, max(NARROWEST_NOTE, *(_width(console, panel) for _, panel in drawn)))
     with console.capture() as capture:
         console.print(Text(table.title, "bold"))
-        for panel in drawn:
+        for heading, panel in drawn:
+            if heading:
+                console.print(Text(heading, "bold"))
             console.print(panel)
         for note in [LEGEND, *table.notes] if styled else table.notes:
             console.print(Text(textwrap.fill(note, notes, subsequent_indent="  ", break_on_hyphens=False), "dim"))
@@ -52,12 +54,12 @@ def _width(console: Console, panel: RichTable) -> int:
     return console.measure(panel, options=console.options.update(width=UNLIMITED)).maximum
 
 
-def _draw(table: Table, chosen: list[Panel]) -> list[RichTable]:
-    return [_panel(table, panel) for panel in chosen]
+def _draw(table: Table, chosen: list[Panel]) -> list[tuple[str | None, RichTable]]:
+    return [(panel.heading, _panel(table, panel)) for panel in chosen]
 
 
 def _panel(table: Table, panel: Panel) -> RichTable:
-    drawn = RichTable(box=box.SIMPLE_HEAD, title=panel.heading, title_style="bold", title_justify="left", header_style="")
+    drawn = RichTable(box=box.SIMPLE_HEAD, header_style="")
     drawn.add_column("", no_wrap=False)
     before = None
     for index in panel.columns:
