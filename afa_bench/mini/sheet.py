@@ -109,6 +109,6 @@ def both_maps(zoo: Zoo, count: int = 8) -> Image.Image:
 
 
 def save(image: Image.Image, file: Path) -> None:
-    """Write a PNG, small."""
+    """Write a PNG."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    image.quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+    image.save(file, optimize=True)
