@@ -101,8 +101,8 @@ def test_groups(group: str) -> None:
         noise = ensemble(sample, torch.tensor([500, 500]), text.repeat(1, 1, 3)).sample
     assert noise.shape == sample.shape
     assert torch.isfinite(noise).all()
-    measured = FACTS["parts"][f"{group}-measure"]["losses"]
-    assert measured["afa"]["value"] < measured["noise-average"]["value"] < measured["base"]["value"]
+    measured = {name: loss["value"] for name, loss in FACTS["parts"][f"{group}-measure"]["losses"].items()}
+    assert min(measured, key=measured.__getitem__) == "afa"
 
 
 def test_the_evaluator_tells_captions_apart(heldout: pd.DataFrame) -> None:
