@@ -57,8 +57,8 @@ class Method(Generic[O]):
     """Base class of a method plug-in (entry-point group ``afa_bench.methods``).
 
     A plug-in sets ``name``, ``version`` (raised whenever its results change) and ``Options``, and implements :meth:`build`.
-    ``needs_guidance`` says that its denoiser works on both halves of classifier-free guidance at once, the unconditional rows of a
-    batch first: suites without guidance refuse it, and it has no denoising loss.
+    ``needs_guidance`` says that its denoiser works on both halves of classifier-free guidance at once, the unconditional rows of
+    a batch first: suites without guidance refuse it, and it has no denoising loss.
     """
 
     name: ClassVar[str]

@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from afa_bench import registry
 from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.identity import fingerprint, sample_id, seed_of
@@ -20,6 +18,7 @@ from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.hashing import hash_folder, hash_weights
 from afa_bench.prompts.base import Prompt, PromptSet
+from afa_bench.reading import validated
 from afa_bench.suite import Choice, Suite
 
 SHARD = 32
@@ -163,10 +162,10 @@ def _group_cells(
         method: Method[Any] = kind()
         if method.needs_guidance and suite.sampler.guidance <= 1:
             raise UserError(
-                f"{where}: {choice.name}: needs sampler.guidance above 1, since it compares the conditional with the unconditional "
-                f"prediction; the suite has {suite.sampler.guidance:g}"
+                f"{where}: {choice.name}: needs sampler.guidance above 1, since it compares the conditional with the "
+                f"unconditional prediction; the suite has {suite.sampler.guidance:g}"
             )
-        options = _validated(kind.Options, choice.options, f"{where}: {choice.name}")
+        options = validated(kind.Options, choice.options, f"{where}: {choice.name}", noun="option")
         variants = method.variants(group, options)
         if choice.label is not None and len(variants) > 1:
             raise UserError(f"{where}: {choice.name}: label: this method fills {len(variants)} rows, which name themselves")
@@ -202,18 +201,7 @@ def _parts(model: Path, group: Group) -> list[str]:
 
 def _configured(suite: Suite, key: Literal["prompts", "metrics"], choice: Choice) -> Any:
     where = f"{suite.file}: {key}"
-    return _validated(registry.load(key, choice.name, where), choice.options, f"{where}: {choice.name}")
-
-
-def _validated(kind: Any, options: Mapping[str, Any], where: str) -> Any:
-    try:
-        return kind.model_validate(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"]
-        if first["type"] == "extra_forbidden":
-            message = f"unknown option: {registry.suggest(str(first['loc'][-1]), kind.model_fields)}"
-        raise UserError(f"{where}: {'.'.join(map(str, first['loc']))}: {message}") from error
+    return validated(registry.load(key, choice.name, where), choice.options, f"{where}: {choice.name}", noun="option")
 
 
 def _unique(suite: Suite, key: str, names: Sequence[str]) -> None:

@@ -5,14 +5,14 @@ Every mistake is one line which names the file, the line and the key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from afa_bench.errors import UserError
+from afa_bench.reading import Place, line_of, read_mapping, validated
 from afa_bench.registry import suggest
 
 Positive = Annotated[int, Field(ge=1)]
@@ -126,42 +126,16 @@ def read_suite(path: Path) -> Suite:
     Raises:
         UserError: unreadable, not YAML, or a key that is unknown, missing or wrong.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(document, Mapping):
-        raise UserError(f"{path}: expected a mapping of keys such as name, groups, prompts, methods, metrics")
+    document, nodes = read_mapping(path, "of keys such as name, groups, prompts, methods, metrics")
+
+    def where(place: Place) -> str:
+        return f"{path}:{line_of(nodes, place)}"
+
     if "file" in document:
-        raise UserError(f"{path}:{_line(root, ('file',))}: file: unknown key")
-    try:
-        suite = Suite.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = first["loc"]
-        key = ".".join(map(str, place))
-        message = first["msg"]
-        if first["type"] == "extra_forbidden":
-            known = Sampler.model_fields if place[0] == "sampler" else Suite.model_fields
-            message = f"unknown key: {suggest(str(place[-1]), known)}"
-        raise UserError(f"{path}:{_line(root, place)}: {key}: {message}") from error
+        raise UserError(f"{where(('file',))}: file: unknown key")
+
+    def known(place: Place) -> Iterable[str]:
+        return Sampler.model_fields if place[0] == "sampler" else Suite.model_fields
+
+    suite = validated(Suite, document, where, known)
     return suite.model_copy(update={"file": path})
-
-
-def _line(node: yaml.Node | None, place: tuple[str | int, ...]) -> int:
-    """The line (from 1) of the deepest YAML node on the way to ``place``."""
-    line = node.start_mark.line if node else 0
-    for step in place:
-        if isinstance(node, yaml.MappingNode):
-            pairs = [(key, value) for key, value in node.value if key.value == step]
-            if not pairs:
-                break
-            line, node = pairs[0][0].start_mark.line, pairs[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line
-    return line + 1

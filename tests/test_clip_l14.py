@@ -40,5 +40,5 @@ def test_features_are_those_of_open_clips_own_pipeline(tmp_path, monkeypatch):
 
 def test_weights_that_are_not_there_are_named_with_the_way_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("AFA_BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(UserError, match="hf download timm/vit_large_patch14_clip_224.openai open_clip_model.safetensors"):
+    with pytest.raises(UserError, match=r"hf download timm/vit_large_patch14_clip_224.openai open_clip_model.safetensors"):
         ClipL14().weights()

@@ -94,7 +94,7 @@ def train_sabw(
             group["lr"] = training.lr_at(step)
         loss = denoising_loss(ensemble, scheduler, *batches(step), empty, training.text_dropout, generator(training.seed, step))
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         done = step + 1
         if checkpoint is not None and (done % checkpoint_every == 0 or done == training.steps):

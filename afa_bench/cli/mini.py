@@ -60,8 +60,9 @@ def sheet(
 ) -> None:
     """Draw samples of held-out prompts: the real images, the base, AFA of both groups."""
     from afa_bench.mini import sheet as sheets
+    from afa_bench.mini.models import Zoo
 
-    sheets.save(sheets.samples(sheets.Zoo(zoo), singles, scenes), out)
+    sheets.save(sheets.samples(Zoo(zoo), singles, scenes), out)
 
 
 @app.command("maps")
@@ -72,5 +73,6 @@ def maps(
 ) -> None:
     """Draw where each model of a group has weight in held-out two-object scenes."""
     from afa_bench.mini import sheet as sheets
+    from afa_bench.mini.models import Zoo
 
-    sheets.save(sheets.both_maps(sheets.Zoo(zoo), count), out)
+    sheets.save(sheets.both_maps(Zoo(zoo), count), out)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from afa_bench.errors import UserError
 from afa_bench.gate.selection import Selection
-from afa_bench.registry import suggest
+from afa_bench.reading import read_mapping, validated
 from afa_bench.tables.load import Results
 
 DEFAULT_MARGIN = 0.02
@@ -74,24 +73,10 @@ def read_policy(path: Path) -> Policy:
     Raises:
         UserError: unreadable, not YAML, or a key that is unknown, missing or wrong.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(document, Mapping):
-        raise UserError(f"{path}: expected a mapping with the key metrics, such as metrics: {{clip_t: {{margin: 0.01}}}}")
-    try:
-        return Policy.model_validate(document)
-    except ValidationError as error:
-        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")  # a typing error explains a missing key
-        place = first["loc"]
-        message = first["msg"]
-        if first["type"] == "extra_forbidden":
-            known = Limit.model_fields if place[0] == "metrics" else Policy.model_fields
-            message = f"unknown key: {suggest(str(place[-1]), known)}"
-        raise UserError(f"{path}: {'.'.join(map(str, place))}: {message}") from error
+    document, _ = read_mapping(path, "with the key metrics, such as metrics: {clip_t: {margin: 0.01}}")
+    return validated(
+        Policy, document, str(path), lambda place: Limit.model_fields if place[0] == "metrics" else Policy.model_fields
+    )
 
 
 def default_policy(base: Results) -> Policy:

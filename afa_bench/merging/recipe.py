@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from afa_bench.errors import UserError
 from afa_bench.merging.forms import FORMS, Form, find_form, require_fit, weighted
 from afa_bench.merging.layout import BASE, TIME, Layout
 from afa_bench.merging.mbw import MBWSettings
+from afa_bench.reading import read_mapping, validated
 from afa_bench.registry import suggest
 
 MBW = "mbw"
@@ -77,19 +77,12 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         UserError: unreadable, not YAML, or a key that is unknown, missing or wrong.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(document, Mapping):
-        raise UserError(f"{path}: expected a mapping of keys such as models, form, alpha")
-    recipe: Recipe = _validated(Recipe, document, path)
+    document, _ = read_mapping(path, "of keys such as models, form, alpha")
+    recipe = validated(Recipe, document, str(path))
     if recipe.vae is not None and recipe.vae not in recipe.models:
         raise UserError(f"{path}: vae: unknown model {recipe.vae!r}: {suggest(recipe.vae, recipe.models)}")
     if recipe.form == MBW:
-        _validated(MBWSettings, recipe.settings, path)
+        validated(MBWSettings, recipe.settings, str(path), lambda _: (*Recipe.model_fields, *MBWSettings.model_fields))
     elif recipe.form not in FORMS:
         raise UserError(f"{path}: form: unknown form {recipe.form!r}: {suggest(recipe.form, (*FORMS, MBW))}")
     else:
@@ -104,17 +97,6 @@ def described(recipe: Recipe, settings: Mapping[str, Any]) -> str:
         weights: Sequence[float] = settings.get("weights") or (1 / len(recipe.models),) * len(recipe.models)
         return " + ".join(f"{weight:.4g} {name}" for weight, name in zip(weights, recipe.names, strict=True) if weight)
     return ", ".join([f"{recipe.form}({', '.join(recipe.names)})", *(f"{key} {value}" for key, value in settings.items())])
-
-
-def _validated(kind: Any, document: Mapping[str, Any], path: Path) -> Any:
-    try:
-        return kind.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"]
-        if first["type"] == "extra_forbidden":
-            message = f"unknown key: {suggest(str(first['loc'][-1]), (*Recipe.model_fields, *kind.model_fields))}"
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc'])) or kind.__name__}: {message}") from error
 
 
 def _check_numbers(settings: Mapping[str, Any], path: Path) -> None:

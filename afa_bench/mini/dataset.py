@@ -84,7 +84,8 @@ class Dataset:
             return self.weight
         kinds = self.domains if own in v.DOMAINS else self.palettes
         chosen = np.array([kind == own for kind in kinds]) * self.weight
-        return share * chosen / chosen.sum() + (1 - share) * self.weight
+        mixed: FLOATS = share * chosen / chosen.sum() + (1 - share) * self.weight
+        return mixed
 
 
 def draw(pairs: Sequence[Pair], painter: Painter, scene_share: float) -> Dataset:

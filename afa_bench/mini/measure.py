@@ -127,6 +127,6 @@ def _halves(zoo: Zoo, group: str, row: int, maps: Tensor) -> FLOATS:
     """(blocks, 2): the weight of an object's own expert in the object's half and in the other, the mean of both objects."""
     sides = maps.chunk(2, dim=3 if f" {next(iter(LAYOUTS))} " in zoo.heldout.captions[row] else 2)
     experts = [GROUPS[group].index(kind) for kind in _kinds(zoo, group)[row]]
-    own = [sides[i][:, experts[i]].mean(dim=(1, 2)) for i in (0, 1)]
-    other = [sides[1 - i][:, experts[i]].mean(dim=(1, 2)) for i in (0, 1)]
-    return torch.stack([sum(own) / 2, sum(other) / 2], dim=1).double().numpy()  # type: ignore[arg-type]
+    own = torch.stack([sides[i][:, experts[i]].mean(dim=(1, 2)) for i in (0, 1)]).mean(dim=0)
+    other = torch.stack([sides[1 - i][:, experts[i]].mean(dim=(1, 2)) for i in (0, 1)]).mean(dim=0)
+    return torch.stack([own, other], dim=1).double().numpy()

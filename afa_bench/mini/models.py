@@ -69,7 +69,8 @@ class Zoo:
 
     def sabw(self, group: str) -> SABW:
         """A group's trained aggregator."""
-        return SABW.from_pretrained(self.root / group / "sabw", torch_dtype=torch.float32).eval()
+        sabw: SABW = SABW.read(self.root / group / "sabw")
+        return sabw
 
     def ensemble(self, group: str) -> EnsembleUNet:
         """AFA of a group."""

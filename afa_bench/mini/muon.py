@@ -15,7 +15,7 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315  # the quintic of the published Newton-Schu
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrices of (N, rows, columns), roughly: their singular values end between 0.7 and 1.2."""
     flipped = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if flipped else matrices
+    x: Tensor = matrices.mT if flipped else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT

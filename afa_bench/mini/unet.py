@@ -81,8 +81,9 @@ def train_unet(
         noise = torch.randn((batch, *latents.shape[1:]), generator=rng)
         dropped = torch.rand(batch, generator=rng) < TEXT_DROPOUT
         states = text(torch.where(dropped, -1, picks))
-        predicted = unet(schedule.add_noise(latents[picks], noise, t), t, states).sample
-        return (caps[t] * (predicted - noise).square().mean(dim=(1, 2, 3))).mean()
+        predicted: Tensor = unet(schedule.add_noise(latents[picks], noise, t), t, states).sample
+        value: Tensor = (caps[t] * (predicted - noise).square().mean(dim=(1, 2, 3))).mean()
+        return value
 
     modules: list[nn.Module] = [unet] if encoder is None else [unet, encoder]
     plain = (*PLAIN, "text_model", "embeddings", "encoder.layers", "final_layer_norm")

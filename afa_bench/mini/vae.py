@@ -45,7 +45,8 @@ def train_vae(
         posterior = vae.encode(x).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=rng)
         y = vae.decode(posterior.mean + posterior.std * noise).sample
-        return mse_loss(y, x) + 0.1 * l1_loss(y, x) + 2e-4 * posterior.kl().mean() / x[0].numel()
+        total: Tensor = mse_loss(y, x) + 0.1 * l1_loss(y, x) + 2e-4 * posterior.kl().mean() / x[0].numel()
+        return total
 
     optimizer = Muon([vae], lr=part.lr, adam_lr=part.adam_lr, plain=PLAIN)
     log = fit(
@@ -68,7 +69,8 @@ def _standardise(vae: AutoencoderKL, images: Tensor) -> None:
 @torch.no_grad()
 def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
     """(N, 32, 32, 3) uint8 to scaled latents (N, C, 8, 8): the posterior's means."""
-    return torch.cat([vae.encode(to_model(batch)).latent_dist.mean for batch in images.split(64)]) * vae.config.scaling_factor
+    latents = torch.cat([vae.encode(to_model(batch)).latent_dist.mean for batch in images.split(64)])
+    return latents.mul_(vae.config.scaling_factor)
 
 
 @torch.no_grad()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from afa_bench.errors import UserError
+from afa_bench.reading import read_mapping, validated
 from afa_bench.registry import suggest
 
 ZOO = "zoo:"
@@ -60,19 +59,11 @@ def read_group(name: str, folder: Path, where: str) -> Group:
     path = known.get(name, folder / name)
     if name not in known and not path.is_file():
         raise UserError(f"{where}: unknown group {name!r}: {suggest(name, known)} (or the path of a group's YAML file)")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(content, Mapping) or not isinstance(content.get("models"), Mapping) or not content["models"]:
+    content, _ = read_mapping(path, "with the keys pipeline and models")
+    if not isinstance(content.get("models"), Mapping) or not content["models"]:
         raise UserError(f"{path}: models: expected a mapping of model names to folders")
-    document: dict[str, Any] = {"name": path.stem, **content}
-    document["models"] = [{"name": str(model), "path": place} for model, place in content["models"].items()]
-    try:
-        group = Group.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    content["models"] = [{"name": str(model), "path": place} for model, place in content["models"].items()]
+    group = validated(Group, {"name": path.stem, **content}, str(path))
     return _resolve(group, path)
 
 

@@ -1,0 +1,86 @@
+"""What users write, read and checked: YAML files and options, with errors of one line that name the file and the key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from afa_bench.errors import UserError
+from afa_bench.registry import suggest
+
+Place: TypeAlias = tuple[str | int, ...]
+"""The way to a key in a document."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_mapping(path: Path, expected: str) -> tuple[dict[str, Any], yaml.Node | None]:
+    """A YAML file's content and its nodes, which know their lines.
+
+    Args:
+        path: of the file.
+        expected: ends the sentence "expected a mapping ...".
+
+    Raises:
+        UserError: unreadable, not YAML, or something else than a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        nodes = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(document, Mapping):
+        raise UserError(f"{path}: expected a mapping {expected}")
+    return dict(document), nodes
+
+
+def validated(
+    kind: type[M],
+    document: Mapping[str, Any],
+    where: str | Callable[[Place], str],
+    known: Callable[[Place], Iterable[str]] | None = None,
+    noun: str = "key",
+) -> M:
+    """A document as a model.
+
+    Args:
+        kind: the pydantic model.
+        document: what the user wrote.
+        where: the error's first words, or a function that has them for a place.
+        known: the keys there are at a place, for "did you mean"; those of ``kind`` by default.
+        noun: what an unknown key is called.
+
+    Raises:
+        UserError: a key that is unknown, missing or wrong.
+    """
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")  # a typing error explains a missing key
+        place, message = first["loc"], first["msg"]
+        if first["type"] == "extra_forbidden":
+            message = f"unknown {noun}: {suggest(str(place[-1]), known(place) if known else kind.model_fields)}"
+        prefix = where if isinstance(where, str) else where(place)
+        raise UserError(f"{prefix}: {'.'.join(map(str, place)) or kind.__name__}: {message}") from error
+
+
+def line_of(node: yaml.Node | None, place: Place) -> int:
+    """The line (from 1) of the deepest YAML node on the way to a place."""
+    line = node.start_mark.line if node else 0
+    for step in place:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(key, value) for key, value in node.value if key.value == step]
+            if not pairs:
+                break
+            line, node = pairs[0][0].start_mark.line, pairs[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line
+    return line + 1
