@@ -17,7 +17,7 @@ def build(
     scale: Annotated[float, typer.Option(help="Multiplies all numbers of steps and pairs; 0.01 for a trial.", min=0.0)] = 1.0,
     jobs: Annotated[int, typer.Option(help="Processes at a time.", min=1)] = 2,
 ) -> None:
-    """Draw the data and train every part of the zoo (about 100 minutes on 2 cores; needs the extra "zoo")."""
+    """Draw the data and train every part of the zoo (about 85 minutes on 2 cores; needs the extra "zoo")."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     from afa_bench.mini import build as recipe_build
