@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -167,16 +166,6 @@ def test_cells_of_a_plan_alone(tiny: Path) -> None:
     table = build_table(load_results(tiny, names))
     assert {column.steps for column in table.columns} == {10}
     assert [section.name for section in table.sections] == ["mini-1"]
-
-
-def test_a_hundred_cells_in_a_second(tmp_path: Path) -> None:
-    for order in range(20):
-        for steps in (None, 10, 20, 30, 40):
-            write_cell(tmp_path, label=f"m{order}", order=order, steps=steps, skill=order / 1000)
-    start = time.process_time()
-    text = render(build_table(load_results(tmp_path)), "rich")
-    assert time.process_time() - start < 1
-    assert "m19" in text
 
 
 def test_neither_torch_nor_pandas_is_imported(tiny: Path) -> None:
