@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
@@ -33,7 +34,8 @@ class FeatureBank:
 
     def of_shard(self, extractor: Extractor, cell: CellStore, shard: int, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """Features of a shard's images: name -> ``(n, D)``, in the order of ``rows``."""
-        path = cell.features(f"{extractor.name}-{fingerprint(extractor.identity)[:8]}", shard)
+        made_of = fingerprint([extractor.identity, [row["sha256"] for row in rows]])
+        path = cell.features(f"{extractor.name}-{made_of[:8]}", shard)
         return _kept(path, lambda: self._images(extractor, [_stored(cell, row) for row in rows]))
 
     def texts(self, extractor: Extractor, samples: Sequence[Sample]) -> Floats:
@@ -140,8 +142,8 @@ def _kept(path: Path, compute: Callable[[], Mapping[str, Any]]) -> Mapping[str, 
     try:
         with np.load(path, allow_pickle=False) as content:
             return dict(content)
-    except (OSError, ValueError, EOFError, KeyError):
-        pass
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
+        pass  # absent or damaged: only a cache, made again below
     arrays = compute()
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{name: np.asarray(array) for name, array in arrays.items()})

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from afa_bench.gate.model import FAILING, OPEN, Finding, Verdict
 from afa_bench.gate.text import HEADS, reasons, row
+from afa_bench.tables.formats.rich import text_console
 
-UNLIMITED = 10_000
 LEFT = 2
 """Columns of words; those of numbers stand to the right."""
 
@@ -26,15 +24,7 @@ def render(findings: Sequence[Finding], width: int | None = None, *, styled: boo
         width: of the terminal; None: as wide as need be.
         styled: with colours.
     """
-    console = Console(
-        file=io.StringIO(),
-        width=width or UNLIMITED,
-        force_terminal=styled,
-        color_system="standard" if styled else None,
-        legacy_windows=False,
-        highlight=False,
-        _environ={},
-    )
+    console = text_console(width, styled=styled)
     drawn = Table(box=box.SIMPLE_HEAD, header_style="")
     shown = [index for index, head in enumerate(HEADS) if head != "Margin" or any(f.margin is not None for f in findings)]
     for index in shown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,6 @@ class CellStore:
         """Mark a shard as finished. Its images must have been written before."""
         write_json(self._shard(shard), {"schema": SCHEMA, "rows": list(rows)})
 
-    def drop_shard(self, shard: int) -> None:
-        """Forget that a shard was finished (its images are gone)."""
-        self._shard(shard).unlink(missing_ok=True)
-
     def features(self, extractor: str, shard: int) -> Path:
         """File of one shard's image features."""
         return self.folder / "state" / f"{extractor}-{shard:06d}.npz"
@@ -86,10 +82,6 @@ class Store:
     def cell(self, name: str) -> CellStore:
         """The folder of a cell."""
         return CellStore(self.root / name)
-
-    def cells(self) -> Iterable[CellStore]:
-        """All cells that have a ``cell.json``, in the order of their folders' names."""
-        return [CellStore(path.parent) for path in sorted(self.root.glob("*/cell.json"))]
 
     def references(self, name: str) -> Path:
         """File of a reference set's features."""

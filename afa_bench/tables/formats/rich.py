@@ -26,15 +26,7 @@ def render(table: Table, width: int | None = None, *, styled: bool = False) -> s
         width: of the terminal: a panel that is wider is split into one a metric, and then folded. None: as wide as need be.
         styled: with the escape codes of a terminal; without them bold and underlined are lost.
     """
-    console = Console(
-        file=io.StringIO(),
-        width=width or UNLIMITED,
-        force_terminal=styled,
-        color_system="standard" if styled else None,
-        legacy_windows=False,
-        highlight=False,
-        _environ={},
-    )
+    console = text_console(width, styled=styled)
     drawn = _draw(table, panels(table))
     if width and max(_width(console, panel) for _, panel in drawn) > width:
         drawn = _draw(table, panels(table, widest=1))
@@ -48,6 +40,19 @@ def render(table: Table, width: int | None = None, *, styled: bool = False) -> s
         for note in [LEGEND, *table.notes] if styled else table.notes:
             console.print(Text(textwrap.fill(note, notes, subsequent_indent="  ", break_on_hyphens=False), "dim"))
     return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
+
+
+def text_console(width: int | None, *, styled: bool) -> Console:
+    """A console that draws the same text on every machine, whatever its environment says."""
+    return Console(
+        file=io.StringIO(),
+        width=width or UNLIMITED,
+        force_terminal=styled,
+        color_system="standard" if styled else None,
+        legacy_windows=False,
+        highlight=False,
+        _environ={},
+    )
 
 
 def _width(console: Console, panel: RichTable) -> int:
