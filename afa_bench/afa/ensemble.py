@@ -13,7 +13,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
-from afa_bench.blocks.unet import BlockView, require_alike
+from afa_bench.blocks.unet import Block, BlockView, Condition, Size, require_alike
 from afa_bench.errors import UserError
 
 Aggregate: TypeAlias = Callable[[int, Sequence[Tensor], Tensor, Tensor], Tensor]
@@ -159,8 +159,7 @@ class EnsembleUNet(UNets):
             block = blocks[0]
             skip = skips.pop() if block.pops else None
             size = tuple(skips[-1].shape[2:]) if odd and block.pops and skips else None
-            features = [own(hidden, condition, skip, size) for own, condition in zip(blocks, conditions, strict=True)]
-            hidden = self.aggregate(index, features, temb, text)
+            hidden = self.fused(index, blocks, conditions, hidden, skip, size, temb, text)
             hidden = _adapted(hidden, block.adapter, adapters, must_fit=block.pushes)
             if block.pushes:
                 skips.append(hidden)
@@ -168,6 +167,28 @@ class EnsembleUNet(UNets):
                 skips = [skip + control for skip, control in zip(skips, controls, strict=True)]
                 hidden = hidden + mid_block_additional_residual
         return UNet2DConditionOutput(sample=hidden) if return_dict else (hidden,)
+
+    def fused(
+        self,
+        index: int,
+        blocks: Sequence[Block],
+        conditions: Sequence[Condition],
+        hidden: Tensor,
+        skip: Tensor | None,
+        size: Size,
+        temb: Tensor,
+        text: Tensor,
+    ) -> Tensor:
+        """The output of block ``index``: all N models run and are aggregated. A subclass may choose among them instead.
+
+        Args:
+            index: of the block.
+            blocks, conditions: of each model.
+            hidden, skip, size: the block's input ``(B, C, H, W)``; see :class:`Block`.
+            temb, text: the means of the models' own.
+        """
+        features = [own(hidden, condition, skip, size) for own, condition in zip(blocks, conditions, strict=True)]
+        return self.aggregate(index, features, temb, text)
 
 
 def _bias(mask: Tensor | None, like: Tensor) -> Tensor | None:
