@@ -113,11 +113,11 @@ def make_plan(
         UserError: an unknown name or option, a missing folder, or nothing left to do.
     """
     folder = suite.file.parent
-    prompt_set = _configured(suite, "prompts", suite.prompts)
+    prompt_set = configured(suite, "prompts", suite.prompts)
     prompts = list(prompt_set.prompts(folder))[: prompt_set.limit][:limit]
     if not prompts:
         raise UserError(f"{suite.file}: prompts: {suite.prompts.name}: no prompt left to work on", NOTHING_TO_DO)
-    metrics = [_configured(suite, "metrics", choice) for choice in suite.metrics]
+    metrics = [configured(suite, "metrics", choice) for choice in suite.metrics]
     _unique(suite, "metrics", [metric.key for metric in metrics])
     samples = [
         Sample(prompt, index, repeat, seed_of(suite.seed, prompt.id, index, repeat))
@@ -199,7 +199,12 @@ def _parts(model: Path, group: Group) -> list[str]:
     return ["unet", "text_encoder"] if own else ["unet"]
 
 
-def _configured(suite: Suite, key: Literal["prompts", "metrics"], choice: Choice) -> Any:
+def configured(suite: Suite, key: Literal["prompts", "metrics"], choice: Choice) -> Any:
+    """The prompt set or metric that a suite chooses, with its options.
+
+    Raises:
+        UserError: an unknown name or option.
+    """
     where = f"{suite.file}: {key}"
     return validated(registry.load(key, choice.name, where), choice.options, f"{where}: {choice.name}", noun="option")
 

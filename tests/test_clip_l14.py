@@ -8,7 +8,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from afa_bench.errors import UserError
-from afa_bench.metrics.clip_l14 import ClipL14
+from afa_bench.fetch import Library
+from afa_bench.metrics.clip_l14 import WEIGHTS, ClipL14
 
 
 class ClipB32(ClipL14):
@@ -19,10 +20,10 @@ class ClipB32(ClipL14):
 def test_features_are_those_of_open_clips_own_pipeline(tmp_path, monkeypatch):
     torch.manual_seed(0)
     model, _, preprocess = open_clip.create_model_and_transforms(ClipB32.architecture, load_weights=False)
-    folder = tmp_path / "timm/vit_large_patch14_clip_224.openai"
-    folder.mkdir(parents=True)
-    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    monkeypatch.setenv("AFA_BENCH_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("AFA_BENCH_DATA", str(tmp_path))
+    path = Library().path(WEIGHTS)
+    path.parent.mkdir(parents=True)
+    save_file(model.state_dict(), path)
     extractor = ClipB32()
     extractor.load("cpu")
     rng = np.random.default_rng(0)
@@ -39,6 +40,6 @@ def test_features_are_those_of_open_clips_own_pipeline(tmp_path, monkeypatch):
 
 
 def test_weights_that_are_not_there_are_named_with_the_way_to_get_them(tmp_path, monkeypatch):
-    monkeypatch.setenv("AFA_BENCH_WEIGHTS", str(tmp_path))
-    with pytest.raises(UserError, match=r"hf download timm/vit_large_patch14_clip_224.openai open_clip_model.safetensors"):
+    monkeypatch.setenv("AFA_BENCH_DATA", str(tmp_path))
+    with pytest.raises(UserError, match=r"timm/vit_large_patch14_clip_224.openai@main/open_clip_model.safetensors: not fetched"):
         ClipL14().weights()

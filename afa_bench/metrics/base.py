@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from afa_bench.fetch import Source
     from afa_bench.stats import Interval
 
 Floats = NDArray[np.float64]
@@ -38,6 +39,10 @@ class Extractor:
     name: ClassVar[str]
     version: ClassVar[int]
     tag: ClassVar[str]
+
+    def sources(self) -> Sequence[Source]:
+        """The files that ``afa-bench fetch`` brings for it; none for an extractor whose weights come with a package."""
+        return ()
 
     def weights(self) -> Mapping[str, Path]:
         """Weight files or folders (name -> path); their sha256 is part of every number."""

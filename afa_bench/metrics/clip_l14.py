@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from afa_bench.errors import UserError
+from afa_bench.fetch import HubFile, Source, locate
 from afa_bench.metrics.base import Extractor
-from afa_bench.metrics.weights import weight_file
+
+WEIGHTS = HubFile(repo="timm/vit_large_patch14_clip_224.openai", file="open_clip_model.safetensors")
 
 
 class ClipL14(Extractor):
@@ -28,13 +30,17 @@ class ClipL14(Extractor):
     mean: ClassVar[tuple[float, ...]] = (0.48145466, 0.4578275, 0.40821073)
     std: ClassVar[tuple[float, ...]] = (0.26862954, 0.26130258, 0.27577711)
 
+    def sources(self) -> Sequence[Source]:
+        """``open_clip_model.safetensors`` of the hub's ``timm/vit_large_patch14_clip_224.openai``."""
+        return (WEIGHTS,)
+
     def weights(self) -> Mapping[str, Path]:
-        """``open_clip_model.safetensors`` of the hub's ``timm/vit_large_patch14_clip_224.openai``.
+        """The fetched file.
 
         Raises:
             UserError: it is not there.
         """
-        return {"clip-l14": weight_file("timm/vit_large_patch14_clip_224.openai", "open_clip_model.safetensors")}
+        return {"clip-l14": locate(WEIGHTS)}
 
     def load(self, device: str) -> None:
         """Bring the network and its tokenizer into memory.

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from afa_bench.fetch import Source
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class PromptSet(BaseModel):
     licence: ClassVar[str]
 
     limit: int | None = None
+
+    def sources(self) -> Sequence[Source]:
+        """The files that ``afa-bench fetch`` brings for it; none for a set that ships with a package or is the user's own."""
+        return ()
 
     def prompts(self, folder: Path) -> Sequence[Prompt]:
         """All prompts, in the set's order; paths in options are relative to ``folder``, the suite's own."""

@@ -1,0 +1,133 @@
+"""The data folder: fetched files, and the lock file that says what their bytes are. Nothing here makes a connection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from afa_bench.errors import UserError
+from afa_bench.fetch.sources import HubFile, Source
+from afa_bench.models.hashing import hash_file
+from afa_bench.store.atomic import read_json, write_json
+
+FOLDER = "AFA_BENCH_DATA"
+"""Environment variable: the data folder."""
+
+LOCK = "lock.json"
+SCHEMA = 1
+
+
+def data_folder() -> Path:
+    """``$AFA_BENCH_DATA``, or ``afa-bench`` in the user's cache folder."""
+    own = os.environ.get(FOLDER)
+    return Path(own).expanduser() if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "afa-bench"
+
+
+class Library:
+    """The files of a data folder.
+
+    Args:
+        folder: the data folder, by default :func:`data_folder`.
+        pins: another lock file, to whose sha256 everything is held as well.
+    """
+
+    def __init__(self, folder: Path | None = None, pins: Path | None = None) -> None:
+        self.folder = folder or data_folder()
+        self._pins = read_lock(pins) if pins else {}
+        if pins and not self._pins:
+            raise UserError(f"{pins}: no such lock file, or an empty one")
+
+    @property
+    def lock_file(self) -> Path:
+        """Ids, revisions, sizes and sha256 of all that was ever fetched into the folder."""
+        return self.folder / LOCK
+
+    def path(self, source: Source) -> Path:
+        """Where a source lies, or will lie.
+
+        Raises:
+            UserError: its name leads out of the data folder.
+        """
+        if ".." in source.path.parts or source.path.is_absolute():
+            raise UserError(f"{source.id}: expected a name without '..'")
+        return self.folder / source.path
+
+    def pinned(self, source: Source) -> Mapping[str, Any]:
+        """The lock file's entry for a source: ``sha256``, ``size``, ``revision`` (a commit, or null); empty where there is none.
+
+        Raises:
+            UserError: the sha256 known beforehand, the given lock file and the folder's own contradict each other.
+        """
+        entry = {**read_lock(self.lock_file).get(source.id, {})}
+        for other, whose in ((self._pins.get(source.id, {}), "the lock file given"), ({"sha256": source.sha256}, "afa-bench")):
+            if not other.get("sha256"):
+                continue
+            if entry.get("sha256", other["sha256"]) != other["sha256"]:
+                raise UserError(
+                    f"{source.id}: {whose} pins sha256 {other['sha256']}, but {self.lock_file} has {entry['sha256']}: "
+                    f"this is another version of the file"
+                )
+            entry |= other
+        return entry
+
+    def find(self, source: Source) -> Path | None:
+        """The file in the data folder, else in the hub's own cache (``HF_HOME``), else None. It is not checked."""
+        path = self.path(source)
+        if path.is_file():
+            return path
+        return _in_hub_cache(source, self.pinned(source).get("revision"))
+
+    def locate(self, source: Source) -> Path:
+        """The file, its bytes checked against every sha256 that is known for it.
+
+        Raises:
+            UserError: it is not there, or it is another file than the one that was pinned.
+        """
+        path = self.find(source)
+        if path is None:
+            raise UserError(f"{source.id}: not fetched yet (expected {self.path(source)}); afa-bench fetch gets it")
+        expected = self.pinned(source).get("sha256")
+        if expected and (found := hash_file(path)) != expected:
+            raise UserError(f"{path}: not the file that is pinned for {source.id}: expected sha256 {expected}, found {found}")
+        return path
+
+    def pin(self, source: Source, sha256: str, size: int, revision: str | None) -> None:
+        """Write a fetched file's entry into the lock file."""
+        files = {**read_lock(self.lock_file), source.id: {"sha256": sha256, "size": size, "revision": revision}}
+        write_json(self.lock_file, {"schema": SCHEMA, "files": files})
+
+
+def locate(source: Source) -> Path:
+    """A fetched file in the default data folder, or in the hub's cache, checked.
+
+    Raises:
+        UserError: see :meth:`Library.locate`.
+    """
+    return Library().locate(source)
+
+
+def read_lock(path: Path) -> dict[str, dict[str, Any]]:
+    """The entries of a lock file by source id; none where there is no such file.
+
+    Raises:
+        UserError: damaged, or of a later version.
+    """
+    content = read_json(path)
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA or not isinstance(content.get("files"), dict):
+        raise UserError(f"{path}: expected a lock file of schema {SCHEMA}")
+    files: dict[str, dict[str, Any]] = content["files"]
+    return files
+
+
+def _in_hub_cache(source: Source, revision: str | None) -> Path | None:
+    if not isinstance(source, HubFile):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    kind = "dataset" if source.kind == "datasets" else "model"
+    cached = try_to_load_from_cache(source.repo, source.file, revision=revision or source.revision, repo_type=kind)
+    return Path(cached) if isinstance(cached, str) else None

@@ -1,0 +1,37 @@
+"""What a suite, a group or the metrics need from elsewhere."""
+
+from __future__ import annotations
+
+from afa_bench import registry
+from afa_bench.fetch.sources import Source
+from afa_bench.plan import configured
+from afa_bench.suite import Suite, find_suite, read_suite
+
+METRICS = "metrics"
+"""Stands for the weights of every registered feature extractor."""
+
+
+def needs_of(name: str) -> list[Source]:
+    """The sources of a suite (a name or a file) or of :data:`METRICS`.
+
+    Raises:
+        UserError: no such suite, or a mistake in it.
+    """
+    if name == METRICS:
+        return [source for key in registry.available("features") for source in registry.load("features", key)().sources()]
+    return suite_needs(read_suite(find_suite(name)))
+
+
+def suite_needs(suite: Suite) -> list[Source]:
+    """Prompts, reference images, checkpoints and metric weights of a suite.
+
+    Raises:
+        UserError: an unknown name or option.
+    """
+    prompts = configured(suite, "prompts", suite.prompts)
+    sources: list[Source] = list(prompts.sources())
+    for choice in suite.metrics:
+        metric = configured(suite, "metrics", choice)
+        if metric.features:
+            sources += metric.extractor().sources()
+    return sources

@@ -1,0 +1,193 @@
+"""Files of the world outside: of a hub repository, of CivitAI, behind an address."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, ClassVar, Literal
+from urllib.parse import quote, unquote, urlsplit
+
+HUB = "HF_ENDPOINT"
+"""Environment variable: the hub's address, or a mirror's."""
+
+CIVITAI = "CIVITAI_ENDPOINT"
+"""Environment variable: CivitAI's address, or a mirror's."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a server says of a file before it is fetched; None where it does not say.
+
+    Attributes:
+        size: in bytes; good enough to plan with, since CivitAI gives rounded kB.
+        sha256: of the bytes.
+        revision: the commit that the source's revision stands for now.
+    """
+
+    size: int | None = None
+    sha256: str | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One file from elsewhere.
+
+    Attributes:
+        sha256: of its bytes, where it is known beforehand; otherwise the first fetch pins it in the lock file.
+        size: in bytes, where it is known beforehand.
+        token: the environment variable with the token that its server takes.
+    """
+
+    sha256: str | None = None
+    size: int | None = None
+    token: ClassVar[str | None] = None
+
+    @property
+    def id(self) -> str:
+        """What it is called in the lock file and in messages."""
+        raise NotImplementedError
+
+    @property
+    def path(self) -> PurePosixPath:
+        """Where it lies in the data folder."""
+        raise NotImplementedError
+
+    def url(self, revision: str | None = None) -> str:
+        """Its address; ``revision`` is the commit that a lock file pins."""
+        raise NotImplementedError
+
+    @property
+    def facts_url(self) -> str:
+        """An address that is asked for its size and sha256."""
+        return self.url()
+
+    facts_method: ClassVar[Literal["HEAD", "GET"]] = "HEAD"
+
+    def facts(self, headers: Mapping[str, str], content: Any) -> Facts:
+        """What the server's answer says; ``content`` is its JSON for GET."""
+        length = headers.get("Content-Length", "")
+        return Facts(int(length) if length.isdecimal() else None)
+
+    @property
+    def page(self) -> str:
+        """Where a person reads its terms."""
+        return self.url()
+
+
+@dataclass(frozen=True)
+class HubFile(Source):
+    """A file of a repository on the Hugging Face hub, at a revision (a commit, or a name that the lock file pins to one)."""
+
+    repo: str
+    file: str
+    revision: str = "main"
+    kind: Literal["models", "datasets"] = "models"
+    token: ClassVar[str | None] = "HF_TOKEN"
+
+    @property
+    def _place(self) -> str:
+        return f"datasets/{self.repo}" if self.kind == "datasets" else self.repo
+
+    @property
+    def id(self) -> str:
+        """``hub:OWNER/NAME@REVISION/FILE``."""
+        return f"hub:{self._place}@{self.revision}/{self.file}"
+
+    @property
+    def path(self) -> PurePosixPath:
+        """``hub/OWNER/NAME/REVISION/FILE``."""
+        return PurePosixPath("hub", self._place, quote(self.revision, safe=""), self.file)
+
+    def url(self, revision: str | None = None) -> str:
+        """The hub's ``resolve`` address."""
+        return f"{self.page}/resolve/{quote(revision or self.revision, safe='')}/{quote(self.file)}"
+
+    def facts(self, headers: Mapping[str, str], content: Any) -> Facts:
+        """The hub's own headers: the commit, and for a large file its size and sha256."""
+        size = headers.get("X-Linked-Size") or headers.get("Content-Length", "")
+        tag = (headers.get("X-Linked-ETag") or "").strip('W/"')
+        return Facts(int(size) if size.isdecimal() else None, tag if is_sha256(tag) else None, headers.get("X-Repo-Commit"))
+
+    @property
+    def page(self) -> str:
+        """The repository's page."""
+        return f"{endpoint(HUB, 'https://huggingface.co')}/{self._place}"
+
+
+@dataclass(frozen=True)
+class CivitaiFile(Source):
+    """The model file of one version on CivitAI (``modelVersionId``)."""
+
+    version: int
+    token: ClassVar[str | None] = "CIVITAI_TOKEN"
+    facts_method: ClassVar[Literal["HEAD", "GET"]] = "GET"
+
+    @property
+    def id(self) -> str:
+        """``civitai:VERSION``."""
+        return f"civitai:{self.version}"
+
+    @property
+    def path(self) -> PurePosixPath:
+        """``civitai/VERSION.safetensors``."""
+        return PurePosixPath("civitai", f"{self.version}.safetensors")
+
+    def url(self, revision: str | None = None) -> str:
+        """The download address; only safetensors are asked for."""
+        return f"{endpoint(CIVITAI, 'https://civitai.com')}/api/download/models/{self.version}?type=Model&format=SafeTensor"
+
+    @property
+    def facts_url(self) -> str:
+        """The version's description."""
+        return f"{endpoint(CIVITAI, 'https://civitai.com')}/api/v1/model-versions/{self.version}"
+
+    def facts(self, headers: Mapping[str, str], content: Any) -> Facts:
+        """Size and sha256 of the primary safetensors file."""
+        files = content.get("files", []) if isinstance(content, Mapping) else []
+        models = [f for f in files if f.get("type") == "Model" and (f.get("metadata") or {}).get("format") == "SafeTensor"]
+        chosen: Mapping[str, Any] = min(models, key=lambda f: not f.get("primary"), default={})
+        sha256 = str((chosen.get("hashes") or {}).get("SHA256", "")).lower()
+        size = round(float(chosen["sizeKB"]) * 1024) if chosen.get("sizeKB") else None
+        return Facts(size, sha256 if is_sha256(sha256) else None)
+
+    @property
+    def page(self) -> str:
+        """The version's page."""
+        return f"{endpoint(CIVITAI, 'https://civitai.com')}/model-versions/{self.version}"
+
+
+@dataclass(frozen=True)
+class UrlFile(Source):
+    """A file behind an address of its own."""
+
+    address: str
+
+    @property
+    def id(self) -> str:
+        """The address."""
+        return self.address
+
+    @property
+    def path(self) -> PurePosixPath:
+        """``url/HOST/PATH``, under a folder of its query's hash where the address has a query."""
+        parts = urlsplit(self.address)
+        query = (hashlib.sha256(parts.query.encode()).hexdigest()[:8],) if parts.query else ()
+        return PurePosixPath("url", parts.netloc.replace(":", "_"), *query, unquote(parts.path).lstrip("/"))
+
+    def url(self, revision: str | None = None) -> str:
+        """The address."""
+        return self.address
+
+
+def endpoint(variable: str, default: str) -> str:
+    """A server's address, which an environment variable can replace by a mirror's."""
+    return (os.environ.get(variable) or default).rstrip("/")
+
+
+def is_sha256(text: str) -> bool:
+    """64 hexadecimal digits."""
+    return len(text) == 64 and all(c in "0123456789abcdef" for c in text)
