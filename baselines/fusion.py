@@ -14,7 +14,6 @@ from torch.nn import functional
 from afa_bench.afa.ensemble import UNets
 from afa_bench.errors import UserError
 from baselines.magicfusion import Reference
-from baselines.streams import own
 
 
 class MagicFusionUNet(UNets):
@@ -71,8 +70,7 @@ class MagicFusionUNet(UNets):
             raise UserError("magicfusion: needs guidance: both halves of a batch and their scale; found one prediction alone")
         step = int(torch.as_tensor(timestep).flatten()[0])
         fused = (self.at_most is None or step <= self.at_most) and (self.above is None or step > self.above)
-        pairs = list(zip(self.unets, self.texts(encoder_hidden_states), strict=True))[: None if fused else 1]
-        halves = [unet(sample, timestep, text, *conditions, return_dict=False, **own(named))[0] for unet, text in pairs]
+        halves = self.each(sample, timestep, encoder_hidden_states, *conditions, count=None if fused else 1, **named)
         if fused:
             prediction, winner = fuse(halves, self.scale, self.k, self.ref)
             self._count(step, winner)

@@ -13,6 +13,7 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from test_sabw import randomised, tiny_sabw
 
 from afa_bench.afa.ensemble import EnsembleUNet, mean
+from afa_bench.afa.last import LastBlockUNet
 from afa_bench.afa.method import AFA, AFAOptions
 from afa_bench.afa.sabw import SABW
 from afa_bench.afa.train import Training, denoising_loss, generator, shuffled, train_sabw
@@ -138,8 +139,8 @@ def test_models_that_differ_are_refused() -> None:
 
 
 def test_text_of_another_width_is_refused() -> None:
-    sample, timestep, text = inputs(1)
-    with pytest.raises(UserError, match="last axis: 16; expected 3 models' states of 16 side by side"):
+    sample, timestep, text = inputs(2)
+    with pytest.raises(UserError, match="last axis: 32; expected 3 models' states of 16 side by side, or one for all"):
         EnsembleUNet(unets(), mean)(sample, timestep, text)
 
 
@@ -323,3 +324,44 @@ def test_the_aggregator_follows_its_models(tmp_path: Path) -> None:
         out = denoiser.unet(sample.bfloat16(), timestep, text.bfloat16()).sample
     assert out.dtype == torch.bfloat16
     assert isinstance(denoiser.unet.aggregate, SABW)
+
+
+@pytest.mark.parametrize("form", ["text", ["spatial", "timestep"]])
+def test_the_method_takes_parts_away(tmp_path: Path, form: Any) -> None:
+    sabw = randomised(tiny_sabw())
+    sabw.save_pretrained(tmp_path)
+    options = AFAOptions(without=form)
+    denoiser = AFA().build(group(tmp_path), models(), options)
+    expected = EnsembleUNet(unets(), sabw.ablated(options.without))
+    with torch.no_grad():
+        assert torch.equal(denoiser.unet(*inputs()).sample, expected(*inputs()).sample)
+        assert not torch.equal(denoiser.unet(*inputs()).sample, EnsembleUNet(unets(), sabw)(*inputs()).sample)
+
+
+def test_last_only_has_n_streams(tmp_path: Path) -> None:
+    sabw = randomised(tiny_sabw())
+    sabw.save_pretrained(tmp_path)
+    unet = AFA().build(group(tmp_path), models(), AFAOptions(last_only=True)).unet
+    sample, timestep, text = inputs()
+    with torch.no_grad():
+        noises = [unet(sample, timestep, own).sample for unet, own in zip(unets(), text.chunk(3, dim=-1), strict=True)]
+        with unet.aggregate.record() as maps:
+            found = unet(sample, timestep, text).sample
+        (weights,) = maps[24]
+        torch.testing.assert_close(found, sum(weights[:, n, None] * noises[n] for n in range(3)))
+        assert weights.std() > 1e-3
+        fresh = LastBlockUNet(unets(), tiny_sabw(last_only=True))(sample, timestep, text).sample
+    torch.testing.assert_close(fresh, torch.stack(noises).mean(0), rtol=1e-5, atol=1e-6)
+
+
+def test_one_text_for_all() -> None:
+    sample, timestep, text = inputs(1)
+    together = EnsembleUNet(unets(), randomised(tiny_sabw()))
+    with torch.no_grad():
+        assert torch.equal(together(sample, timestep, text).sample, together(sample, timestep, text.repeat(1, 1, 3)).sample)
+
+
+def test_options_as_they_always_were_leave_no_trace_in_results() -> None:
+    assert AFAOptions().model_dump(mode="json", exclude={"sabw"}) == {}
+    assert AFAOptions(without="text").model_dump(mode="json", exclude={"sabw"}) == {"without": ["text"]}
+    assert AFAOptions(last_only=True).model_dump(mode="json", exclude={"sabw"}) == {"last_only": True}

@@ -11,7 +11,8 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
 
 from afa_bench.afa.ensemble import EnsembleUNet, mean
-from afa_bench.blocks.unet import BlockView, first_difference
+from afa_bench.blocks.alike import first_difference
+from afa_bench.blocks.unet import BlockView
 from afa_bench.errors import UserError
 
 SIZES = [(8, 8), (9, 7), (13, 10)]

@@ -30,7 +30,7 @@ def randomised(sabw: SABW, seed: int = 0, scale: float = 0.3) -> SABW:
 
 def tiny_sabw(n_models: int = 3, **settings: Any) -> SABW:
     torch.manual_seed(1)
-    return SABW.for_unet(tiny_unet(0), n_models, **{"hidden": 16, **settings})
+    return SABW.for_model(tiny_unet(0), n_models, **{"hidden": 16, **settings})
 
 
 def features(n_models: int = 3, size: tuple[int, int] = (4, 3)) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
@@ -41,7 +41,7 @@ def features(n_models: int = 3, size: tuple[int, int] = (4, 3)) -> tuple[list[to
 
 
 def parameters(unet: UNet2DConditionModel, n_models: int) -> int:
-    return sum(parameter.numel() for parameter in SABW.for_unet(unet, n_models).parameters())
+    return sum(parameter.numel() for parameter in SABW.for_model(unet, n_models).parameters())
 
 
 @pytest.mark.parametrize("n_models", [2, 3, 4, 6])
@@ -140,7 +140,8 @@ def test_a_folder_holds_all(tmp_path: Path) -> None:
     sabw = randomised(tiny_sabw(heads=2, layers=1, experts=["one", "two", "three"]))
     sabw.save_pretrained(tmp_path)
     for loaded in (SABW.read(tmp_path), SABW.from_pretrained(tmp_path)):
-        assert {**loaded.config, "_name_or_path": None} == {**sabw.config, "_name_or_path": None}
+        for key, value in sabw.config.items():
+            assert key.startswith("_") or loaded.config[key] == value
         assert torch.equal(loaded(1, *features()), sabw(1, *features()))
 
 
@@ -203,4 +204,73 @@ def test_wrong_widths() -> None:
     with pytest.raises(UserError, match="hidden: 16 does not divide into 3 heads"):
         tiny_sabw(heads=3)
     with pytest.raises(UserError, match=r"cross_attention_dim: .*one width"):
-        SABW.for_unet(tiny_unet(0, cross_attention_dim=(16, 16, 16, 8)), 2)
+        SABW.for_model(tiny_unet(0, cross_attention_dim=(16, 16, 16, 8)), 2)
+
+
+# --- without parts of it (the paper, table 3)
+
+
+def sd15() -> UNet2DConditionModel:
+    with torch.device("meta"):
+        return UNet2DConditionModel(cross_attention_dim=768)
+
+
+FULL = 37_011_200 + 2_707_072 * 3
+TIME = 25 * (1280 * 128 + 128)
+CROSS = 25 * 2 * (2 * 128 + 128 * 128 + 2 * 768 * 128 + 128 * 128 + 128)
+
+
+@pytest.mark.parametrize(
+    ("ablation", "count"),
+    [
+        ({"without": ["spatial"]}, FULL),
+        ({"without": ["timestep"]}, FULL - TIME),
+        ({"without": ["text"]}, FULL - CROSS),
+        ({"without": ["text", "timestep", "spatial"]}, FULL - TIME - CROSS),
+        ({"last_only": True}, 1_482_368),
+    ],
+)
+def test_parameters_without_a_part(ablation: dict[str, Any], count: int) -> None:
+    with torch.device("meta"):
+        sabw = SABW.for_model(sd15(), 3, **ablation)
+    assert sum(value.numel() for value in sabw.parameters()) == count
+
+
+@pytest.mark.parametrize("part", ["spatial", "timestep", "text"])
+def test_without_a_part_it_is_not_looked_at(part: str) -> None:
+    sabw = randomised(tiny_sabw(without=[part]))
+    maps, temb, text = features()
+    reference = sabw.maps(0, maps, temb, text)
+    torch.testing.assert_close(reference.sum(dim=1), torch.ones(2, 4, 3))
+    assert (reference.std(dim=(2, 3)).max() < 1e-6) == (part == "spatial")
+    assert torch.equal(sabw.maps(0, maps, temb + 1, text), reference) == (part == "timestep")
+    assert torch.equal(sabw.maps(0, maps, temb, text + 1), reference) == (part == "text")
+    assert not torch.equal(sabw.maps(0, [maps[0] + 1, *maps[1:]], temb, text), reference)
+
+
+def test_without_spatial_is_the_mean_of_the_logits() -> None:
+    sabw = randomised(tiny_sabw())
+    given = features()
+    logits = sabw.maps(0, *given).log()
+    expected = (logits - logits.mean(dim=1, keepdim=True)).mean(dim=(2, 3)).softmax(dim=1)
+    torch.testing.assert_close(sabw.ablated(["spatial"]).maps(0, *given)[:, :, 0, 0], expected)
+
+
+def test_a_trained_one_without_a_part(tmp_path: Path) -> None:
+    sabw = randomised(tiny_sabw())
+    small = sabw.ablated(["timestep", "text"])
+    assert small.config.without == ["text", "timestep"]
+    for key, value in small.state_dict().items():
+        assert torch.equal(value, sabw.state_dict()[key])
+    small.save_pretrained(tmp_path)
+    again = SABW.read(tmp_path)
+    assert again.ablated(["text"]) is again
+    assert torch.equal(again.maps(3, *features()), small.maps(3, *features()))
+    last = sabw.ablated(last_only=True)
+    assert torch.equal(last.blocks[0].conv_in.weight, sabw.blocks[24].conv_in.weight)
+    last.require_fit(tiny_unet(0), 3)
+
+
+def test_an_unknown_part() -> None:
+    with pytest.raises(UserError, match="without: unknown part 'colour'; expected spatial, timestep, text"):
+        tiny_sabw(without=["colour"])

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
-from afa_bench.blocks.unet import Block, BlockView, Condition, Size, require_alike
-from afa_bench.errors import UserError
+from afa_bench.afa.sabw import SABW
+from afa_bench.afa.several import ADAPTERS, Several, average, parts, without_lora_scale
+from afa_bench.blocks.alike import require_alike
+from afa_bench.blocks.unet import Block, BlockView, Condition, Size
 
 Aggregate: TypeAlias = Callable[[int, Sequence[Tensor], Tensor, Tensor], Tensor]
 """``(block index, N features (B, C, H, W), time embedding (B, T), text states (B, L, D)) -> (B, C, H, W)``."""
@@ -25,75 +26,87 @@ def mean(index: int, features: Sequence[Tensor], temb: Tensor, text: Tensor) -> 
     return average(features)
 
 
-def average(tensors: Sequence[Tensor]) -> Tensor:
-    """The mean of tensors of one shape."""
-    first, *rest = tensors
-    for tensor in rest:
-        first = first + tensor
-    return first / len(tensors) if rest else first
-
-
-class UNets(nn.Module):
+class UNets(Several):
     """N U-Nets of one architecture in the place of one: what ``pipe.unet`` of a stock diffusers pipeline can be set to.
 
     A subclass says how their predictions become one. ``encoder_hidden_states`` carries the N models' text states side by side on
-    its last axis, ``(B, L, N * D)``, in the order of ``unets``; all other inputs are common to all.
+    its last axis, ``(B, L, N * D)``, in the order of ``unets``, or one model's ``(B, L, D)`` for all of them; so does SDXL's
+    ``text_embeds``. All other inputs are common to all.
 
     Args:
         unets: diffusers' ``UNet2DConditionModel`` of one configuration.
+        text_widths: of the text encoders of one model, where there are several whose states do not come model by model but
+            encoder by encoder (see :func:`afa_bench.afa.several.parts`).
 
     Raises:
-        UserError: the models differ in their configuration; the message names the first difference.
+        UserError: the models differ; the message names the first difference.
     """
 
-    def __init__(self, unets: Sequence[Any]) -> None:
+    def __init__(self, unets: Sequence[Any], text_widths: Sequence[int] | None = None) -> None:
         super().__init__()
         require_alike(unets)
         self.unets = nn.ModuleList(unets)
+        self.text_widths = text_widths
 
     @property
-    def config(self) -> Any:
-        """The configuration of the first model; the others are alike."""
-        return self.unets[0].config
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The models' number format."""
-        return self.unets[0].dtype  # type: ignore[return-value]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the models are."""
-        return self.unets[0].device  # type: ignore[return-value]
+    def models(self) -> Sequence[Any]:
+        """The U-Nets, in their order."""
+        return self.unets  # type: ignore[return-value]
 
     @property
     def add_embedding(self) -> nn.Module:
         """What an SDXL pipeline asks for the width of its added conditions."""
-        return self.unets[0].add_embedding  # type: ignore[return-value]
+        return self.models[0].add_embedding  # type: ignore[no-any-return]
 
     def enable_freeu(self, s1: float, s2: float, b1: float, b2: float) -> None:
         """FreeU in each model (``pipe.enable_freeu``)."""
-        for unet in self.unets:
-            unet.enable_freeu(s1=s1, s2=s2, b1=b1, b2=b2)  # type: ignore[operator]
+        for unet in self.models:
+            unet.enable_freeu(s1=s1, s2=s2, b1=b1, b2=b2)
 
     def disable_freeu(self) -> None:
         """No FreeU."""
-        for unet in self.unets:
-            unet.disable_freeu()  # type: ignore[operator]
+        for unet in self.models:
+            unet.disable_freeu()
 
     def texts(self, states: Tensor) -> Sequence[Tensor]:
         """Each model's own text states ``(B, L, D)``.
 
         Raises:
-            UserError: the last axis is not N models' states wide.
+            UserError: the last axis is neither one model's states wide nor N models'.
         """
-        count = len(self.unets)
         width = self.config.encoder_hid_dim or self.config.cross_attention_dim
-        if isinstance(width, int) and states.shape[-1] != count * width:
-            raise UserError(
-                f"encoder_hidden_states: last axis: {states.shape[-1]}; expected {count} models' states of {width} side by side"
-            )
-        return [part.contiguous() for part in states.chunk(count, dim=-1)]
+        if not isinstance(width, int):
+            return states.chunk(len(self.models), dim=-1)
+        return parts(states, len(self.models), self.text_widths or (width,), "encoder_hidden_states")
+
+    def added(self, conditions: Mapping[str, Tensor] | None) -> Sequence[Mapping[str, Tensor] | None]:
+        """Each model's own added conditions: SDXL's ``time_ids`` are common, ``text_embeds`` are like the text states.
+
+        Raises:
+            UserError: the last axis of ``text_embeds`` is neither one model's wide nor N models'.
+        """
+        count = len(self.models)
+        if conditions is None or self.config.addition_embed_type != "text_time":
+            return [conditions] * count
+        times = conditions["time_ids"].shape[-1] * self.config.addition_time_embed_dim
+        width = self.config.projection_class_embeddings_input_dim - times
+        own = parts(conditions["text_embeds"], count, (width,), "added_cond_kwargs: text_embeds")
+        return [{**conditions, "text_embeds": embeds} for embeds in own]
+
+    def each(
+        self, sample: Tensor, timestep: Any, states: Tensor, *conditions: Any, count: int | None = None, **named: Any
+    ) -> list[Tensor]:
+        """Each model's own prediction ``(B, C, H, W)`` by its stock forward, with the arguments of a stock call.
+
+        ``count``: of the first so many models alone.
+        """
+        added = self.added(named.pop("added_cond_kwargs", None))
+        predictions = []
+        for unet, text, own in list(zip(self.models, self.texts(states), added, strict=True))[:count]:
+            lists = {key: list(named[key]) for key in ADAPTERS if named.get(key) is not None}  # the stock forward empties them
+            given = {**named, **lists, "added_cond_kwargs": own, "return_dict": False}
+            predictions.append(unet(sample, timestep, text, *conditions, **given)[0])
+        return predictions
 
 
 class EnsembleUNet(UNets):
@@ -105,13 +118,14 @@ class EnsembleUNet(UNets):
     Args:
         unets: diffusers' ``UNet2DConditionModel`` of one configuration.
         aggregate: how a block's N outputs become one: a ``SABW``, :func:`mean`, or any callable of that signature.
+        text_widths: see :class:`UNets`.
 
     Raises:
         UserError: the models differ in their configuration, or have a part which is not supported; the message names it.
     """
 
-    def __init__(self, unets: Sequence[nn.Module], aggregate: Aggregate) -> None:
-        super().__init__(unets)
+    def __init__(self, unets: Sequence[nn.Module], aggregate: Aggregate, text_widths: Sequence[int] | None = None) -> None:
+        super().__init__(unets, text_widths)
         self.views = [BlockView(unet) for unet in unets]
         self.aggregate = aggregate
 
@@ -140,15 +154,17 @@ class EnsembleUNet(UNets):
                 text,
                 class_labels=class_labels,
                 timestep_cond=timestep_cond,
-                added_cond_kwargs=added_cond_kwargs,
+                added_cond_kwargs=own,
                 attention_bias=_bias(attention_mask, sample),
                 text_bias=_bias(encoder_attention_mask, sample),
-                attention_kwargs=_without_lora_scale(cross_attention_kwargs),
+                attention_kwargs=without_lora_scale(cross_attention_kwargs, "cross_attention_kwargs"),
             )
-            for view, text in zip(self.views, self.texts(encoder_hidden_states), strict=True)
+            for view, text, own in zip(self.views, self.texts(encoder_hidden_states), self.added(added_cond_kwargs), strict=True)
         ]
         temb = average([condition.temb for condition in conditions])
         text = average([condition.text for condition in conditions])
+        if isinstance(self.aggregate, SABW):
+            text = self.aggregate.context(text)
         adapters, controls = down_intrablock_additional_residuals, down_block_additional_residuals
         if mid_block_additional_residual is None:  # ControlNet always gives both; without the middle one they are an adapter's
             adapters, controls = adapters if adapters is not None else controls, None
@@ -158,7 +174,7 @@ class EnsembleUNet(UNets):
         for index, blocks in enumerate(zip(*self.views, strict=True)):
             block = blocks[0]
             skip = skips.pop() if block.pops else None
-            size = tuple(skips[-1].shape[2:]) if odd and block.pops and skips else None
+            size = (skips[-1].shape[2], skips[-1].shape[3]) if odd and block.pops and skips else None
             hidden = self.fused(index, blocks, conditions, hidden, skip, size, temb, text)
             hidden = _adapted(hidden, block.adapter, adapters, must_fit=block.pushes)
             if block.pushes:
@@ -194,14 +210,6 @@ class EnsembleUNet(UNets):
 def _bias(mask: Tensor | None, like: Tensor) -> Tensor | None:
     """A mask of ones (keep) and zeros ``(B, K)`` as a bias on attention scores ``(B, 1, K)``, as the stock U-Net does it."""
     return None if mask is None else ((1 - mask.to(like.dtype)) * -10000.0).unsqueeze(1)
-
-
-def _without_lora_scale(kwargs: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if kwargs is None:
-        return None
-    if kwargs.get("scale", 1.0) != 1.0:
-        raise UserError("cross_attention_kwargs: scale: a LoRA scale is not supported; fuse the LoRA into its model first")
-    return {key: value for key, value in kwargs.items() if key != "scale"}
 
 
 def _adapted(hidden: Tensor, index: int | None, residuals: Sequence[Tensor] | None, must_fit: bool) -> Tensor:

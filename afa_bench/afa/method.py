@@ -4,19 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from afa_bench.errors import UserError
 from afa_bench.method import Denoiser, Method, Model, Options
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from afa_bench.afa.sabw import SABW
     from afa_bench.models.group import Group
+
+Ablation: TypeAlias = Literal["spatial", "timestep", "text"]
+"""What SABW can do without (the paper, table 3)."""
 
 
 class AFAOptions(Options):
-    """``sabw``: a folder with the aggregator's weights; by default the group's own."""
+    """Options of ``afa``.
+
+    Attributes:
+        sabw: a folder with the aggregator's weights; by default the group's own.
+        without: what the aggregator does not look at: ``spatial`` (one weight for all pixels), ``timestep``, ``text``.
+        last_only: aggregate the models' predictions alone.
+
+    The paper trains each of its ablations. Weights which were trained so say it themselves and need no option here; from weights
+    which were not, the option takes the part away.
+    """
 
     sabw: Path | None = None
+    without: tuple[Ablation, ...] = ()
+    last_only: bool = False
+
+    @field_validator("without", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _identity(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is as it always was is left out, so that results of earlier versions keep their identity."""
+        kept: dict[str, Any] = handler(self)
+        return {key: value for key, value in kept.items() if value or key == "sabw"}
 
 
 class AFA(Method[AFAOptions]):
@@ -43,12 +73,33 @@ class AFA(Method[AFAOptions]):
         Raises:
             UserError: no aggregator, or one for another number of models or another architecture.
         """
-        from afa_bench.afa.ensemble import EnsembleUNet
         from afa_bench.afa.sabw import SABW
 
-        folder = self.weights(group, options)["sabw"]
-        sabw = SABW.read(folder)
-        sabw.require_fit(models[0].unet, len(models))
-        unet = EnsembleUNet([model.unet for model in models], sabw)
-        sabw.to(device=unet.device, dtype=unet.dtype)
-        return Denoiser(unet.eval(), [model.text_encoder for model in models])
+        sabw = SABW.read(self.weights(group, options)["sabw"]).ablated(options.without, options.last_only)
+        denoiser = ensemble([model.unet for model in models], sabw)
+        return Denoiser(denoiser.eval(), [model.text_encoder for model in models])
+
+
+def ensemble(models: Sequence[nn.Module], sabw: SABW, text_widths: Sequence[int] | None = None) -> nn.Module:
+    """U-Nets or FLUX transformers behind an aggregator, which is brought to their device and number format.
+
+    Args:
+        models: of one architecture.
+        sabw: made for them.
+        text_widths: of the text encoders of one model, see :class:`afa_bench.afa.ensemble.UNets`.
+
+    Raises:
+        UserError: models which differ, or an aggregator for another number of them or for another architecture.
+    """
+    from afa_bench.afa.ensemble import EnsembleUNet
+    from afa_bench.afa.flux import EnsembleFlux
+    from afa_bench.afa.last import LastBlockUNet
+
+    sabw.require_fit(models[0], len(models))
+    together: Any
+    if hasattr(models[0], "transformer_blocks"):
+        together = EnsembleFlux(models, sabw)
+    else:
+        together = (LastBlockUNet if sabw.config.last_only else EnsembleUNet)(models, sabw, text_widths)
+    sabw.to(device=together.device, dtype=together.dtype)
+    return together  # type: ignore[no-any-return]

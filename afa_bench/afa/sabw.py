@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -16,23 +16,48 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from afa_bench.afa.method import Ablation
 from afa_bench.afa.transformer import Transformer
-from afa_bench.blocks.unet import BlockView
+from afa_bench.blocks.flux import FluxView
+from afa_bench.blocks.view import view_of
 from afa_bench.errors import UserError
+
+FLUX_TEXT = 768
+"""FLUX's text states are projected to this width once, for all blocks: cross-attention to the raw 4096 in each of 57 blocks
+would be 97 of SABW's 239 million parameters."""
 
 
 class BlockAggregator(nn.Module):
     """SABW of one block: N features, the time embedding and the text -> N maps of weights (equations 8-11).
 
     A fresh one gives every model the weight 1/N everywhere: its last convolution starts at zero.
+
+    Args:
+        models: N.
+        channels: of each feature.
+        temb: width of the time embedding; None: it is not looked at.
+        text: width of the text states; None: they are not looked at.
+        hidden, heads, layers, groups, eps: of the residual block and the transformer.
+        spatial: whether a model has a weight of its own at each pixel, or one everywhere (the mean of its logits).
     """
 
     def __init__(
-        self, models: int, channels: int, temb: int, text: int, hidden: int, heads: int, layers: int, groups: int
+        self,
+        models: int,
+        channels: int,
+        temb: int | None,
+        text: int | None,
+        hidden: int,
+        heads: int,
+        layers: int,
+        groups: int,
+        eps: float = 1e-5,
+        spatial: bool = True,
     ) -> None:
         super().__init__()
+        self.timestep, self.spatial = temb is not None, spatial
         self.conv_in = nn.Conv2d(models * channels, hidden, 1)
-        self.resnet = ResnetBlock2D(in_channels=hidden, temb_channels=temb, groups=groups, eps=1e-5)
+        self.resnet = ResnetBlock2D(in_channels=hidden, temb_channels=temb, groups=groups, eps=eps)
         self.transformer = Transformer(hidden, heads, text, layers, groups)
         self.conv_out = nn.Conv2d(hidden, models, 1, bias=False)
         nn.init.zeros_(self.conv_out.weight)
@@ -41,23 +66,29 @@ class BlockAggregator(nn.Module):
         """The weights ``(B, N, H, W)`` in fp32, which sum to 1 over N at every pixel (equations 5 and 6)."""
         dtype = self.conv_in.weight.dtype
         hidden = self.conv_in(torch.cat(list(features), dim=1).to(dtype))
-        hidden = self.resnet(hidden, temb.to(dtype))
-        hidden = self.transformer(hidden, text.to(dtype))
-        return self.conv_out(hidden).softmax(dim=1, dtype=torch.float32)  # type: ignore[no-any-return]
+        hidden = self.resnet(hidden, temb.to(dtype) if self.timestep else None)
+        logits: Tensor = self.conv_out(self.transformer(hidden, text.to(dtype)))
+        if not self.spatial:
+            logits = logits.mean(dim=(2, 3), keepdim=True).expand_as(logits)
+        return logits.softmax(dim=1, dtype=torch.float32)
 
 
 class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """The aggregators of all blocks of a U-Net. Saved and loaded as any diffusers model.
+    """The aggregators of all blocks of a denoiser. Saved and loaded as any diffusers model, from a folder or the hub.
 
     Args:
         n_models: N.
-        channels: of each block's output.
+        channels: of the output of each block which is aggregated.
         temb: width of the models' time embedding.
         text: width of the text states.
         hidden: width of the aggregators (the paper: 128).
         heads: of their attention (the paper: 8); None: heads of 16 channels.
         layers: of their transformer (the paper: 2).
-        experts: a note kept with the weights: which models they were trained for.
+        experts: which models it was trained for, in their order: names, or mappings with ``name``, ``revision``, ``sha256``.
+        text_in: width of the states as they come, where they are projected to ``text`` once for all blocks.
+        without: what it does not look at (the paper's ablations): "spatial", "timestep", "text".
+        last_only: it aggregates the models' predictions alone (the paper's ablation "only ensembling last block").
+        eps: of the residual blocks' norms.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -70,29 +101,70 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
         hidden: int = 128,
         heads: int | None = None,
         layers: int = 2,
-        experts: Sequence[str] | None = None,
+        experts: Sequence[str | Mapping[str, str | None]] | None = None,
+        text_in: int | None = None,
+        without: Sequence[str] = (),
+        last_only: bool = False,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         heads = heads or max(1, hidden // 16)
         if hidden % heads or hidden % _groups(hidden):
             raise UserError(f"SABW: hidden: {hidden} does not divide into {heads} heads and {_groups(hidden)} groups")
+        for part in without:
+            if part not in get_args(Ablation):
+                raise UserError(f"SABW: without: unknown part {part!r}; expected {', '.join(get_args(Ablation))}")
+        self.project = nn.Linear(text_in, text) if text_in is not None and "text" not in without else None
         self.blocks = nn.ModuleList(
-            BlockAggregator(n_models, width, temb, text, hidden, heads, layers, _groups(hidden)) for width in channels
+            BlockAggregator(
+                n_models,
+                width,
+                None if "timestep" in without else temb,
+                None if "text" in without else text,
+                hidden,
+                heads,
+                layers,
+                _groups(hidden),
+                eps,
+                "spatial" not in without,
+            )
+            for width in channels
         )
         self._record: dict[int, list[Tensor]] | None = None
 
     @classmethod
-    def for_unet(
+    def for_model(
         cls,
-        unet: nn.Module,
+        model: nn.Module,
         n_models: int,
         hidden: int = 128,
         heads: int | None = None,
         layers: int = 2,
-        experts: Sequence[str] | None = None,
+        experts: Sequence[str | Mapping[str, str | None]] | None = None,
+        text: int | None = None,
+        without: Sequence[Ablation] = (),
+        last_only: bool = False,
     ) -> SABW:
-        """A fresh aggregator for an ensemble of ``n_models`` U-Nets of this one's architecture."""
-        sabw: SABW = cls(**_shape(unet, n_models), hidden=hidden, heads=heads, layers=layers, experts=experts)
+        """A fresh aggregator for an ensemble of ``n_models`` denoisers of this one's architecture.
+
+        Args:
+            model: a ``UNet2DConditionModel`` or a ``FluxTransformer2DModel``.
+            n_models: N.
+            hidden, heads, layers, experts, without, last_only: see the class.
+            text: project the text states to this width once; by default FLUX's to 768, a U-Net's not at all.
+        """
+        shape = _shape(model, n_models, last_only)
+        raw = shape["text"]
+        shape["text"] = text or (min(raw, FLUX_TEXT) if isinstance(view_of(model), FluxView) else raw)
+        sabw: SABW = cls(
+            **shape,
+            hidden=hidden,
+            heads=heads,
+            layers=layers,
+            experts=experts,
+            text_in=None if shape["text"] == raw else raw,
+            without=sorted(set(without)),
+        )
         return sabw
 
     @classmethod
@@ -109,27 +181,54 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise UserError(f"{folder}: not a SABW's folder: {error}") from error
         return sabw.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
-    def require_fit(self, unet: nn.Module, n_models: int) -> None:
+    def require_fit(self, model: nn.Module, n_models: int) -> None:
         """Raise a UserError if this was made for another number of models or another architecture."""
-        for key, expected in _shape(unet, n_models).items():
-            found = self.config[key]
+        own = {**self.config, "text": self.config.text_in or self.config.text}
+        for key, expected in _shape(model, n_models, self.config.last_only).items():
+            found = own[key]
             if (list(found) if isinstance(found, (list, tuple)) else found) != expected:
                 raise UserError(f"SABW: {key}: these weights have {found}, the ensemble needs {expected}")
 
-    def maps(self, index: int, features: Sequence[Tensor], temb: Tensor, text: Tensor) -> Tensor:
-        """The weights of block ``index``, ``(B, N, H, W)`` in fp32: N maps which sum to 1 at every pixel."""
-        return self.blocks[index](features, temb, text)  # type: ignore[no-any-return]
+    def ablated(self, without: Sequence[Ablation] = (), last_only: bool = False) -> SABW:
+        """This aggregator without some of its parts: what a trained one is worth when they are taken away.
 
-    def forward(self, index: int, features: Sequence[Tensor], temb: Tensor, text: Tensor) -> Tensor:
-        """The weighted sum of N features ``(B, C, H, W)``; one map a model, shared by all channels (equation 7)."""
-        maps = self.maps(index, features, temb, text)
+        One which was trained without them already is returned as it is.
+        """
+        parts = sorted({*self.config.without, *without})
+        cut = last_only and not self.config.last_only
+        if parts == sorted(self.config.without) and not cut:
+            return self
+        config = {key: value for key, value in self.config.items() if not key.startswith("_")}
+        channels = self.config.channels[-1:] if cut else self.config.channels
+        sabw: SABW = type(self)(
+            **{**config, "channels": channels, "without": parts, "last_only": last_only or self.config.last_only}
+        )
+        state = self.state_dict()
+        old, new = (f"blocks.{len(self.blocks) - 1}.", "blocks.0.") if cut else ("", "")
+        sabw.load_state_dict({key: state[key.replace(new, old, 1)] for key in sabw.state_dict()})
+        return sabw.eval().requires_grad_(False)  # type: ignore[no-any-return]
+
+    def context(self, text: Tensor) -> Tensor:
+        """Text states ``(B, L, D)`` as the blocks take them: projected where this aggregator does so."""
+        return text if self.project is None else self.project(text.to(self.project.weight.dtype))
+
+    def maps(self, index: int, features: Sequence[Tensor], temb: Tensor, context: Tensor) -> Tensor:
+        """The weights of block ``index``, ``(B, N, H, W)`` in fp32: N maps which sum to 1 at every pixel.
+
+        Args:
+            index: of the block in the denoiser.
+            features: N of ``(B, C, H, W)``.
+            temb: ``(B, T)``.
+            context: of :meth:`context`.
+        """
+        maps: Tensor = self.blocks[-1 if self.config.last_only else index](features, temb, context)
         if self._record is not None:
             self._record.setdefault(index, []).append(maps.detach().cpu())
-        first, *weights = maps.to(features[0].dtype).unsqueeze(2).unbind(dim=1)
-        hidden: Tensor = first * features[0]
-        for weight, feature in zip(weights, features[1:], strict=True):
-            hidden = torch.addcmul(hidden, weight, feature)
-        return hidden
+        return maps
+
+    def forward(self, index: int, features: Sequence[Tensor], temb: Tensor, context: Tensor) -> Tensor:
+        """The weighted sum of N features ``(B, C, H, W)``; one map a model, shared by all channels (equation 7)."""
+        return weighted(self.maps(index, features, temb, context).unsqueeze(2), features)
 
     @contextmanager
     def record(self) -> Iterator[dict[int, list[Tensor]]]:
@@ -141,16 +240,22 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
             self._record = None
 
 
+def weighted(weights: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    """The sum over N of ``weights[:, n] * tensors[n]``, in the tensors' number format."""
+    first, *rest = weights.to(tensors[0].dtype).unbind(dim=1)
+    total: Tensor = first * tensors[0]
+    for weight, tensor in zip(rest, tensors[1:], strict=True):
+        total = torch.addcmul(total, weight, tensor)
+    return total
+
+
 def _groups(hidden: int) -> int:
     """Groups of the group normalisations: 32, fewer where a group would have fewer than 4 channels."""
     return min(32, max(1, hidden // 4))
 
 
-def _shape(unet: nn.Module, n_models: int) -> dict[str, Any]:
+def _shape(model: nn.Module, n_models: int, last_only: bool) -> dict[str, Any]:
     """What an aggregator takes from the models' architecture."""
-    view = BlockView(unet)
-    config = view.unet.config
-    if not isinstance(config.cross_attention_dim, int):
-        raise UserError(f"U-Net: cross_attention_dim: {config.cross_attention_dim}; expected one width for all levels")
-    temb = view.unet.time_embedding.linear_2.out_features * (2 if config.class_embeddings_concat else 1)
-    return {"n_models": n_models, "channels": list(view.channels), "temb": temb, "text": config.cross_attention_dim}
+    view = view_of(model)
+    channels = list(view.channels[-1:] if last_only else view.channels)
+    return {"n_models": n_models, "channels": channels, "temb": view.temb, "text": view.text, "last_only": last_only}

@@ -29,13 +29,16 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention, cross-attention and a gated feed-forward, each with its norm before and its residual after."""
+    """Self-attention, cross-attention and a gated feed-forward, each with its norm before and its residual after.
 
-    def __init__(self, width: int, heads: int, text: int) -> None:
+    Without a width of the text there is no cross-attention (and no norm before it).
+    """
+
+    def __init__(self, width: int, heads: int, text: int | None) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width) if text else nn.Identity(), nn.LayerNorm(width)])
         self.self_attention = Attention(width, heads)
-        self.cross_attention = Attention(width, heads, text)
+        self.cross_attention = Attention(width, heads, text) if text else None
         self.up = nn.Linear(width, 8 * width)
         self.down = nn.Linear(4 * width, width)
 
@@ -44,7 +47,8 @@ class Layer(nn.Module):
         to_self, to_text, to_gate = self.norms
         normed = to_self(pixels)
         pixels = pixels + self.self_attention(normed, normed)
-        pixels = pixels + self.cross_attention(to_text(pixels), text)
+        if self.cross_attention is not None:
+            pixels = pixels + self.cross_attention(to_text(pixels), text)
         value, gate = self.up(to_gate(pixels)).chunk(2, dim=-1)
         return pixels + self.down(value * gelu(gate))  # type: ignore[no-any-return]
 
@@ -52,7 +56,7 @@ class Layer(nn.Module):
 class Transformer(nn.Module):
     """A transformer on a map ``(B, W, H, W')``, with its residual; the 1x1 convolutions in and out act on each pixel alone."""
 
-    def __init__(self, width: int, heads: int, text: int, layers: int, groups: int) -> None:
+    def __init__(self, width: int, heads: int, text: int | None, layers: int, groups: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(groups, width, eps=1e-6)
         self.proj_in = nn.Linear(width, width)

@@ -139,6 +139,24 @@ class BlockView(Sequence[Block]):
     def __len__(self) -> int:
         return len(self.blocks)
 
+    @property
+    def temb(self) -> int:
+        """Width of the time embedding after the model's MLP."""
+        wide = 2 if self.unet.config.class_embeddings_concat else 1
+        return int(self.unet.time_embedding.linear_2.out_features) * wide
+
+    @property
+    def text(self) -> int:
+        """Width of the text states.
+
+        Raises:
+            UserError: it is not the same at all levels.
+        """
+        width = self.unet.config.cross_attention_dim
+        if not isinstance(width, int):
+            raise UserError(f"U-Net: cross_attention_dim: {width}; expected one width for all levels")
+        return width
+
     def condition(
         self,
         sample: Tensor,
@@ -242,25 +260,3 @@ def refuse_unsupported(unet: Any) -> None:
         value = unet.config.get(key)
         if value not in values:
             raise UserError(f"U-Net: {key}: {value!r} is not supported; expected {' or '.join(map(repr, values))}")
-
-
-def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """The first key in which two models' configurations differ, or None; file notes and the nominal size do not count."""
-    for key in dict.fromkeys([*one, *other]):
-        if not key.startswith("_") and key != "sample_size" and _plain_value(one.get(key)) != _plain_value(other.get(key)):
-            return key
-    return None
-
-
-def require_alike(unets: Sequence[Any]) -> None:
-    """Raise a UserError which names the first difference between models that are to be ensembled or merged."""
-    for number, unet in enumerate(unets, start=1):
-        key = first_difference(unets[0].config, unet.config)
-        if key is not None:
-            found, expected = unet.config.get(key), unets[0].config.get(key)
-            raise UserError(f"U-Nets: {key}: model {number} has {found!r}; expected {expected!r}, which model 1 has")
-
-
-def _plain_value(value: Any) -> Any:
-    """JSON knows no tuples: a configuration which was read from a file has lists in their place."""
-    return [_plain_value(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -216,7 +216,7 @@ def sabw(ws: Workspace, report: Report, group: str) -> Facts:
     recipe, part = ws.recipe, ws.recipe.sabw
     models = ws.experts(group)
     torch.manual_seed(part.seed)
-    model = SABW.for_unet(models[0], len(models), hidden=recipe.sabw_hidden, experts=GROUPS[group])
+    model = SABW.for_model(models[0], len(models), hidden=recipe.sabw_hidden, experts=GROUPS[group])
     ensemble = EnsembleUNet(models, model).eval().requires_grad_(False)
     model.train().requires_grad_(True)
     states, latents, weight = ws.train_states, ws.train_latents, torch.from_numpy(ws.train.weight)

@@ -1,0 +1,52 @@
+"""Whether models can be ensembled or merged: one architecture, one shape, one kind of prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from afa_bench.errors import UserError
+
+
+def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The first key in which two models' configurations differ, or None; file notes and the nominal size do not count."""
+    for key in dict.fromkeys([*one, *other]):
+        if not key.startswith("_") and key != "sample_size" and _plain_value(one.get(key)) != _plain_value(other.get(key)):
+            return key
+    return None
+
+
+def require_alike(models: Sequence[Any], noun: str = "U-Nets") -> None:
+    """Raise a UserError which names the first difference between models that are to be ensembled or merged.
+
+    It is their class, a key of their configuration (the number of channels among them), or a tensor's shape.
+    """
+    first = models[0]
+    shapes = {name: tuple(value.shape) for name, value in first.named_parameters()}
+    for number, model in enumerate(models[1:], start=2):
+        if type(model) is not type(first):
+            raise _differs(noun, "architecture", number, type(model).__name__, type(first).__name__)
+        key = first_difference(first.config, model.config)
+        if key is not None:
+            raise _differs(noun, key, number, repr(model.config.get(key)), repr(first.config.get(key)))
+        own = {name: tuple(value.shape) for name, value in model.named_parameters()}
+        for name in dict.fromkeys([*shapes, *own]):
+            if shapes.get(name) != own.get(name):
+                raise _differs(noun, name, number, str(own.get(name)), str(shapes.get(name)))
+
+
+def require_same_prediction(types: Mapping[str, str]) -> None:
+    """Raise a UserError unless all models (name -> ``prediction_type`` of their scheduler) predict the same quantity."""
+    first, expected = next(iter(types.items()))
+    for name, found in types.items():
+        if found != expected:
+            raise UserError(f"models: prediction_type: {name} has {found!r}; expected {expected!r}, which {first} has")
+
+
+def _differs(noun: str, key: str, number: int, found: str, expected: str) -> UserError:
+    return UserError(f"{noun}: {key}: model {number} has {found}; expected {expected}, which model 1 has")
+
+
+def _plain_value(value: Any) -> Any:
+    """JSON knows no tuples: a configuration which was read from a file has lists in their place."""
+    return [_plain_value(item) for item in value] if isinstance(value, (list, tuple)) else value
