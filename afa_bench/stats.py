@@ -70,6 +70,22 @@ class Difference:
     win_rate: float
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How much a mean moves from repeat to repeat of the whole evaluation.
+
+    Attributes:
+        deviation: the standard deviation of the repeats' means; NaN with fewer than two repeats.
+        low, high: the lowest and the highest of these means.
+        repeats: those that have a finite value.
+    """
+
+    deviation: float
+    low: float
+    high: float
+    repeats: int
+
+
 def mean_interval(values: Values, clusters: Sequence[str] | ArrayLike | None = None, *, level: float = LEVEL) -> Interval:
     """Mean of ``values`` with a percentile interval, bootstrapped over clusters.
 
@@ -113,6 +129,25 @@ def paired_difference(
     known = gaps[np.isfinite(gaps)] * (1 if higher else -1)
     wins = (np.count_nonzero(known > 0) + 0.5 * np.count_nonzero(known == 0)) / known.size if known.size else math.nan
     return Difference(mean.value, mean.low, mean.high, mean.n, float(wins))
+
+
+def repeat_spread(values: Values, repeats: ArrayLike) -> Spread:
+    """The standard deviation of the means of each repeat: what another run with other seeds may come to.
+
+    Args:
+        values: ``(n,)`` as in :func:`mean_interval`.
+        repeats: ``(n,)`` which repeat each value is of.
+
+    Raises:
+        ValueError: as in :func:`mean_interval`.
+    """
+    sums, sizes = _per_cluster(*_present(values, repeats))
+    if not sums.size:
+        return Spread(math.nan, math.nan, math.nan, 0)
+    means = sums / sizes
+    center = _mean(means)
+    deviation = math.sqrt(math.fsum(((means - center) ** 2).tolist()) / (means.size - 1)) if means.size > 1 else math.nan
+    return Spread(deviation, float(means.min()), float(means.max()), means.size)
 
 
 def p_below(values: Values, bound: float, clusters: Sequence[str] | ArrayLike | None = None) -> float:

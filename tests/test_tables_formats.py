@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from golden_files import GROWN, check_golden
 from markdown_it import MarkdownIt
 from results_factory import ODD, write_results
 
@@ -16,9 +17,6 @@ from afa_bench.tables import FORMATS, build_table, load_results, render
 from afa_bench.tables.formats import latex, markdown
 from afa_bench.tables.formats import rich as terminal
 from afa_bench.tables.text import number, spread
-
-GOLDEN = Path(__file__).parent / "golden"
-GROWN = {"rich": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +29,6 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_results(tmp_path_factory.mktemp("results") / "wide", (None, 10, 20, 30, 40, 50), ("mini-1",))
 
 
-def check_golden(name: str, text: str) -> None:
-    """Compare to a golden file; ``AFA_BENCH_GOLDEN=write`` writes it, to be read before it is committed."""
-    file = GOLDEN / name
-    if os.environ.get("AFA_BENCH_GOLDEN") == "write":
-        file.write_bytes(text.encode())
-    assert text.encode() == file.read_bytes()
-
-
 @pytest.mark.parametrize("form", FORMATS)
 def test_golden_tables(tiny: Path, form: str) -> None:
     check_golden(f"table.{GROWN[form]}", render(build_table(load_results(tiny)), form))
@@ -49,7 +39,7 @@ def test_golden_differences(tiny: Path, form: str) -> None:
     check_golden(f"versus.{GROWN[form]}", render(build_table(load_results(tiny), versus="afa", groups=["mini-2"]), form))
 
 
-@pytest.mark.parametrize("form", ["rich", "markdown", "latex"])
+@pytest.mark.parametrize("form", ["rich", "markdown", "latex", "html"])
 def test_golden_panels(wide: Path, form: str) -> None:
     check_golden(f"panels.{GROWN[form]}", render(build_table(load_results(wide)), form))
 
@@ -117,6 +107,29 @@ def test_latex_escapes_and_balances(tiny: Path) -> None:
     rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert {line.replace(r"\&", "").count("&") for line in rows} == {5}
     assert text.count(r"\textbf{") == text.count(r"\underline{") == 2 * 5
+
+
+def test_html_escapes_and_nests(tiny: Path) -> None:
+    from html.parser import HTMLParser
+
+    open_tags: list[str] = []
+    words: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            open_tags.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert open_tags.pop() == tag
+
+        def handle_data(self, data: str) -> None:
+            words.append(data)
+
+    reader = Reader()
+    reader.feed(render(build_table(load_results(tiny)), "html"))
+    assert open_tags == []
+    assert words.count(ODD) == 2
+    assert "<script>" not in render(replace(build_table(load_results(tiny)), suite="<script>alert(1)</script>"), "html")
 
 
 def test_csv_and_json_keep_full_precision(tiny: Path) -> None:

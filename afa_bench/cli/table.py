@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afa_bench.errors import UserError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from afa_bench.tables import Table
 
 
@@ -20,11 +24,24 @@ def table(
         ),
     ] = None,
     steps: Annotated[str, typer.Option(help="Sampling steps, in order: 10,20,50.", metavar="N,...", show_default="all")] = "",
-    form: Annotated[str, typer.Option("--format", "-f", help="rich, markdown, latex, csv or json.", metavar="FORMAT")] = "rich",
+    form: Annotated[
+        str, typer.Option("--format", "-f", help="rich, markdown, latex, html, csv or json.", metavar="FORMAT")
+    ] = "rich",
     metrics: Annotated[str, typer.Option(help="Metrics by key, in order.", metavar="KEY,...", show_default="all")] = "",
     group: Annotated[str, typer.Option(help="Groups of models.", metavar="NAME,...", show_default="all")] = "",
     only: Annotated[str, typer.Option(help="Methods, by name or row.", metavar="METHOD,...", show_default="all")] = "",
-    vs: Annotated[str, typer.Option(help="Show paired differences to this method.", metavar="METHOD", show_default="none")] = "",
+    vs: Annotated[str, typer.Option(help="Add paired differences to this method.", metavar="METHOD", show_default="none")] = "",
+    by: Annotated[str, typer.Option(help="Break down: category.", metavar="PART", show_default="none")] = "",
+    repeats: Annotated[bool, typer.Option("--repeats", help="Add how much a value moves between repeats.")] = False,
+    paper: Annotated[
+        int | None,
+        typer.Option(
+            help="Print this table of the paper, 1 to 16, with what was measured beside it; --group and --metrics stand in for "
+            "its own, in order. 6 and 9 take the file of `bench methods` for RESULTS.",
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Print a suite's results: methods by metrics, steps side by side, means with 95% intervals."""
     from afa_bench.cli.run import names, numbers
@@ -33,6 +50,11 @@ def table(
     from afa_bench.tables.formats import check_format
 
     check_format(form)
+    if paper is not None:
+        if steps or only or vs or by or repeats:
+            raise UserError("--paper: takes --group, --metrics and --format alone; the paper's table fixes the rest")
+        print_table(_of_paper(paper, results, names(group), names(metrics)), form)
+        return
     folder = find_results(results)
     if results is None:
         typer.echo(f"{folder}: the latest results under ./results", err=True)
@@ -43,8 +65,22 @@ def table(
         groups=names(group),
         only=names(only),
         versus=vs or None,
+        by=by or None,
+        repeats=repeats,
     )
     print_table(shown, form)
+
+
+def _of_paper(number: int, results: str | None, groups: Sequence[str], metrics: Sequence[str]) -> Table:
+    from pathlib import Path
+
+    from afa_bench.tables.find import find_results
+    from afa_bench.tables.paper import paper_table
+
+    measured = None
+    if results is not None:
+        measured = Path(results) if results.endswith(".json") else find_results(results)
+    return paper_table(number, measured, groups=groups, metrics=metrics)
 
 
 def print_table(shown: Table, form: str = "rich") -> None:

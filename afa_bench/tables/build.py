@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
@@ -20,6 +20,8 @@ def build_table(
     groups: Sequence[str] = (),
     only: Sequence[str] = (),
     versus: str | None = None,
+    by: str | None = None,
+    repeats: bool = False,
 ) -> Table:
     """The table of a suite's results. An option left empty keeps everything.
 
@@ -29,7 +31,9 @@ def build_table(
         metrics: keys, in the order of the columns.
         groups: groups of models, in the order of the sections.
         only: methods, by name or by their row's label.
-        versus: the method (or label) to which every other row's paired difference is given; read from ``samples.parquet``.
+        versus: the method (or label) to which every other row's paired difference is added; read from ``samples.parquet``.
+        by: ``category`` adds a section for each category of prompts; read from ``samples.parquet``.
+        repeats: whether to add how much each value moves from repeat to repeat; read from ``samples.parquet``.
 
     Raises:
         UserError: a name or a number that the results do not have, with the nearest that they have.
@@ -48,18 +52,35 @@ def build_table(
             for label, method in {result.cell.label: result.cell.method for result in inside}.items()
             if not only or label in only or method in only
         ]
-        sections.append(Section(group, _ranked(rows, columns)))
+        sections.append(Section(group, ranked(rows, columns)))
     sections = [section for section in sections if section.rows]
     if not sections:
         raise UserError(f"none of the methods chosen has results in {', '.join(chosen_groups)}", NOTHING_TO_DO)
-    table = Table(results.suite, results.revision, versus, columns, tuple(sections), ())
-    if versus is not None:
-        from afa_bench.tables.versus import with_differences  # numpy and pyarrow: half a second which a plain table does without
+    table = Table(results.suite, results.revision, None, columns, tuple(sections), ())
+    if by or versus or repeats:
+        table = _beside(results, table, placed, versus, by, repeats)
+    return replace(table, notes=foot(results, table, placed))
 
+
+def _beside(
+    results: Results, table: Table, placed: Mapping[Place, CellResult], versus: str | None, by: str | None, repeats: bool
+) -> Table:
+    from afa_bench.tables import beside  # numpy and pyarrow: half a second which a plain table does without
+    from afa_bench.tables.measure import Measurer
+
+    if by not in (None, "category"):
+        raise UserError(f"--by: unknown part {by!r}: {suggest(by or '', ['category'])}")
+    if repeats and results.shared.get("repeats", 1) < 2:
+        raise UserError(f"--repeats: suite {results.suite} has no repeats: expected repeats of 2 or more in it")
+    measurer = Measurer([name for name, asked in (("category", by), ("repeat", repeats)) if asked])
+    if by:
+        table = beside.by_category(table, placed, measurer)
+        table = replace(table, sections=tuple(replace(part, rows=ranked(part.rows, table.columns)) for part in table.sections))
+    if versus:
         _chosen("method", [versus], _names(results.cells))
         references = {section.name: _reference(results, section.name, versus) for section in table.sections}
-        table = with_differences(table, placed, references)
-    return replace(table, notes=foot(results, table, placed))
+        table = beside.with_differences(replace(table, versus=versus), placed, references, measurer)
+    return beside.with_spread(table, placed, measurer) if repeats else table
 
 
 def _unique(names: Iterable[str]) -> list[str]:
@@ -101,7 +122,7 @@ def _columns(results: Results, metrics: Sequence[Metric], steps: Sequence[int]) 
     return tuple(columns)
 
 
-def _ranked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
+def ranked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
     """Mark the best and the second best of each column, as far as the digits shown tell them apart."""
     marked = [list(row.cells) for row in rows]
     for index, column in enumerate(columns):

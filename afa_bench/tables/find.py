@@ -22,18 +22,23 @@ def find_results(name: str | None, here: Path = HERE) -> Path:
     Raises:
         UserError: none of that name, or nothing ``here`` to choose from (exit code 3).
     """
-    mine, theirs = suites_in(here), suites_in(shipped())
+    mine, known = suites_in(here), all_suites(here)
     if name is None:
         if not mine:
-            hint = f"; results that come with afa-bench: {', '.join(theirs)}" if theirs else ""
+            hint = f"; results that come with afa-bench: {', '.join(known)}" if known else ""
             raise UserError(f"{here}: no results yet: `afa-bench run SUITE` makes them{hint}", NOTHING_TO_DO)
         return max(mine.values(), key=lambda folder: (_written(folder), folder.name))
-    folder, known = Path(name), theirs | mine
+    folder = Path(name)
     if name in known and not any(folder.glob("*/cell.json")):
         return known[name]
     if not folder.is_dir():
         raise UserError(f"{name}: no such folder, and no suite of this name has results: {suggest(name, known)}")
     return folder
+
+
+def all_suites(here: Path = HERE) -> dict[str, Path]:
+    """The suites that have results, shipped ones and those ``here``, which go first: name -> folder."""
+    return suites_in(shipped()) | suites_in(here)
 
 
 def suites_in(folder: Path) -> dict[str, Path]:

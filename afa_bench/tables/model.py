@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from afa_bench.stats import Difference
+    from afa_bench.stats import Difference, Spread
+    from afa_bench.tables.paper.numbers import Printed
 
 Direction = Literal["higher", "lower"]
 ARROWS: dict[Direction, str] = {"higher": "↑", "lower": "↓"}
@@ -44,14 +45,25 @@ class Metric:
 
 @dataclass(frozen=True)
 class Column:
-    """A metric at a number of sampling steps; ``steps`` is None for a metric without sampling, such as the denoising loss."""
+    """A metric at a number of sampling steps; ``steps`` is None for a metric without sampling, such as the denoising loss.
+
+    A table of the paper's has headings of its own, in two levels.
+    """
 
     metric: Metric
     steps: int | None
+    headings: tuple[str, str] | None = None
+
+    @property
+    def head(self) -> str:
+        """The first level of the column's heading, which neighbours share."""
+        return self.metric.heading if self.headings is None else self.headings[0]
 
     @property
     def under(self) -> str:
         """The second level of the column's heading."""
+        if self.headings is not None:
+            return self.headings[1]
         return "any steps" if self.steps is None else f"{self.steps} steps"
 
 
@@ -59,7 +71,8 @@ class Column:
 class Cell:
     """One measured value. ``value`` is None where there is none; ``low`` and ``high`` are None where there is no interval.
 
-    ``difference`` is the paired difference to the table's reference method (this method minus that one), where it was asked for.
+    ``difference`` is the paired difference to the table's reference method (this method minus that one), and ``spread`` how much
+    the value moves from repeat to repeat, where they were asked for. ``printed`` is the paper's own number, in its tables.
     """
 
     value: float | None = None
@@ -69,6 +82,8 @@ class Cell:
     best: bool = False
     second: bool = False
     difference: Difference | None = None
+    spread: Spread | None = None
+    printed: Printed | None = None
 
 
 @dataclass(frozen=True)
@@ -82,10 +97,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """The rows of one group of models."""
+    """The rows of one group of models; ``category`` where they are of that category of prompts alone."""
 
     name: str
     rows: tuple[Row, ...]
+    category: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The section in words."""
+        return self.name if self.category is None else f"{self.name}: {self.category or 'no category'}"
 
 
 @dataclass(frozen=True)
@@ -94,10 +115,12 @@ class Table:
 
     Attributes:
         suite, revision: where the results come from.
+        paper: the number and the subject of the paper's table, if it is one of those.
         versus: the reference method's name where cells hold differences to it.
         columns: metrics in order, each with its steps side by side.
         sections: a section a group.
         notes: sentences for the foot: samples, failures, gaps, versions, fingerprints.
+        by: what the rows are broken down by, such as ``category``.
     """
 
     suite: str
@@ -106,9 +129,14 @@ class Table:
     columns: tuple[Column, ...]
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
+    by: str | None = None
+    paper: tuple[int, str] | None = None
 
     @property
     def title(self) -> str:
         """One line that says what the table shows."""
-        what = f": paired differences to {self.versus}" if self.versus else ""
+        if self.paper is not None:
+            return f"Table {self.paper[0]} of the paper: {self.paper[1]}"
+        what = f", by {self.by}" if self.by else ""
+        what += f", with paired differences to {self.versus}" if self.versus else ""
         return f"Suite {self.suite}, revision {self.revision}{what}"

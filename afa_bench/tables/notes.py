@@ -28,7 +28,7 @@ def foot(results: Results, table: Table, placed: Mapping[Place, CellResult]) -> 
         _samples(cells),
         _failed(cells),
         _gaps(table, placed),
-        "Metrics: " + "; ".join(_metric(metric, results.remarks.get(metric.key, ())) for metric in metrics) + ".",
+        "Metrics: " + "; ".join(said_of(metric, results.remarks.get(metric.key, ())) for metric in metrics) + ".",
         *_facts(results.shared),
         f"Fingerprints: shared identity {fingerprint(dict(results.shared))[:SHORT]}, "
         f"cells shown {fingerprint(sorted(result.cell.fingerprint for result in cells))[:SHORT]}.",
@@ -41,13 +41,15 @@ def _how(table: Table, metrics: list[Metric]) -> Iterator[str]:
         yield "Mean and 95% interval by a bootstrap clustered on the prompt."
     if table.versus is not None:
         yield (
-            f"Every row but {table.versus}'s own: the method minus {table.versus} on the same samples, "
-            "in parentheses the share of samples on which the method is better."
+            f"vs {table.versus}: the method minus {table.versus} on the same samples, with the interval of that difference, "
+            "and in parentheses the share of samples on which the method is better."
         )
+    if any(cell.spread for section in table.sections for row in section.rows for cell in row.cells):
+        yield "repeats: the standard deviation of the means of each repeat, and how many repeats there are."
     sets = [metric.title for metric in metrics if metric.kind == "set"]
     if sets:
-        interval = "its interval over resampled prompts" if table.versus is None else "a plain difference without an interval"
-        yield f"{', '.join(sets)}: one value of the whole set of images, {interval}."
+        gap = "" if table.versus is None else "; differences without one"
+        yield f"{', '.join(sets)}: one value of the whole set of images, its interval over resampled prompts{gap}."
 
 
 def _samples(cells: list[CellResult]) -> str:
@@ -108,7 +110,8 @@ def _at(steps: list[int]) -> str:
     return f" at {', '.join(map(str, steps))} steps" if steps else ""
 
 
-def _metric(metric: Metric, remarks: tuple[str, ...]) -> str:
+def said_of(metric: Metric, remarks: tuple[str, ...]) -> str:
+    """A metric's version and weights, and what its summaries remark."""
     weights = ", ".join(f"{name} {sha256[:SHORT]}" for name, sha256 in metric.weights)
     said = f"{metric.title} version {metric.version}{f' ({weights})' if weights else ''}"
     return ": ".join([said, *(remark.rstrip(".") for remark in remarks)])

@@ -1,7 +1,8 @@
-"""Paired differences from ``samples.parquet``: the same prompt and noise under two methods, aligned on the sample's id."""
+"""A cell's ``samples.parquet``, and which of its rows are pairs with another's: the same prompt and noise, by the sample's id."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from afa_bench.errors import UserError
-from afa_bench.stats import Difference, paired_difference
-from afa_bench.tables.model import Metric
 
 NEEDED = ("sample_id", "prompt_id")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part each sample belongs to: ``names``, sorted, and for each sample ``(n,)`` the place of its part's name."""
+
+    names: tuple[str, ...]
+    codes: NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Samples:
         seeds: ``(n,)``, where recorded.
         errors: ``(n,)`` strings of Arrow; null where a sample did not fail.
         metrics: key -> ``(n,)``.
+        parts: key -> what the samples can be broken down by, where it was asked for.
     """
 
     file: Path
@@ -38,6 +46,7 @@ class Samples:
     seeds: NDArray[np.int64] | None
     errors: Any
     metrics: dict[str, NDArray[np.float64]]
+    parts: dict[str, Part]
 
     def column(self, key: str) -> NDArray[np.float64]:
         """The values of a metric.
@@ -48,40 +57,6 @@ class Samples:
         if key not in self.metrics:
             raise UserError(f"{self.file}: column {key}: missing, although summary.json has the metric")
         return self.metrics[key]
-
-
-class Pairing:
-    """Differences between cells; each cell's file is read once, and each pair of cells is aligned once."""
-
-    def __init__(self) -> None:
-        self._samples: dict[Path, Samples] = {}
-        self._aligned: dict[tuple[Path, Path], tuple[NDArray[np.intp], NDArray[np.intp]]] = {}
-
-    def difference(self, ours: Path, theirs: Path, metric: Metric) -> Difference:
-        """``ours - theirs`` over the samples that both cells' folders have.
-
-        Raises:
-            UserError: a file that is missing, corrupt or without the metric, or whose samples started from another noise.
-        """
-        a, b = self._read(ours), self._read(theirs)
-        left, right = self._align(a, b)
-        higher = metric.direction == "higher"
-        return paired_difference(a.column(metric.key)[left], b.column(metric.key)[right], a.prompts[left], higher=higher)
-
-    def _read(self, folder: Path) -> Samples:
-        if folder not in self._samples:
-            self._samples[folder] = read_samples(folder / "samples.parquet")
-        return self._samples[folder]
-
-    def _align(self, a: Samples, b: Samples) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        key = (a.file, b.file)
-        if key not in self._aligned:
-            left, right = positions(a, b)
-            sample = other_noise(a, b, left, right)
-            if sample is not None:
-                raise UserError(f"{a.file}: sample {sample}: its seed is not that of {b.file}: the samples are no pairs")
-            self._aligned[key] = (left, right)
-        return self._aligned[key]
 
 
 def positions(a: Samples, b: Samples) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -103,8 +78,12 @@ def other_noise(a: Samples, b: Samples, left: NDArray[np.intp], right: NDArray[n
     return str(a.ids[int(left[other[0]])]) if other.size else None
 
 
-def read_samples(file: Path) -> Samples:
+def read_samples(file: Path, parts: Sequence[str] = ()) -> Samples:
     """A cell's samples, with every column of floating-point numbers as a metric.
+
+    Args:
+        file: such as ``results/mini/<cell>/samples.parquet``.
+        parts: columns to read too, such as ``category``; an empty entry is a part of its own, named with an empty string.
 
     Raises:
         UserError: the file is missing or corrupt, lacks a column, or holds a sample twice.
@@ -116,11 +95,11 @@ def read_samples(file: Path) -> Samples:
         schema = parquet.schema_arrow
         floats = [field.name for field in schema if pa.types.is_floating(field.type)]
         known = {*schema.names}
-        for name in NEEDED:
+        for name in (*NEEDED, *parts):
             if name not in known:
                 raise UserError(f"{file}: column {name}: missing")
         extra = [name for name in ("seed", "error") if name in known]
-        table = parquet.read([*NEEDED, *extra, *floats], use_threads=False)
+        table = parquet.read([*NEEDED, *extra, *floats, *parts], use_threads=False)
         rows = {name: table[name].combine_chunks() for name in table.column_names}  # whole arrays: a chunked one has no buffer
         ids, prompts = (rows[name].cast(pa.string()) for name in NEEDED)
         errors = rows["error"].cast(pa.string()) if "error" in known else pa.nulls(len(ids), pa.string())
@@ -132,16 +111,17 @@ def read_samples(file: Path) -> Samples:
     if pc.count_distinct(ids).as_py() != len(ids):
         raise UserError(f"{file}: column sample_id: the same sample stands there twice")
     seeds = _numpy(rows["seed"]).astype(np.int64) if "seed" in known and not rows["seed"].null_count else None
-    return Samples(file, ids, _ranks(prompts), seeds, errors, {name: _floats(rows[name]) for name in floats})
+    broken = {name: _part(rows[name].cast(pa.string()).fill_null("")) for name in parts}
+    return Samples(file, ids, _part(prompts).codes, seeds, errors, {name: _floats(rows[name]) for name in floats}, broken)
 
 
-def _ranks(names: Any) -> NDArray[np.intp]:
-    """Each name's place among the sorted names ``(n,)``: integers which group and sort as the strings do, and faster."""
+def _part(names: Any) -> Part:
+    """The sorted names, and each one's place among them: integers which group and sort as the strings do, and faster."""
     encoded = names.dictionary_encode()
-    rank = np.empty(len(encoded.dictionary), dtype=np.intp)
-    rank[_numpy(pc.array_sort_indices(encoded.dictionary))] = np.arange(rank.size)
-    places: NDArray[np.intp] = rank[_numpy(encoded.indices)]
-    return places
+    order = pc.array_sort_indices(encoded.dictionary)
+    rank = np.empty(len(order), dtype=np.intp)
+    rank[_numpy(order)] = np.arange(rank.size)
+    return Part(tuple(encoded.dictionary.take(order).to_pylist()), rank[_numpy(encoded.indices)])
 
 
 def _floats(values: Any) -> NDArray[np.float64]:

@@ -34,16 +34,31 @@ def spread(value: float, low: float | None, high: float | None, digits: int) -> 
     return f"±{number(half, digits)}"
 
 
-def shown(cell: Cell, metric: Metric) -> tuple[str, str]:
-    """A cell's text in two parts: the value, which a format may emphasise, and the rest (interval, win rate)."""
+def measured(cell: Cell, metric: Metric) -> tuple[str, str]:
+    """A cell's value, and its interval."""
     if cell.value is None:
         return MISSING, ""
+    return number(cell.value, metric.digits), spread(cell.value, cell.low, cell.high, metric.digits)
+
+
+def difference(cell: Cell, metric: Metric) -> tuple[str, str]:
+    """A cell's paired difference with its sign, and its interval and win rate."""
     gap = cell.difference
-    if gap is None:
-        return number(cell.value, metric.digits), spread(cell.value, cell.low, cell.high, metric.digits)
-    if not math.isfinite(gap.value):
+    if gap is None or not math.isfinite(gap.value):
         return MISSING, ""
     rest = [spread(gap.value, gap.low, gap.high, metric.digits)]
     if math.isfinite(gap.win_rate):
         rest.append(f"({100 * gap.win_rate:.0f}%)")
     return number(gap.value, metric.digits, sign=True), " ".join(filter(None, rest))
+
+
+def moved(cell: Cell, metric: Metric) -> str:
+    """How much a cell's value moves from repeat to repeat: the standard deviation, with a digit more than the value."""
+    if cell.spread is None or not math.isfinite(cell.spread.deviation):
+        return MISSING
+    return f"SD {number(cell.spread.deviation, metric.digits + 1)} of {cell.spread.repeats}"
+
+
+def printed(cell: Cell) -> str:
+    """The paper's number in a cell, with the paper's digits."""
+    return MISSING if cell.printed is None else cell.printed.text

@@ -8,7 +8,7 @@ from afa_bench.errors import UserError
 from afa_bench.registry import suggest
 from afa_bench.tables.model import Table
 
-FORMATS = ("rich", "markdown", "latex", "csv", "json")
+FORMATS = ("rich", "markdown", "latex", "html", "csv", "json")
 
 
 def render(table: Table, form: str) -> str:

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from afa_bench.tables.model import Table
+from afa_bench.tables.model import Cell, Column, Table
 
 SCHEMA = 1
 
@@ -15,20 +15,20 @@ SCHEMA = 1
 def render(table: Table) -> str:
     """A JSON object with the metrics, the groups with their rows and cells, and the notes. What is missing is null."""
     document: dict[str, Any] = {"schema": SCHEMA, "suite": table.suite, "revision": table.revision, "versus": table.versus}
+    if table.paper is not None:
+        document = {"schema": SCHEMA, "paper": table.paper[0], "title": table.paper[1]}
     document["metrics"] = [
         {**asdict(metric), "weights": dict(metric.weights)} for metric in dict.fromkeys(column.metric for column in table.columns)
     ]
     document["groups"] = [
         {
             "name": section.name,
+            **({} if section.category is None else {"category": section.category}),
             "rows": [
                 {
                     "method": row.method,
                     "label": row.label,
-                    "cells": [
-                        {"metric": column.metric.key, "steps": column.steps, **asdict(cell)}
-                        for cell, column in zip(row.cells, table.columns, strict=True)
-                    ],
+                    "cells": [_cell(cell, column) for cell, column in zip(row.cells, table.columns, strict=True)],
                 }
                 for row in section.rows
             ],
@@ -37,6 +37,12 @@ def render(table: Table) -> str:
     ]
     document["notes"] = list(table.notes)
     return json.dumps(_known(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _cell(cell: Cell, column: Column) -> dict[str, Any]:
+    missing = {name for name in ("spread", "printed") if getattr(cell, name) is None}
+    known = {name: value for name, value in asdict(cell).items() if name not in missing}
+    return {"metric": column.metric.key, "steps": column.steps, **known}
 
 
 def _known(value: Any) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from afa_bench.tables.layout import Panel, panels
-from afa_bench.tables.model import Cell, Column, Metric, Table
-from afa_bench.tables.text import LEGEND, shown
+from afa_bench.tables.layout import Panel, Shown, lines, notes, panels
+from afa_bench.tables.model import Column, Table
 
 SPECIAL = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -28,7 +27,7 @@ def render(table: Table) -> str:
     """One ``table`` environment a panel; needs ``\\usepackage{booktabs}``. The notes follow the last panel."""
     chosen = panels(table)
     parts = ["% \\usepackage{booktabs}"]
-    parts += [_panel(table, panel, notes=panel is chosen[-1]) for panel in chosen]
+    parts += [_panel(table, panel, last=panel is chosen[-1]) for panel in chosen]
     return "\n\n".join(parts) + "\n"
 
 
@@ -37,10 +36,10 @@ def escape(text: str) -> str:
     return "".join(SPECIAL.get(char, char) for char in " ".join(text.split()))
 
 
-def _panel(table: Table, panel: Panel, notes: bool) -> str:
+def _panel(table: Table, panel: Panel, last: bool) -> str:
     columns = [table.columns[index] for index in panel.columns]
     caption = ". ".join(filter(None, (table.title, panel.heading))) + "."
-    lines = [
+    text = [
         r"\begin{table}[t]",
         r"  \centering",
         r"  \small",
@@ -50,19 +49,19 @@ def _panel(table: Table, panel: Panel, notes: bool) -> str:
         *(f"    {line}" for line in _head(columns, grouped=panel.heading is None)),
     ]
     for section in table.sections:
-        lines += [
-            r"    \midrule",
-            f"    \\multicolumn{{{len(columns) + 1}}}{{@{{}}l}}{{\\textit{{{escape(section.name)}}}}} \\\\",
-        ]
+        text.append(r"    \midrule")
+        if section.name:
+            text.append(f"    \\multicolumn{{{len(columns) + 1}}}{{@{{}}l}}{{\\textit{{{escape(section.title)}}}}} \\\\")
         for row in section.rows:
-            cells = [_cell(row.cells[index], table.columns[index].metric) for index in panel.columns]
-            lines.append(f"    {' & '.join([escape(row.label), *cells])} \\\\")
-    lines += [r"    \bottomrule", r"  \end{tabular}"]
-    if notes:
-        lines += [r"  \par\medskip", r"  \begin{minipage}{\linewidth}", r"    \footnotesize"]
-        lines += [f"    {escape(note)}\\par" for note in [LEGEND, *table.notes]]
-        lines += [r"  \end{minipage}"]
-    return "\n".join([*lines, r"\end{table}"])
+            for line in lines(table, row, panel):
+                label = f"\\quad {escape(line.label)}" if line.under else escape(line.label)
+                text.append(f"    {' & '.join([label, *map(_cell, line.cells)])} \\\\")
+    text += [r"    \bottomrule", r"  \end{tabular}"]
+    if last:
+        text += [r"  \par\medskip", r"  \begin{minipage}{\linewidth}", r"    \footnotesize"]
+        text += [f"    {escape(note)}\\par" for note in notes(table)]
+        text += [r"  \end{minipage}"]
+    return "\n".join([*text, r"\end{table}"])
 
 
 def _head(columns: list[Column], grouped: bool) -> list[str]:
@@ -70,17 +69,17 @@ def _head(columns: list[Column], grouped: bool) -> list[str]:
     if not grouped:
         return [steps]
     titles, rules, place = [""], [], 2
-    for metric, group in groupby(columns, key=lambda column: column.metric):
+    for head, group in groupby(columns, key=lambda column: column.head):
         width = len(list(group))
-        titles.append(f"\\multicolumn{{{width}}}{{c}}{{{escape(metric.heading)}}}")
+        titles.append(f"\\multicolumn{{{width}}}{{c}}{{{escape(head)}}}")
         rules.append(f"\\cmidrule(lr){{{place}-{place + width - 1}}}")
         place += width
     return [" & ".join(titles) + r" \\", " ".join(rules), steps]
 
 
-def _cell(cell: Cell, metric: Metric) -> str:
-    value, rest = (_minus(text) for text in shown(cell, metric))
-    value = f"\\textbf{{{value}}}" if cell.best else f"\\underline{{{value}}}" if cell.second else value
+def _cell(shown: Shown) -> str:
+    value, rest = _minus(shown.value), _minus(shown.rest)
+    value = f"\\textbf{{{value}}}" if shown.best else f"\\underline{{{value}}}" if shown.second else value
     return f"{value} {rest}".strip()
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from afa_bench.tables.layout import Panel, panels
-from afa_bench.tables.model import Cell, Metric, Table
-from afa_bench.tables.text import LEGEND, shown
+from afa_bench.tables.layout import Panel, Shown, lines, notes, panels
+from afa_bench.tables.model import Table
 
 
 def render(table: Table) -> str:
@@ -16,7 +15,7 @@ def render(table: Table) -> str:
         if panel.heading is not None:
             parts.append(f"**{escape(panel.heading)}**")
         parts.append(_panel(table, panel))
-    parts.append("\n".join(f"- {escape(note)}" for note in [LEGEND, *table.notes]))
+    parts.append("\n".join(f"- {escape(note)}" for note in notes(table)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -29,25 +28,26 @@ def escape(text: str) -> str:
 def _panel(table: Table, panel: Panel) -> str:
     columns = [table.columns[index] for index in panel.columns]
     if panel.heading is None:
-        heads = [", ".join(filter(None, (column.metric.heading, column.under))) for column in columns]
+        heads = [", ".join(filter(None, (column.head, column.under))) for column in columns]
     else:
         heads = [column.under for column in columns]
-    lines = [["", *map(escape, heads)]]
+    grid = [["", *map(escape, heads)]]
     for section in table.sections:
-        lines.append([f"*{escape(section.name)}*", *[""] * len(columns)])
+        if section.name:
+            grid.append([f"*{escape(section.title)}*", *[""] * len(columns)])
         for row in section.rows:
-            cells = [_cell(row.cells[index], table.columns[index].metric) for index in panel.columns]
-            lines.append([escape(row.label), *cells])
-    widths = [max(3, *(len(line[place]) for line in lines)) for place in range(len(columns) + 1)]
+            for line in lines(table, row, panel):
+                label = f"&nbsp;&nbsp;{escape(line.label)}" if line.under else escape(line.label)
+                grid.append([label, *map(_cell, line.cells)])
+    widths = [max(3, *(len(line[place]) for line in grid)) for place in range(len(columns) + 1)]
     rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
     padded = [
         [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        for line in lines
+        for line in grid
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
 
 
-def _cell(cell: Cell, metric: Metric) -> str:
-    value, rest = shown(cell, metric)
-    value = f"**{value}**" if cell.best else f"<ins>{value}</ins>" if cell.second else value
-    return f"{value} {escape(rest)}".strip()
+def _cell(shown: Shown) -> str:
+    value = f"**{shown.value}**" if shown.best else f"<ins>{shown.value}</ins>" if shown.second else shown.value
+    return f"{value} {escape(shown.rest)}".strip()

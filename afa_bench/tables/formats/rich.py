@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from afa_bench.tables.layout import Panel, panels
-from afa_bench.tables.model import Cell, Metric, Table
-from afa_bench.tables.text import LEGEND, shown
+from afa_bench.tables.layout import Panel, Shown, lines, notes, panels
+from afa_bench.tables.model import Table
 
 UNLIMITED = 10_000
 NARROWEST_NOTE = 100
@@ -30,15 +29,15 @@ def render(table: Table, width: int | None = None, *, styled: bool = False) -> s
     drawn = _draw(table, panels(table))
     if width and max(_width(console, panel) for _, panel in drawn) > width:
         drawn = _draw(table, panels(table, widest=1))
-    notes = min(width or UNLIMITED, max(NARROWEST_NOTE, *(_width(console, panel) for _, panel in drawn)))
+    broad = min(width or UNLIMITED, max(NARROWEST_NOTE, *(_width(console, panel) for _, panel in drawn)))
     with console.capture() as capture:
         console.print(Text(table.title, "bold"))
         for heading, panel in drawn:
             if heading:
                 console.print(Text(heading, "bold"))
             console.print(panel)
-        for note in [LEGEND, *table.notes] if styled else table.notes:
-            console.print(Text(textwrap.fill(note, notes, subsequent_indent="  ", break_on_hyphens=False), "dim"))
+        for note in notes(table) if styled else table.notes:
+            console.print(Text(textwrap.fill(note, broad, subsequent_indent="  ", break_on_hyphens=False), "dim"))
     return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
 
 
@@ -66,22 +65,23 @@ def _draw(table: Table, chosen: list[Panel]) -> list[tuple[str | None, RichTable
 def _panel(table: Table, panel: Panel) -> RichTable:
     drawn = RichTable(box=box.SIMPLE_HEAD, header_style="")
     drawn.add_column("", no_wrap=False)
-    before = None
+    before = ""
     for index in panel.columns:
         column = table.columns[index]
-        first = column.metric.heading if column.metric != before and panel.heading is None else ""
+        first = column.head if column.head != before and panel.heading is None else ""
         drawn.add_column(Text(f"{first}\n{column.under}" if panel.heading is None else column.under), justify="right")
-        before = column.metric
+        before = column.head
     for section in table.sections:
-        drawn.add_row(Text(section.name, "italic"))
+        margin = "  " if section.name else ""
+        if section.name:
+            drawn.add_row(Text(section.title, "italic"))
         for row in section.rows:
-            cells = [_cell(row.cells[index], table.columns[index].metric) for index in panel.columns]
-            drawn.add_row(Text(f"  {row.label}"), *cells)
+            for line in lines(table, row, panel):
+                drawn.add_row(Text(f"{margin}{'  ' if line.under else ''}{line.label}"), *map(_cell, line.cells))
         drawn.add_section()
     return drawn
 
 
-def _cell(cell: Cell, metric: Metric) -> Text:
-    value, rest = shown(cell, metric)
-    style = "bold" if cell.best else "underline" if cell.second else ""
-    return Text.assemble((value, style), f" {rest}" if rest else "")
+def _cell(shown: Shown) -> Text:
+    style = "bold" if shown.best else "underline" if shown.second else ""
+    return Text.assemble((shown.value, style), " " if shown.value and shown.rest else "", shown.rest)
