@@ -8,7 +8,7 @@ from afa_bench.plan import configured
 from afa_bench.suite import Suite, find_suite, read_suite
 
 METRICS = "metrics"
-"""Stands for the weights of every registered feature extractor."""
+"""Stands for the weights of every registered metric, with the metric's default options."""
 
 
 def needs_of(name: str) -> list[Source]:
@@ -18,7 +18,7 @@ def needs_of(name: str) -> list[Source]:
         UserError: no such suite, or a mistake in it.
     """
     if name == METRICS:
-        return [source for key in registry.available("features") for source in registry.load("features", key)().sources()]
+        return [source for key in registry.available("metrics") for source in registry.load("metrics", key)().sources()]
     return suite_needs(read_suite(find_suite(name)))
 
 
@@ -31,7 +31,5 @@ def suite_needs(suite: Suite) -> list[Source]:
     prompts = configured(suite, "prompts", suite.prompts)
     sources: list[Source] = list(prompts.sources())
     for choice in suite.metrics:
-        metric = configured(suite, "metrics", choice)
-        if metric.features:
-            sources += metric.extractor().sources()
+        sources += configured(suite, "metrics", choice).sources()
     return sources

@@ -6,39 +6,64 @@ metric that is added later needs no image to be read again, and a small extracto
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from afa_bench import registry
+from afa_bench.errors import UserError
 from afa_bench.models.hashing import hash_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from PIL.Image import Image
 
     from afa_bench.fetch import Source
     from afa_bench.stats import Interval
 
 Floats = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[np.float32]]
+
+Preprocess: TypeAlias = Literal["exact", "fast"]
+Dtype: TypeAlias = Literal["float32", "bfloat16"]
+
+PREPROCESS: Preprocess = "exact"
+DTYPE: Dtype = "float32"
+"""Defaults of an extractor's settings; the identity of what was computed with them does not name them."""
 
 
+@dataclass
 class Extractor:
     """Base class of a feature-extractor plug-in (entry-point group ``afa_bench.features``).
 
+    Its fields are its settings: those that differ from their defaults are part of its identity. An extractor prepares images one
+    by one, on threads of the CPU, and encodes them in batches.
+
     Attributes:
         tag: follows a metric's name in a table, as in ``FID (lite0)``; empty for the extractor that the metric is defined with.
+        reads_captions: its features of an image depend on the image's caption (ImageReward's cross-attention).
+        variants: whether it has other settings of ``preprocess`` and ``dtype`` than the default.
+        preprocess: ``exact``, by PIL on the CPU, or ``fast``, on the device, within one step of 255.
+        dtype: in which the network computes.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
     tag: ClassVar[str]
+    reads_captions: ClassVar[bool] = False
+    variants: ClassVar[bool] = False
+
+    preprocess: Preprocess = PREPROCESS
+    dtype: Dtype = DTYPE
+
+    def __post_init__(self) -> None:
+        if not self.variants and (self.preprocess, self.dtype) != (PREPROCESS, DTYPE):
+            raise UserError(f"{self.name}: preprocess, dtype: expected {PREPROCESS} and {DTYPE}, it has no other")
 
     def sources(self) -> Sequence[Source]:
         """The files that ``afa-bench fetch`` brings for it; none for an extractor whose weights come with a package."""
@@ -52,18 +77,42 @@ class Extractor:
         """Bring the network into memory. Called once, before the first image."""
         raise NotImplementedError
 
-    def images(self, images: Sequence[Image]) -> Mapping[str, NDArray[np.float32]]:
-        """Features of RGB images: name -> ``(len(images), D)``, such as an embedding, pooled features, class probabilities."""
+    def prepare(self, image: Image) -> NDArray[Any]:
+        """One image, of any size and mode, ready to be stacked with others. Runs on threads beside the network."""
         raise NotImplementedError
+
+    def encode(self, prepared: Sequence[NDArray[Any]], captions: Sequence[str] = ()) -> Arrays:
+        """Features of prepared images: name -> ``(B, D)``, such as an embedding, pooled features, class probabilities.
+
+        Args:
+            prepared: what :meth:`prepare` gave for B images.
+            captions: theirs, for an extractor which ``reads_captions``.
+        """
+        raise NotImplementedError
+
+    def images(self, images: Sequence[Image], captions: Sequence[str] = ()) -> Arrays:
+        """Features of images in one batch."""
+        return self.encode([self.prepare(image) for image in images], captions)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """L2-normalised text embeddings ``(len(texts), D)``, of extractors which have them."""
         raise NotImplementedError
 
+    def hashes(self) -> dict[str, str]:
+        """sha256 of the weights, by name."""
+        return {name: hash_weights(path) for name, path in self.weights().items()}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields that differ from their defaults."""
+        own = [field for field in fields(self) if not field.name.startswith("_")]
+        return {field.name: value for field in own if (value := getattr(self, field.name)) != field.default}
+
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Name, version and the weights' sha256."""
-        return {"name": self.name, "version": self.version, "weights": {k: hash_weights(p) for k, p in self.weights().items()}}
+        """Name, version, the weights' sha256, and settings other than the default."""
+        settings = {"settings": self.settings} if self.settings else {}
+        return {"name": self.name, "version": self.version, "weights": self.hashes(), **settings}
 
 
 class Features(Protocol):
@@ -96,6 +145,7 @@ class Metric(BaseModel):
         kind: one value a sample, or one for the set.
         task: whether it needs generated images, or the denoiser itself.
         digits: after the decimal point, in tables.
+        preprocess, dtype: of the extractor; tables show what is not the default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -109,11 +159,14 @@ class Metric(BaseModel):
     task: ClassVar[Literal["generate", "denoise"]] = "generate"
 
     features: str = ""
+    preprocess: Preprocess = PREPROCESS
+    dtype: Dtype = DTYPE
 
     @property
     def title(self) -> str:
-        """As in a table's head: the bare name only with the features that the metric is defined with."""
-        tags = [tag for tag in (self.extractor().tag if self.features else "", self.variant) if tag]
+        """As in a table's head: the bare name only with the features and settings that the metric is defined with."""
+        settings = [value for value, usual in ((self.preprocess, PREPROCESS), (self.dtype, DTYPE)) if value != usual]
+        tags = [tag for tag in (self.extractor().tag if self.features else "", self.variant, *settings) if tag]
         return f"{self.label} ({', '.join(tags)})" if tags else self.label
 
     @property
@@ -131,19 +184,45 @@ class Metric(BaseModel):
         """A caution that stands under every table with this metric."""
         return None
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The options that are handed on to the extractor."""
+        return {"preprocess": self.preprocess, "dtype": self.dtype}
+
     def extractor(self) -> Extractor:
-        """The extractor that ``features`` names.
+        """The extractor that ``features`` names, with this metric's settings.
 
         Raises:
-            UserError: there is none of that name.
+            UserError: there is none of that name, or it does not have these settings.
         """
         kind: type[Extractor] = registry.load("features", self.features, self.label)
-        return kind()
+        return kind(**self.settings)
+
+    def sources(self) -> Sequence[Source]:
+        """The files that ``afa-bench fetch`` brings for it: its extractor's, and those of weights of its own."""
+        return self.extractor().sources() if self.features else ()
+
+    def weights(self) -> Mapping[str, Path]:
+        """Files of weights beside the extractor's (name -> path), such as a head on shared features."""
+        return {}
+
+    def hashes(self) -> dict[str, str]:
+        """sha256 of all weights behind its values, by name."""
+        shared = self.extractor().identity["weights"] if self.features else {}
+        return {**shared, **{name: hash_weights(path) for name, path in self.weights().items()}}
 
     def identity(self) -> dict[str, Any]:
         """Everything that fixes this metric's values for given images."""
         features = self.extractor().identity if self.features else None
-        return {"key": self.key, "version": self.version, "options": self.model_dump(mode="json"), "features": features}
+        usual = {name for name, value in (("preprocess", PREPROCESS), ("dtype", DTYPE)) if getattr(self, name) == value}
+        own = {name: hash_weights(path) for name, path in self.weights().items()}
+        return {
+            "key": self.key,
+            "version": self.version,
+            "options": self.model_dump(mode="json", exclude=usual),
+            "features": features,
+            **({"weights": own} if own else {}),
+        }
 
     def per_sample(self, features: Features) -> Floats | None:
         """``(n,)`` values, or None where the prompt set lacks what it takes (``per-sample`` metrics)."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from afa_bench.metrics.base import Extractor
+from afa_bench.metrics.base import Arrays, Extractor
 
 
 class MiniClip(Extractor):
@@ -35,13 +35,16 @@ class MiniClip(Extractor):
         self.tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         self.device = device
 
-    def images(self, images: Sequence[Image.Image]) -> Mapping[str, NDArray[np.float32]]:
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """``(side, side, 3)``."""
+        side = self.model.config.vision_config.image_size
+        return np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
+
+    def encode(self, prepared: Sequence[NDArray[np.uint8]], captions: Sequence[str] = ()) -> Arrays:
         """``embedding`` ``(B, D)``."""
         import torch
 
-        side = self.model.config.vision_config.image_size
-        sized = [np.asarray(image.resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32) for image in images]
-        pixels = torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).to(self.device) / 127.5 - 1
+        pixels = torch.from_numpy(np.stack(prepared)).permute(0, 3, 1, 2).to(self.device).float() / 127.5 - 1
         with torch.no_grad():
             pooled = self.model.visual_projection(self.model.vision_model(pixel_values=pixels).pooler_output)
             return {"embedding": torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()}

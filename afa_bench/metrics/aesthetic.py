@@ -1,0 +1,75 @@
+"""AES: the LAION aesthetic predictor (Schuhmann 2022), a regression of people's ratings of images on their CLIP embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from afa_bench.errors import UserError
+from afa_bench.fetch import Source, UrlFile, locate
+from afa_bench.metrics.base import Features, Floats, Metric
+from afa_bench.metrics.network import State, read_tensors
+
+WEIGHTS = UrlFile(
+    address="https://raw.githubusercontent.com/christophschuhmann/improved-aesthetic-predictor/main/"
+    "sac%2Blogos%2Bava1-l14-linearMSE.pth",
+    size=3_714_759,
+    sha256="21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0",
+)
+
+LAYERS = (0, 2, 4, 6, 7)
+"""Places of the linear layers among the predictor's modules; those between are dropout."""
+
+
+class Aesthetic(Metric):
+    """The predicted rating (1 to 10) of the L2-normalised ViT-L/14 embedding. It sees no prompt."""
+
+    label: ClassVar[str] = "AES"
+    version: ClassVar[int] = 1
+    kind: ClassVar[Literal["per-sample", "set"]] = "per-sample"
+    direction: ClassVar[Literal["higher", "lower"]] = "higher"
+    unit: ClassVar[str] = ""
+    digits: ClassVar[int] = 2
+
+    features: str = "clip-l14"
+
+    def sources(self) -> Sequence[Source]:
+        """The embedding's file and the predictor's."""
+        return (*super().sources(), WEIGHTS)
+
+    def weights(self) -> Mapping[str, Path]:
+        """The predictor's file.
+
+        Raises:
+            UserError: it is not there, or not the published one.
+        """
+        return {"aesthetic": locate(WEIGHTS)}
+
+    def per_sample(self, features: Features) -> Floats:
+        """``(n,)`` ratings."""
+        path = self.weights()["aesthetic"]
+        try:
+            weight, bias = folded(read_tensors(path))
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path}: expected the tensors of the aesthetic predictor: {error}") from error
+        return features.generated("embedding") @ weight + bias
+
+
+def folded(state: State) -> tuple[Floats, float]:
+    """The five linear layers, with nothing but dropout between them, as one: weights ``(D,)`` and a bias, in fp64.
+
+    Raises:
+        KeyError, ValueError: other tensors than these layers'.
+    """
+    expected = {f"layers.{layer}.{part}" for layer in LAYERS for part in ("weight", "bias")}
+    if set(state) != expected:
+        raise KeyError(f"found {', '.join(sorted(set(state) ^ expected)[:4])} beside or missing")
+    bias = np.zeros(0)
+    weight = np.zeros((0, 0))
+    for layer in LAYERS:
+        w, b = (state[f"layers.{layer}.{part}"].double().numpy() for part in ("weight", "bias"))
+        weight, bias = (w @ weight, w @ bias + b) if layer else (w, b)
+    return weight[0], float(bias[0])

@@ -1,0 +1,61 @@
+"""CLIP's two towers through open_clip: the network behind CLIP-T, CLIP-I, AES, PickScore and HPSv2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afa_bench.metrics.network import Network
+from afa_bench.metrics.pixels import Fit, ShortSide, normalised
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+VIT_H14: Mapping[str, Any] = {
+    "embed_dim": 1024,
+    "vision_cfg": {"image_size": 224, "layers": 32, "width": 1280, "head_width": 80, "patch_size": 14},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1024, "heads": 16, "layers": 24},
+}
+"""open_clip's ViT-H-14."""
+
+
+@dataclass
+class ClipNetwork(Network):
+    """L2-normalised image and text embeddings ``(B, D)``.
+
+    A configuration is what ``open_clip.CLIP`` takes: ``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``.
+    """
+
+    def build(self, config: Mapping[str, Any]) -> nn.Module:
+        """An ``open_clip.CLIP``."""
+        import open_clip
+
+        network: nn.Module = open_clip.CLIP(**config)
+        return network
+
+    def fit(self) -> Fit:
+        """PIL bicubic to the short side, centre crop."""
+        return ShortSide(self.config["vision_cfg"]["image_size"])
+
+    def run(self, pixels: Tensor, captions: Sequence[str]) -> Mapping[str, Tensor]:
+        """``embedding`` ``(B, D)``."""
+        return {"embedding": self.model.encode_image(normalised(pixels), normalize=True)}
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """Token ids ``(B, 77)``: cut to the length, the last one EOT, zeros behind it."""
+        import open_clip
+
+        ids: Tensor = open_clip.tokenize(list(texts), self.config["text_cfg"]["context_length"])
+        return ids
+
+    def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """``(B, D)``."""
+        import torch
+
+        with torch.inference_mode(), self.precision():
+            embeddings: Tensor = self.model.encode_text(self.tokens(texts).to(self.device), normalize=True)
+            return embeddings.float().cpu().numpy()
