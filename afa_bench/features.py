@@ -16,6 +16,7 @@ from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
 from afa_bench.metrics.base import Extractor, Floats
 from afa_bench.plan import Plan, Sample
+from afa_bench.prompts.images import identity, read
 from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import CellStore, Store
 
@@ -50,7 +51,7 @@ class FeatureBank:
             return None
 
         def images(chunk: Sequence[Sample]) -> Any:
-            return self._images(extractor, [decode(s.prompt.image or b"", s.prompt.id) for s in chunk])[name]
+            return self._images(extractor, [decode(read(s.prompt.image or b""), s.prompt.id) for s in chunk])[name]
 
         return self._of_prompts(f"paired {name}", extractor, samples, images)
 
@@ -58,18 +59,24 @@ class FeatureBank:
         """Features of the prompt set's reference images ``(m, D)``, or None where it has none."""
         key = ("reference", extractor.name, kind)
         if key not in self._memory:
-            encoded = self.plan.prompts.reference()
-            if not encoded:
+            pictures = self.plan.prompts.reference(self.plan.suite.file.parent)
+            if not pictures:
                 return None
             pipeline = self.plan.cells[0].group.pipeline
             vae = self.plan.cells[0].identity["group"]["pipeline"]["vae"] if kind == "vae" else None
             digest = fingerprint(
-                [extractor.identity, kind, vae, self.plan.suite.size, [hashlib.sha256(e).hexdigest() for e in encoded]]
+                [extractor.identity, kind, vae, self.plan.suite.size, [identity(picture) for picture in pictures]]
             )
 
             def extract() -> Mapping[str, Any]:
-                images = [decode(data, f"reference image {i}") for i, data in enumerate(encoded)]
-                return self._images(extractor, reconstruct(images, pipeline, self.device) if kind == "vae" else images)
+                chunks = []
+                for start in range(0, len(pictures), BATCH):
+                    chunk = pictures[start : start + BATCH]
+                    images = [decode(read(picture), f"reference image {start + i}") for i, picture in enumerate(chunk)]
+                    chunks.append(
+                        self._images(extractor, reconstruct(images, pipeline, self.device) if kind == "vae" else images)
+                    )
+                return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
             self._memory[key] = _kept(self.store.references(f"{extractor.name}-{kind}-{digest[:8]}"), extract)
         return np.asarray(self._memory[key][name], dtype=np.float64)

@@ -19,6 +19,7 @@ from afa_bench.metrics.denoising import DenoisingLoss, denoising_losses
 from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.models.text import encode
 from afa_bench.plan import Cell, Plan, Sample
+from afa_bench.prompts.images import read
 from afa_bench.store.layout import CellStore
 
 Row = dict[str, Any]
@@ -131,7 +132,8 @@ class Generator:
     def _latents(self, loaded: LoadedGroup, samples: Sequence[Sample]) -> Tensor:
         """The VAE's latents of the prompts' images: the mean of the posterior, scaled."""
         size = (self.plan.suite.size, self.plan.suite.size)
-        images = [Image.open(io.BytesIO(sample.prompt.image or b"")).convert("RGB") for sample in samples]
+        encoded = [read(sample.prompt.image or b"") for sample in samples]
+        images = [Image.open(io.BytesIO(data)).convert("RGB") for data in encoded]
         sized = [np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)) for image in images]
         pixels = torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).to(self.device, self.dtype) / 127.5 - 1
         with torch.no_grad():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 IDENTITY = 1
@@ -20,6 +21,15 @@ def canonical(value: Any) -> str:
 def fingerprint(value: Any) -> str:
     """sha256 over the canonical JSON of ``value``, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical([IDENTITY, value]).encode()).hexdigest()
+
+
+def fingerprint_of_rows(rows: Iterable[Any]) -> str:
+    """:func:`fingerprint` of the list of ``rows``, of which only one is in memory at a time."""
+    digest = hashlib.sha256(canonical([IDENTITY, []])[:-2].encode())
+    for index, row in enumerate(rows):
+        digest.update(("," if index else "").encode() + canonical(row).encode())
+    digest.update(b"]]")
+    return digest.hexdigest()
 
 
 def seed_of(suite_seed: int, *key: str | int) -> int:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from afa_bench import registry
 from afa_bench.errors import NOTHING_TO_DO, UserError
-from afa_bench.identity import fingerprint, sample_id, seed_of
+from afa_bench.identity import fingerprint, fingerprint_of_rows, sample_id, seed_of
 from afa_bench.method import Method, Options
 from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.hashing import hash_folder, hash_weights
+from afa_bench.prompts import images
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.reading import validated
 from afa_bench.suite import Choice, Suite
@@ -27,7 +27,7 @@ SHARD = 32
 Task = Literal["generate", "denoise"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image to make: which prompt, which of its images, which repeat, from which seed."""
 
@@ -40,6 +40,55 @@ class Sample:
     def id(self) -> str:
         """Unique in the suite, the same for all methods."""
         return sample_id(self.prompt.id, self.image_index, self.repeat)
+
+
+@dataclass(frozen=True)
+class Samples(Sequence[Sample]):
+    """All samples of a plan, made when they are asked for: a million prompts take the room of their texts."""
+
+    prompts: Sequence[Prompt]
+    images_per_prompt: int
+    repeats: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.prompts) * self.images_per_prompt * self.repeats
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place, repeat = divmod(range(len(self))[index], self.repeats)
+        prompt, image = divmod(place, self.images_per_prompt)
+        chosen = self.prompts[prompt]
+        return Sample(chosen, image, repeat, seed_of(self.seed, chosen.id, image, repeat))
+
+
+@dataclass(frozen=True)
+class Shards(Sequence[Sequence[Sample]]):
+    """Samples, cut into shards of :data:`SHARD`."""
+
+    samples: Sequence[Sample]
+
+    def __len__(self) -> int:
+        return -(-len(self.samples) // SHARD)
+
+    @overload
+    def __getitem__(self, index: int) -> Sequence[Sample]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Sequence[Sample]]: ...
+
+    def __getitem__(self, index: int | slice) -> Sequence[Sample] | list[Sequence[Sample]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        start = range(len(self))[index] * SHARD
+        return self.samples[start : start + SHARD]
 
 
 @dataclass(frozen=True)
@@ -78,18 +127,17 @@ class Plan:
     suite: Suite
     name: str
     prompts: PromptSet
-    samples: Sequence[Sample]
+    samples: Samples
     cells: Sequence[Cell]
     metrics: Sequence[Metric]
 
     def cell_samples(self, cell: Cell) -> Sequence[Sample]:
         """The samples of a cell: a denoiser is measured once a prompt."""
-        return self.samples if cell.task == "generate" else [s for s in self.samples if (s.image_index, s.repeat) == (0, 0)]
+        return self.samples if cell.task == "generate" else replace(self.samples, images_per_prompt=1, repeats=1)
 
-    def shards(self, cell: Cell) -> list[Sequence[Sample]]:
+    def shards(self, cell: Cell) -> Sequence[Sequence[Sample]]:
         """A cell's samples, cut into shards."""
-        samples = self.cell_samples(cell)
-        return [samples[start : start + SHARD] for start in range(0, len(samples), SHARD)]
+        return Shards(self.cell_samples(cell))
 
 
 def make_plan(
@@ -119,12 +167,7 @@ def make_plan(
         raise UserError(f"{suite.file}: prompts: {suite.prompts.name}: no prompt left to work on", NOTHING_TO_DO)
     metrics = [configured(suite, "metrics", choice) for choice in suite.metrics]
     _unique(suite, "metrics", [metric.key for metric in metrics])
-    samples = [
-        Sample(prompt, index, repeat, seed_of(suite.seed, prompt.id, index, repeat))
-        for prompt in prompts
-        for index in range(suite.images_per_prompt)
-        for repeat in range(suite.repeats)
-    ]
+    samples = Samples(prompts, suite.images_per_prompt, suite.repeats, suite.seed)
     shared = {
         "suite": suite.name,
         "revision": suite.revision,
@@ -224,5 +267,4 @@ def _only(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
 
 
 def _digest(prompts: Sequence[Prompt]) -> str:
-    images = (hashlib.sha256(prompt.image).hexdigest() if prompt.image else None for prompt in prompts)
-    return fingerprint([[prompt.id, prompt.text, image] for prompt, image in zip(prompts, images, strict=True)])
+    return fingerprint_of_rows([prompt.id, prompt.text, prompt.image and images.identity(prompt.image)] for prompt in prompts)

@@ -62,6 +62,10 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/api/download/models/"):
             data = world.versions.get(int(path.rpartition("/")[2]))
             return self.answer(404) if data is None else self.redirect(f"/cdn/civitai/{path.rpartition('/')[2]}")
+        if path.startswith("/api/datasets/") and "/revision/" in path:
+            place = path.removeprefix("/api").partition("/revision/")[0]
+            names = [{"rfilename": key.removeprefix(f"{place}/")} for key in world.files if key.startswith(f"{place}/")]
+            return self.answer(200, json.dumps({"sha": COMMIT, "siblings": names}).encode())
         if "/resolve/" in path:
             place, _, rest = path.partition("/resolve/")
             revision, _, name = rest.partition("/")

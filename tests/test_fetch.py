@@ -219,7 +219,7 @@ def test_files_fetched_by_other_means_are_taken_without_a_connection(world, tmp_
     (folder / "134065.safetensors").write_bytes(b"another model")
     known = CivitaiFile(version=134065, sha256=sha256(DATA[::2]))
     fetcher = Fetcher(Library(), QUICK)
-    failures = [str(failure) for failure in fetcher.adopt(fetcher.survey([HUB, known, SET], online=False), folder)]
+    failures = [str(failure) for failure in fetcher.adopt(fetcher.survey([HUB, known, SET], folder), folder)]
     assert world.seen == []
     assert locate(HUB).read_bytes() == DATA
     assert "expected sha256" in failures[0]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afa_bench.identity import canonical, fingerprint, sample_id, seed_of
+from afa_bench.identity import canonical, fingerprint, fingerprint_of_rows, sample_id, seed_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -44,3 +44,8 @@ def test_seeds_fit_a_generator_and_depend_on_every_part_of_the_key(seed, prompt,
     others |= {seed_of(seed, prompt, image + 1, repeat), seed_of(seed, prompt, image, repeat + 1)}
     assert value not in others
     assert len(others) == 4
+
+
+def test_rows_one_at_a_time_have_the_fingerprint_of_their_list():
+    for rows in ([], [["a", "b", None]], [["a", "狗", None], ["c", 1, {"z": 1, "a": 2}]]):
+        assert fingerprint_of_rows(iter(rows)) == fingerprint(rows)

@@ -1,9 +1,12 @@
 import json
 
 import pytest
+import sets
 
 from afa_bench.errors import UserError
+from afa_bench.prompts import images
 from afa_bench.prompts.file import FilePrompts
+from afa_bench.prompts.folder import FolderPrompts
 
 TRICKY = ["a/b \"c\" 'd'", "x" * 5000, "狗 🐕", "<script>alert(1)</script>"]
 
@@ -32,15 +35,53 @@ def test_ids_and_categories_come_from_columns(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.csv", b"caption\na\n", "row 1: prompt: expected a text"),
+        ("p.csv", b"caption\na\n", "row 1: prompt: expected this column"),
         ("p.csv", b"prompt,id\na,1\nb,1\n", "id: expected unique ids"),
         ("p.jsonl", b'{"prompt": 1', "cannot be read as .jsonl"),
-        ("p.jsonl", b'["a"]', "row 1: prompt: expected a text"),
+        ("p.jsonl", b'["a"]', "row 1: prompt: expected this column"),
         ("p.txt", b"\xff\xfe", "cannot be read as .txt"),
-        ("p.docx", b"a", "expected a .txt, .csv, .tsv or .jsonl file"),
+        ("p.docx", b"a", "expected a .txt, .csv, .tsv, .jsonl, .parquet file"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         FilePrompts(path=name, id_column="id" if b"id" in content else None).prompts(tmp_path)
+
+
+def test_a_parquet_file_has_prompts_and_images(tmp_path):
+    (tmp_path / "p.parquet").write_bytes(
+        sets.parquet(
+            prompt=["a dog", "a cat"], image=[{"bytes": sets.picture(0), "path": "0.png"}, {"bytes": sets.picture(1), "path": ""}]
+        )
+    )
+    prompts = FilePrompts(path="p.parquet", image_column="image").prompts(tmp_path)
+    assert [(prompt.text, prompt.image) for prompt in prompts] == [("a dog", sets.picture(0)), ("a cat", sets.picture(1))]
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "jsonl"])
+def test_a_folder_of_images_has_captions_beside_them_or_in_a_table(tmp_path, kind):
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    texts = {"b.png": "a dog", "a.jpg": "a cat, asleep"}
+    for name, text in texts.items():
+        (folder / name).write_bytes(sets.picture(len(text), "PNG" if name.endswith("png") else "JPEG"))
+        if kind == "txt":
+            (folder / name).with_suffix(".txt").write_text(text)
+    if kind == "csv":
+        (folder / "metadata.csv").write_text('file_name,text\nb.png,a dog\na.jpg,"a cat, asleep"\n')
+    if kind == "jsonl":
+        rows = [{"file_name": name, "text": text} for name, text in texts.items()]
+        (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    prompts = FolderPrompts(path="pairs").prompts(tmp_path)
+    assert {prompt.id: prompt.text for prompt in prompts} == {"a": "a cat, asleep", "b": "a dog"}
+    assert [images.read(prompt.image) for prompt in prompts if prompt.id == "b"] == [sets.picture(5)]
+
+
+def test_an_image_without_a_caption_and_a_caption_without_an_image_are_named(tmp_path):
+    (tmp_path / "a.png").write_bytes(sets.picture(0))
+    with pytest.raises(UserError, match=r"a\.png: no caption: expected a\.txt"):
+        FolderPrompts(path=".").prompts(tmp_path)
+    (tmp_path / "metadata.csv").write_text("file_name,text\nb.png,a dog\n")
+    with pytest.raises(UserError, match=r"file_name: no such image"):
+        FolderPrompts(path=".").prompts(tmp_path)

@@ -42,7 +42,7 @@ def fetch(
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     fetcher = Fetcher(Library(pins=lock), workers=workers)
-    jobs = fetcher.survey([need for name in what for need in needs_of(name)], online=source is None)
+    jobs = fetcher.survey([need for name in what for need in needs_of(name)], source)
     Console(soft_wrap=True).print(listing(jobs, fetcher.library.folder))
     if dry_run:
         return

@@ -5,6 +5,6 @@ there; :func:`locate` finds it, checks it, and never makes a connection.
 """
 
 from afa_bench.fetch.library import Library, locate
-from afa_bench.fetch.sources import CivitaiFile, HubFile, Source, UrlFile
+from afa_bench.fetch.sources import CivitaiFile, HubFile, HubFiles, Needed, Source, UrlFile
 
-__all__ = ["CivitaiFile", "HubFile", "Library", "Source", "UrlFile", "locate"]
+__all__ = ["CivitaiFile", "HubFile", "HubFiles", "Library", "Needed", "Source", "UrlFile", "locate"]

@@ -6,13 +6,13 @@ import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from afa_bench.errors import UserError
-from afa_bench.fetch.library import Library
-from afa_bench.fetch.sources import Facts, Source
+from afa_bench.fetch.library import LOCK, Library, read_lock
+from afa_bench.fetch.sources import Facts, HubFiles, Needed, Source
 from afa_bench.fetch.transfer import Client, Patience, Stopped
 from afa_bench.models.hashing import hash_file
 from afa_bench.store.atomic import writing
@@ -64,12 +64,33 @@ class Fetcher:
         self.stop = threading.Event()
         self.client = Client(patience, self.stop)
         self._locking = threading.Lock()
+        self._listings: dict[str, dict[str, Any]] = {}
 
-    def survey(self, sources: Sequence[Source], online: bool = True) -> list[Job]:
-        """What is there and what is missing, with sizes; servers are asked about what is missing, side by side."""
+    def survey(self, needed: Sequence[Needed], folder: Path | None = None) -> list[Job]:
+        """What is there and what is missing, with sizes; servers are asked about what is missing, side by side.
+
+        Args:
+            needed: files and patterns.
+            folder: of files fetched by other means; then no server is asked.
+
+        Raises:
+            UserError: a pattern cannot be resolved, or pins contradict each other.
+        """
+        for pattern in needed:
+            if isinstance(pattern, HubFiles) and not self.library.listed(pattern):
+                self._listings[pattern.id] = self._listing_in(pattern, folder) if folder else self.client.listing(pattern)
+        sources = [source for need in needed for source in self.library.files(need, self._listings)]
         unique = list({source.id: source for source in sources}.values())
         with ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(lambda source: self._surveyed(source, online), unique))
+            return list(pool.map(lambda source: self._surveyed(source, online=folder is None), unique))
+
+    def _listing_in(self, pattern: HubFiles, folder: Path) -> dict[str, Any]:
+        """What a pattern stands for in a folder: as its lock file says, if it is a data folder, else what matches below it."""
+        known = read_lock(folder / LOCK).get(pattern.id)
+        if known:
+            return known
+        names = (file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file())
+        return {"revision": pattern.revision, "files": [f.file for f in replace(pattern, draw=None).files(names, "")]}
 
     def _surveyed(self, source: Source, online: bool) -> Job:
         pinned = self.library.pinned(source)
@@ -113,6 +134,7 @@ class Fetcher:
             KeyboardInterrupt: what has arrived stays for the next run.
         """
         self.require_room(jobs)
+        self._pin_listings()
         failures: list[UserError] = []
         with ThreadPoolExecutor(self.workers) as pool:
             waiting = {pool.submit(self._one, job, progress) for job in jobs}
@@ -149,6 +171,10 @@ class Fetcher:
         self._pin(source, sha256, size, revision)
         progress.done(source)
 
+    def _pin_listings(self) -> None:
+        if self._listings:
+            self.library.write(self._listings)
+
     def _pin(self, source: Source, sha256: str, size: int, revision: str | None) -> None:
         with self._locking:
             if self.library.pinned(source).get("size") != size:
@@ -162,6 +188,7 @@ class Fetcher:
         Returns:
             A line for each that is not there or is another file than the one pinned.
         """
+        self._pin_listings()
         failures: list[UserError] = []
         for job in jobs:
             if job.have:

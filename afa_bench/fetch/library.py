@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench.errors import UserError
-from afa_bench.fetch.sources import HubFile, Source
+from afa_bench.fetch.sources import HubFile, HubFiles, Needed, Source
 from afa_bench.models.hashing import hash_file
 from afa_bench.store.atomic import read_json, write_json
 
@@ -93,10 +93,33 @@ class Library:
             raise UserError(f"{path}: not the file that is pinned for {source.id}: expected sha256 {expected}, found {found}")
         return path
 
+    def files(self, needed: Needed, listings: Mapping[str, Any] | None = None) -> list[HubFile] | list[Source]:
+        """The single files that something needed stands for: for a pattern those that the lock file (or ``listings``) has.
+
+        Raises:
+            UserError: a pattern which was never fetched, or which matches nothing.
+        """
+        if not isinstance(needed, HubFiles):
+            return [needed]
+        entry = (listings or {}).get(needed.id) or self._pins.get(needed.id) or read_lock(self.lock_file).get(needed.id)
+        if entry is None:
+            raise UserError(f"{needed.id}: not fetched yet; afa-bench fetch gets it")
+        found = needed.files(entry["files"], entry["revision"])
+        if not found:
+            raise UserError(f"{needed.id}: no file of this pattern in {needed.page}")
+        return found
+
+    def listed(self, needed: HubFiles) -> bool:
+        """Whether the lock file (or the one given) says which files a pattern stands for."""
+        return needed.id in self._pins or needed.id in read_lock(self.lock_file)
+
     def pin(self, source: Source, sha256: str, size: int, revision: str | None) -> None:
         """Write a fetched file's entry into the lock file."""
-        files = {**read_lock(self.lock_file), source.id: {"sha256": sha256, "size": size, "revision": revision}}
-        write_json(self.lock_file, {"schema": SCHEMA, "files": files})
+        self.write({source.id: {"sha256": sha256, "size": size, "revision": revision}})
+
+    def write(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add entries to the lock file."""
+        write_json(self.lock_file, {"schema": SCHEMA, "files": {**read_lock(self.lock_file), **entries}})
 
 
 def locate(source: Source) -> Path:

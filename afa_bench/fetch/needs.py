@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from afa_bench import registry
-from afa_bench.fetch.sources import Source
+from afa_bench.fetch.sources import Needed
 from afa_bench.plan import configured
 from afa_bench.suite import Suite, find_suite, read_suite
 
@@ -11,7 +11,7 @@ METRICS = "metrics"
 """Stands for the weights of every registered metric, with the metric's default options."""
 
 
-def needs_of(name: str) -> list[Source]:
+def needs_of(name: str) -> list[Needed]:
     """The sources of a suite (a name or a file) or of :data:`METRICS`.
 
     Raises:
@@ -22,14 +22,14 @@ def needs_of(name: str) -> list[Source]:
     return suite_needs(read_suite(find_suite(name)))
 
 
-def suite_needs(suite: Suite) -> list[Source]:
+def suite_needs(suite: Suite) -> list[Needed]:
     """Prompts, reference images, checkpoints and metric weights of a suite.
 
     Raises:
         UserError: an unknown name or option.
     """
     prompts = configured(suite, "prompts", suite.prompts)
-    sources: list[Source] = list(prompts.sources())
+    sources: list[Needed] = list(prompts.sources())
     for choice in suite.metrics:
         sources += configured(suite, "metrics", choice).sources()
     return sources

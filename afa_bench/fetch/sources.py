@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
+
+from afa_bench.prompts.select import select
 
 HUB = "HF_ENDPOINT"
 """Environment variable: the hub's address, or a mirror's."""
@@ -118,6 +121,47 @@ class HubFile(Source):
         return f"{endpoint(HUB, 'https://huggingface.co')}/{self._place}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class HubFiles:
+    """Files of a hub repository by a pattern, or some of them drawn at random; the lock file keeps what they were at first.
+
+    Attributes:
+        pattern: of their names, ``*`` matches ``/`` as well.
+        draw: so many of them, drawn by ``seed``; all where it is None.
+    """
+
+    repo: str
+    pattern: str
+    revision: str = "main"
+    kind: Literal["models", "datasets"] = "models"
+    draw: int | None = None
+    seed: int = 0
+    token: ClassVar[str] = "HF_TOKEN"
+
+    @property
+    def id(self) -> str:
+        """``hub:OWNER/NAME@REVISION/PATTERN``."""
+        return HubFile(repo=self.repo, file=self.pattern, revision=self.revision, kind=self.kind).id
+
+    @property
+    def facts_url(self) -> str:
+        """The hub's description of the revision: its commit and its files."""
+        address = endpoint(HUB, "https://huggingface.co")
+        return f"{address}/api/{self.kind}/{self.repo}/revision/{quote(self.revision, safe='')}"
+
+    @property
+    def page(self) -> str:
+        """The repository's page."""
+        return HubFile(repo=self.repo, file=self.pattern, kind=self.kind).page
+
+    def files(self, names: Iterable[str], commit: str) -> list[HubFile]:
+        """Those that the pattern and the draw choose from a repository's names."""
+        known = sorted(name for name in names if fnmatchcase(name, self.pattern))
+        if self.draw is not None:
+            known = sorted(select(known, self.draw, self.seed))
+        return [HubFile(repo=self.repo, file=name, revision=commit, kind=self.kind) for name in known]
+
+
 @dataclass(frozen=True)
 class CivitaiFile(Source):
     """The model file of one version on CivitAI (``modelVersionId``)."""
@@ -181,6 +225,10 @@ class UrlFile(Source):
     def url(self, revision: str | None = None) -> str:
         """The address."""
         return self.address
+
+
+Needed: TypeAlias = Source | HubFiles
+"""What a suite can ask for."""
 
 
 def endpoint(variable: str, default: str) -> str:

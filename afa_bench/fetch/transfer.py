@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import requests
 
 from afa_bench import __version__
 from afa_bench.errors import UserError
-from afa_bench.fetch.sources import Facts, Source
+from afa_bench.fetch.sources import Facts, HubFiles, Needed, Source
 
 CHUNK = 1 << 16
 
@@ -50,6 +50,24 @@ class Client:
     def __init__(self, patience: Patience | None = None, stop: threading.Event | None = None) -> None:
         self.patience = patience or Patience()
         self.stop = stop or threading.Event()
+
+    def listing(self, needed: HubFiles) -> dict[str, Any]:
+        """The commit (``revision``) and the names of the ``files`` of a hub repository that a pattern matches.
+
+        Raises:
+            UserError: as :meth:`facts`.
+        """
+
+        def ask() -> Any:
+            with self._open(needed, "GET", needed.facts_url, {}) as answer:
+                return _json(answer, needed)
+
+        content = self._patiently(needed, ask, lambda: 0)
+        try:
+            names = sorted(str(file["rfilename"]) for file in content["siblings"])
+            return {"revision": str(content["sha"]), "files": [file.file for file in replace(needed, draw=None).files(names, "")]}
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{needed.id}: {needed.facts_url}: expected the hub's description of a repository") from error
 
     def facts(self, source: Source) -> Facts:
         """Size, sha256 and commit of a source, as its server gives them.
@@ -130,7 +148,7 @@ class Client:
             if total is not None and part.size != total:
                 raise requests.ConnectionError(f"the connection ended after {part.size} of {total} bytes")
 
-    def _open(self, source: Source, method: str, url: str, headers: dict[str, str]) -> requests.Response:
+    def _open(self, source: Needed, method: str, url: str, headers: dict[str, str]) -> requests.Response:
         """A streamed answer of status 2xx or 416.
 
         Raises:
@@ -158,7 +176,7 @@ class Client:
             raise _Later(f"status {status}", _retry_after(answer.headers.get("Retry-After")))
         raise UserError(f"{source.id}: status {status}: {url}")
 
-    def _patiently(self, source: Source, attempt: Callable[[], Any], progress: Callable[[], int]) -> Any:
+    def _patiently(self, source: Needed, attempt: Callable[[], Any], progress: Callable[[], int]) -> Any:
         """Attempts until one succeeds; those that got somewhere do not count."""
         failures, reached = 0, progress()
         while True:
@@ -263,7 +281,7 @@ def _retry_after(text: str | None) -> float | None:
         return None
 
 
-def _json(answer: requests.Response, source: Source) -> Any:
+def _json(answer: requests.Response, source: Needed) -> Any:
     try:
         return answer.json()
     except requests.exceptions.JSONDecodeError as error:

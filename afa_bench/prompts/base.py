@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from afa_bench.prompts.images import Picture
+
 if TYPE_CHECKING:
-    from afa_bench.fetch import Source
+    from afa_bench.fetch import Needed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One prompt.
 
@@ -21,13 +23,13 @@ class Prompt:
         id: unique in its set and stable over its revisions: seeds derive from it.
         text: given to the text encoder.
         category: for breakdowns; empty where the set has none.
-        image: an encoded (PNG or JPEG) real image of this prompt, where the set has one.
+        image: a real image of this prompt, where the set has one.
     """
 
     id: str
     text: str
     category: str = ""
-    image: bytes | None = None
+    image: Picture | None = None
 
 
 class PromptSet(BaseModel):
@@ -45,7 +47,7 @@ class PromptSet(BaseModel):
 
     limit: int | None = None
 
-    def sources(self) -> Sequence[Source]:
+    def sources(self) -> Sequence[Needed]:
         """The files that ``afa-bench fetch`` brings for it; none for a set that ships with a package or is the user's own."""
         return ()
 
@@ -53,6 +55,6 @@ class PromptSet(BaseModel):
         """All prompts, in the set's order; paths in options are relative to ``folder``, the suite's own."""
         raise NotImplementedError
 
-    def reference(self) -> Sequence[bytes]:
-        """Encoded real images of the distribution that set metrics (FID) compare with; empty where there are none."""
+    def reference(self, folder: Path) -> Sequence[Picture]:
+        """Real images of the distribution that set metrics (FID) compare with; empty where there are none."""
         return ()

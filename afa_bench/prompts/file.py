@@ -2,69 +2,98 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.prompts.base import Prompt, PromptSet
+from afa_bench.prompts.images import Picture
+from afa_bench.prompts.rows import TABLES, read_rows
 
 
-class FilePrompts(PromptSet):
-    """Prompts of a .txt, .csv, .tsv or .jsonl file.
+class TablePrompts(PromptSet):
+    """Prompts in the rows of tables.
+
+    Attributes:
+        column, id_column, category_column, image_column: without an id column the row's number is the id; an image is encoded
+            bytes, alone or as ``{bytes: ...}``, which is how a Parquet file of the hub has it.
+    """
+
+    column: str = "prompt"
+    id_column: str | None = None
+    category_column: str | None = None
+    image_column: str | None = None
+
+    def of_tables(self, paths: list[Path]) -> list[Prompt]:
+        """The prompts of all tables, one after the other.
+
+        Raises:
+            UserError: unreadable, another type, a missing column, a prompt that is no text, an id twice, or no prompt at all.
+        """
+        columns = [c for c in (self.column, self.id_column, self.category_column, self.image_column) if c]
+        rows = (row for path in paths for row in self._texts(path, columns))
+        prompts = [self._prompt(index, row) for index, row in enumerate(rows)]
+        return checked(prompts, paths[0] if paths else Path(), self.id_column)
+
+    def _texts(self, path: Path, columns: list[str]) -> Iterator[Mapping[str, Any]]:
+        for number, row in enumerate(read_rows(path, columns), start=1):
+            for column in columns:
+                if column != self.image_column and not isinstance(row[column], str | int):
+                    raise UserError(f"{path}: row {number}: {column}: expected a text")
+            yield row
+
+    def _prompt(self, index: int, row: Mapping[str, Any]) -> Prompt:
+        identity = str(row[self.id_column]) if self.id_column else f"{index:06d}"
+        category = str(row[self.category_column]) if self.category_column else ""
+        return Prompt(identity, str(row[self.column]), category, _image(row[self.image_column]) if self.image_column else None)
+
+
+class FilePrompts(TablePrompts):
+    """Prompts of a .txt, .csv, .tsv, .jsonl or .parquet file.
 
     Attributes:
         path: relative to the suite.
-        column, id_column, category_column: of a table; without an id column the row's number is the id.
     """
 
     source: ClassVar[str] = "a file of the user's"
     licence: ClassVar[str] = "the user's"
 
     path: Path
-    column: str = "prompt"
-    id_column: str | None = None
-    category_column: str | None = None
 
     def prompts(self, folder: Path) -> list[Prompt]:
         """The file's prompts; blank lines of a text file are skipped.
 
         Raises:
-            UserError: unreadable, another type, a missing column, a prompt that is no text, an id twice, or no prompt at all.
+            UserError: as :meth:`of_tables`.
         """
         path = folder / self.path.expanduser()
+        if path.suffix != ".txt":
+            if path.suffix not in TABLES:
+                raise UserError(f"{path}: expected a .txt, {', '.join(TABLES)} file")
+            return self.of_tables([path])
         try:
-            rows = list(self._rows(path))
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        except (UnicodeDecodeError, ValueError, csv.Error) as error:
-            raise UserError(f"{path}: cannot be read as {path.suffix or 'text'}: {error}") from error
-        if not rows:
-            raise UserError(f"{path}: no prompt in it", NOTHING_TO_DO)
-        if len({prompt.id for prompt in rows}) < len(rows):
-            raise UserError(f"{path}: {self.id_column}: expected unique ids")
-        return rows
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: cannot be read as .txt: {error}") from error
+        return checked([Prompt(f"{index:06d}", line) for index, line in enumerate(filter(None, lines))], path)
 
-    def _rows(self, path: Path) -> Iterator[Prompt]:
-        if path.suffix == ".txt":
-            lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-            yield from (Prompt(f"{index:06d}", line) for index, line in enumerate(line for line in lines if line))
-        elif path.suffix in (".csv", ".tsv"):
-            with path.open(encoding="utf-8", newline="") as file:
-                reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-                yield from (self._prompt(path, index, row) for index, row in enumerate(reader))
-        elif path.suffix == ".jsonl":
-            with path.open(encoding="utf-8") as file:
-                rows = (json.loads(line) for line in file if line.strip())
-                yield from (self._prompt(path, index, row) for index, row in enumerate(rows))
-        else:
-            raise UserError(f"{path}: expected a .txt, .csv, .tsv or .jsonl file")
 
-    def _prompt(self, path: Path, index: int, row: Any) -> Prompt:
-        for column in filter(None, (self.column, self.id_column, self.category_column)):
-            if not isinstance(row, dict) or not isinstance(row.get(column), str | int):
-                raise UserError(f"{path}: row {index + 1}: {column}: expected a text")
-        identity = str(row[self.id_column]) if self.id_column else f"{index:06d}"
-        return Prompt(identity, str(row[self.column]), str(row[self.category_column]) if self.category_column else "")
+def checked(prompts: list[Prompt], path: Path, id_column: str | None = None) -> list[Prompt]:
+    """The prompts, if there are any and each id is there once.
+
+    Raises:
+        UserError: otherwise.
+    """
+    if not prompts:
+        raise UserError(f"{path}: no prompt in it", NOTHING_TO_DO)
+    if len({prompt.id for prompt in prompts}) < len(prompts):
+        raise UserError(f"{path}: {id_column or 'prompts'}: expected unique ids")
+    return prompts
+
+
+def _image(value: Any) -> Picture | None:
+    data = value.get("bytes") if isinstance(value, Mapping) else value
+    return data if isinstance(data, bytes) else None

@@ -33,7 +33,7 @@ class MiniPrompts(PromptSet):
             if self.layout in (None, row["layout"])
         ]
 
-    def reference(self) -> list[bytes]:
+    def reference(self, folder: Path) -> list[bytes]:
         """2,048 drawings of the training distribution."""
         import pyarrow.parquet as pq
 
