@@ -1,4 +1,4 @@
-"""Methods, prompt sets, metrics and feature extractors by name, through entry points.
+"""Methods, trainables, prompt sets, metrics and feature extractors by name, through entry points.
 
 A third party's package registers in the same way as this one: an entry point in the group ``afa_bench.<kind>``. Nothing is
 imported before it is asked for.
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from afa_bench.errors import UserError
 
-Kind = Literal["methods", "prompts", "metrics", "features"]
+Kind = Literal["methods", "trainables", "prompts", "metrics", "features"]
 
 
 def available(kind: Kind) -> dict[str, EntryPoint]:

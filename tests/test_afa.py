@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import tiny_unet
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from test_sabw import randomised, tiny_sabw
 
 from afa_bench.afa.ensemble import EnsembleUNet, mean
 from afa_bench.afa.last import LastBlockUNet
 from afa_bench.afa.method import AFA, AFAOptions
 from afa_bench.afa.sabw import SABW
-from afa_bench.afa.train import Training, denoising_loss, generator, shuffled, train_sabw
 from afa_bench.errors import UserError
 from afa_bench.method import Model
 
@@ -142,145 +141,6 @@ def test_text_of_another_width_is_refused() -> None:
     sample, timestep, text = inputs(2)
     with pytest.raises(UserError, match="last axis: 32; expected 3 models' states of 16 side by side, or one for all"):
         EnsembleUNet(unets(), mean)(sample, timestep, text)
-
-
-# --- training
-
-
-def scheduler() -> DDPMScheduler:
-    return DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-
-
-def pairs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Latents whose lowest level is 2x2 (attention over one pixel has no gradient), text states, the empty prompt's."""
-    random = torch.Generator().manual_seed(9)
-    return (
-        torch.randn(8, 4, 16, 16, generator=random),
-        torch.randn(8, 6, 32, generator=random),
-        torch.randn(1, 6, 32, generator=random),
-    )
-
-
-def train(steps: int = 6, stop: int | None = None, **settings: Any) -> EnsembleUNet:
-    """An ensemble of two after some steps; ``stop`` kills the training after that many."""
-
-    def kill(done: int, loss: float) -> None:
-        if done == stop:
-            raise KeyboardInterrupt
-
-    latents, text, empty = pairs()
-    ensemble = EnsembleUNet(unets(2), tiny_sabw(2))
-    options = {key: settings.pop(key) for key in ("checkpoint", "checkpoint_every") if key in settings}
-    training = Training(steps=steps, **{"lr": 2e-3, **settings})
-    train_sabw(ensemble, scheduler(), shuffled(latents, text, 2), empty, training, progress=kill, **options)
-    return ensemble
-
-
-def weights(ensemble: EnsembleUNet) -> dict[str, torch.Tensor]:
-    return {key: value.clone() for key, value in ensemble.state_dict().items()}
-
-
-def test_only_the_zero_convolutions_learn_at_first_then_all() -> None:
-    latents, text, empty = pairs()
-    ensemble = EnsembleUNet(unets(2), tiny_sabw(2)).requires_grad_(False)
-    sabw = ensemble.aggregate.requires_grad_(True)
-    optimizer = torch.optim.AdamW(sabw.parameters(), lr=1e-2)
-
-    def moved() -> set[str]:
-        optimizer.zero_grad()
-        denoising_loss(ensemble, scheduler(), latents[:2], text[:2], empty, 0.0, generator(0, 0)).backward()
-        return {name for name, value in sabw.named_parameters() if value.grad is not None and value.grad.abs().max() > 0}
-
-    zero = {f"blocks.{index}.conv_out.weight" for index in range(25)}
-    assert moved() == zero
-    optimizer.step()
-    assert moved() == {name for name, _ in sabw.named_parameters()}
-    assert all(parameter.grad is None for unet in ensemble.unets for parameter in unet.parameters())
-
-
-def test_experts_never_change() -> None:
-    before, after = weights(EnsembleUNet(unets(2), tiny_sabw(2))), weights(train())
-    for key, value in before.items():
-        assert torch.equal(value, after[key]) == key.startswith("unets."), key
-
-
-def test_training_lowers_the_loss() -> None:
-    def loss(ensemble: EnsembleUNet) -> float:
-        latents, text, empty = pairs()
-        with torch.no_grad():
-            return denoising_loss(ensemble, scheduler(), latents, text, empty, 0.0, generator(5, 5)).item()
-
-    assert loss(train(steps=12)) < loss(EnsembleUNet(unets(2), tiny_sabw(2)))
-
-
-def test_a_training_is_its_seed() -> None:
-    one, again, other = weights(train(3)), weights(train(3)), weights(train(3, seed=1))
-    assert all(torch.equal(value, again[key]) for key, value in one.items())
-    assert not all(torch.equal(value, other[key]) for key, value in one.items())
-
-
-def test_a_resumed_training_has_the_same_bits(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"warmup": 2, "cooldown": 3}
-    whole = weights(train(**settings))
-    file = tmp_path / "new" / "state.pt"
-    with pytest.raises(KeyboardInterrupt):
-        train(stop=5, checkpoint=file, checkpoint_every=2, **settings)
-    assert torch.load(file, weights_only=True)["done"] == 4
-    resumed = weights(train(checkpoint=file, checkpoint_every=2, **settings))
-    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
-    finished = weights(train(checkpoint=file, stop=1, **settings))
-    assert all(torch.equal(value, finished[key]) for key, value in whole.items())
-    assert [path.name for path in file.parent.iterdir()] == ["state.pt"]
-
-
-def test_another_training_s_checkpoint_is_refused(tmp_path: Path) -> None:
-    train(1, checkpoint=tmp_path / "state.pt")
-    with pytest.raises(UserError, match=r"state\.pt: lr: this checkpoint has 0\.002, the training 0\.1"):
-        train(1, checkpoint=tmp_path / "state.pt", lr=0.1)
-
-
-def test_the_rate_of_a_step() -> None:
-    assert {Training().lr_at(step) for step in (0, 5000, 12_499)} == {1e-4}
-    ramp = Training(steps=10, lr=1.0, warmup=4, cooldown=2)
-    assert [ramp.lr_at(step) for step in (0, 3, 7, 8, 9)] == [0.25, 1.0, 1.0, 1.0, 0.5]
-
-
-def test_text_is_dropped_for_each_sample() -> None:
-    latents, text, empty = torch.zeros(400, 4, 2, 2), torch.ones(400, 1, 1), torch.zeros(1, 1, 1)
-    given: list[torch.Tensor] = []
-
-    def predict(noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
-        given.extend((noisy, timesteps, states))
-        return (torch.zeros_like(noisy),)
-
-    loss: Any = denoising_loss(predict, scheduler(), latents, text, empty, 0.25, generator(0, 0))  # type: ignore[arg-type]
-    noisy, timesteps, states = given
-    assert 0.15 < 1 - states.mean() < 0.35
-    assert timesteps.min() < 50
-    assert timesteps.max() > 950
-    noise = noisy / (1 - scheduler().alphas_cumprod[timesteps]).sqrt()[:, None, None, None]
-    torch.testing.assert_close(loss, noise.square().mean(), rtol=1e-4, atol=0)
-
-
-def test_batches_go_through_all_pairs_each_epoch_in_another_order() -> None:
-    latents = torch.arange(8.0)[:, None, None, None]
-    batches = shuffled(latents, latents[..., 0] + 100, 2, seed=3)
-    epochs = [[row for step in range(first, first + 4) for row in batches(step)[0].flatten().tolist()] for first in (0, 4)]
-    assert [sorted(epoch) for epoch in epochs] == [list(range(8))] * 2
-    assert epochs[0] != epochs[1]
-    assert batches(1)[0].flatten().tolist() == epochs[0][2:4], "a step's batch depends on its number alone"
-    assert torch.equal(batches(6)[1].flatten(), batches(6)[0].flatten() + 100)
-    with pytest.raises(UserError, match="batch size: 9; expected at most the number of pairs, 8"):
-        shuffled(latents, latents, 9)
-
-
-def test_what_cannot_be_trained_is_refused() -> None:
-    latents, text, empty = pairs()
-    with pytest.raises(UserError, match="aggregate: function; expected a SABW"):
-        train_sabw(EnsembleUNet(unets(2), mean), scheduler(), shuffled(latents, text, 2), empty)
-    wrong = DDPMScheduler(prediction_type="v_prediction")
-    with pytest.raises(UserError, match="prediction_type: v_prediction"):
-        train_sabw(EnsembleUNet(unets(2), tiny_sabw(2)), wrong, shuffled(latents, text, 2), empty)
 
 
 # --- the method

@@ -105,7 +105,7 @@ class UNets(Several):
         for unet, text, own in list(zip(self.models, self.texts(states), added, strict=True))[:count]:
             lists = {key: list(named[key]) for key in ADAPTERS if named.get(key) is not None}  # the stock forward empties them
             given = {**named, **lists, "added_cond_kwargs": own, "return_dict": False}
-            predictions.append(unet(sample, timestep, text, *conditions, **given)[0])
+            predictions.append(self.run(unet, sample, timestep, text, *conditions, **given)[0])
         return predictions
 
 
@@ -203,8 +203,8 @@ class EnsembleUNet(UNets):
             hidden, skip, size: the block's input ``(B, C, H, W)``; see :class:`Block`.
             temb, text: the means of the models' own.
         """
-        features = [own(hidden, condition, skip, size) for own, condition in zip(blocks, conditions, strict=True)]
-        return self.aggregate(index, features, temb, text)
+        features = [self.run(own, hidden, condition, skip, size) for own, condition in zip(blocks, conditions, strict=True)]
+        return self.run(self.aggregate, index, features, temb, text)
 
 
 def _bias(mask: Tensor | None, like: Tensor) -> Tensor | None:

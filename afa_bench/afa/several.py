@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from afa_bench.errors import UserError
 
@@ -15,6 +16,8 @@ ADAPTERS = ("down_intrablock_additional_residuals", "down_block_additional_resid
 
 class Several(nn.Module):
     """Base of every ensemble: what ``pipe.unet`` or ``pipe.transformer`` of a stock pipeline is asked for beside its forward."""
+
+    gradient_checkpointing = False
 
     @property
     def models(self) -> Sequence[Any]:
@@ -35,6 +38,17 @@ class Several(nn.Module):
     def device(self) -> torch.device:
         """Where the models are."""
         return self.models[0].device  # type: ignore[no-any-return]
+
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Compute what :meth:`run` calls again on the way back: of all the calls, one at a time keeps what its gradient needs."""
+        self.gradient_checkpointing = True
+
+    def run(self, function: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+        """``function(*inputs, **named)``: a block of one model, or an aggregation."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(function, *inputs, use_reentrant=False, **named)
+        return function(*inputs, **named)
 
 
 def average(tensors: Sequence[Tensor]) -> Tensor:

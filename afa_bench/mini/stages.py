@@ -17,7 +17,6 @@ from transformers import CLIPModel, CLIPTextModel
 
 from afa_bench.afa.ensemble import EnsembleUNet
 from afa_bench.afa.sabw import SABW
-from afa_bench.afa.train import denoising_loss
 from afa_bench.mini import clip as clips
 from afa_bench.mini import unet as unets
 from afa_bench.mini import vae as vaes
@@ -28,6 +27,7 @@ from afa_bench.mini.muon import Muon
 from afa_bench.mini.pairs import Painter
 from afa_bench.mini.recipe import GROUPS, Recipe
 from afa_bench.mini.text import save_tokenizer, tokens, train_tokenizer
+from afa_bench.training.loss import Draw, denoising_loss
 
 
 class Workspace(Zoo):
@@ -224,8 +224,9 @@ def sabw(ws: Workspace, report: Report, group: str) -> Facts:
 
     def loss(rng: torch.Generator) -> Tensor:
         picks = torch.multinomial(weight, part.batch, replacement=True, generator=rng)
-        text = states[picks].repeat(1, 1, len(models))
-        return denoising_loss(ensemble, schedule, latents[picks], text, empty, unets.TEXT_DROPOUT, rng)
+        clean, text = latents[picks], states[picks].repeat(1, 1, len(models))
+        drawn = Draw.of(clean.shape, schedule.config.num_train_timesteps, unets.TEXT_DROPOUT, rng)
+        return denoising_loss(ensemble, schedule, clean, text, empty, drawn)
 
     optimizer = Muon([model], lr=part.lr, adam_lr=part.adam_lr, plain=("conv_out",))
     checkpoint = ws.checkpoint(f"{group}-sabw")

@@ -1,0 +1,59 @@
+"""The trainable ``afa``: SABW on a group's models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from afa_bench.afa.method import Ablation, ensemble
+from afa_bench.method import Denoiser, Model, Options
+from afa_bench.training.trainable import Learner, Trainable
+
+if TYPE_CHECKING:
+    from afa_bench.models.group import Group
+
+
+class SABWOptions(Options):
+    """Which aggregator is trained.
+
+    Attributes:
+        hidden, heads, layers: its size (the paper: 128, 8, 2); by default heads of 16 channels.
+        without: what it does not look at (the paper's ablations): ``spatial``, ``timestep``, ``text``.
+        last_only: aggregate the models' predictions alone (likewise).
+        start: a folder of weights to begin with, in place of fresh ones.
+    """
+
+    hidden: Annotated[int, Field(ge=1)] = 128
+    heads: Annotated[int, Field(ge=1)] | None = None
+    layers: Annotated[int, Field(ge=1)] = 2
+    without: tuple[Ablation, ...] = ()
+    last_only: bool = False
+    start: Path | None = None
+
+
+class TrainAFA(Trainable[SABWOptions]):
+    """Adaptive Feature Aggregation (the paper, section 3)."""
+
+    name = "afa"
+    Options = SABWOptions
+
+    def build(self, group: Group, models: Sequence[Model], options: SABWOptions) -> Learner:
+        """The models behind a fresh aggregator, or behind the given one.
+
+        Raises:
+            UserError: models of different architectures, or an aggregator for others.
+        """
+        from afa_bench.afa.sabw import SABW
+
+        unets = [model.unet for model in models]
+        if options.start is None:
+            settings = options.model_dump(exclude={"start"})
+            sabw = SABW.for_model(unets[0], len(models), experts=[model.name for model in models], **settings)
+        else:
+            sabw = SABW.read(options.start)
+        denoiser = ensemble(unets, sabw)
+        sabw.float()
+        return Learner(Denoiser(denoiser, [model.text_encoder for model in models]), sabw)

@@ -1,0 +1,301 @@
+"""The loop: minimises the denoising loss by AdamW, alone or as one of several processes, and resumes exactly.
+
+What a step does follows from the weights, the seed and the step's number alone: a training that was stopped and resumed ends
+with the bits of one that was not, and several processes train on the batches and the noise of one.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+
+from afa_bench.errors import UserError
+from afa_bench.metrics.denoising import denoising_losses
+from afa_bench.training.checkpoint import Checkpoint
+from afa_bench.training.log import Log
+from afa_bench.training.loss import Draw, denoising_loss
+from afa_bench.training.pairs import Order, Pairs, generator, seed_of
+from afa_bench.training.settings import Settings
+from afa_bench.training.trainable import Learner
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
+VALIDATION_STEPS = 8  # timesteps at which the validation loss is measured, evenly spaced
+
+Report = Callable[[int, int, Mapping[str, float]], None]
+"""``(steps done, of how many, the last logged values)``, called after each step by the main process."""
+
+
+def fit(
+    learner: Learner,
+    scheduler: Any,
+    pairs: Pairs,
+    settings: Settings | None = None,
+    *,
+    folder: Path | None = None,
+    validation: Pairs | None = None,
+    report: Report | None = None,
+    accelerator: Accelerator | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Any:
+    """Train the learner's learned part in place and return it, in eval mode; no other weight gets a gradient.
+
+    Args:
+        learner: what a trainable built.
+        scheduler: of diffusers, with ``add_noise``: the models' noise schedule and prediction type.
+        pairs: what to train on.
+        settings: how; by default as the paper does.
+        folder: for ``log.jsonl`` and ``checkpoint.pt``; where a checkpoint is, the training goes on from it. With a folder, the
+            first Ctrl-C (or SIGTERM) ends the step under way, writes a checkpoint, and raises ``KeyboardInterrupt``.
+        validation: pairs on which the loss is measured before the first step, every ``validate_every`` steps and at the end, with
+            the same noise each time.
+        report: for progress.
+        accelerator: with the process group, number format and trackers to use; by default one by the settings.
+        about: facts which a checkpoint must share with this training beside the settings.
+
+    Raises:
+        UserError: a batch that cannot be divided, too few pairs, or a checkpoint of another training.
+    """
+    settings = settings or Settings()
+    training = _Training(
+        learner, scheduler, pairs, settings, folder, validation, report,
+        accelerator or Accelerator(mixed_precision=settings.mixed_precision), about or {},
+    )  # fmt: skip
+    with _seedable(training.accelerator.device), _interruptible(folder is not None) as interrupted:
+        training.run(interrupted)
+    return learner.learned.eval().requires_grad_(False)
+
+
+class _Training:
+    """The state of a training, and its steps. The arguments are those of :func:`fit`."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        scheduler: Any,
+        pairs: Pairs,
+        settings: Settings,
+        folder: Path | None,
+        validation: Pairs | None,
+        report: Report | None,
+        accelerator: Accelerator,
+        about: Mapping[str, Any],
+    ) -> None:
+        self.learner, self.scheduler, self.pairs, self.settings = learner, scheduler, pairs, settings
+        self.validation, self.report, self.accelerator = validation, report, accelerator
+        self.steps = settings.steps_for(len(pairs))
+        self.order = Order(len(pairs), settings.batch, settings.seed)
+        self.part = _part_size(settings, accelerator.num_processes)
+
+        unet = learner.denoiser.unet.eval().requires_grad_(False)
+        learner.learned.train().requires_grad_(True)
+        if settings.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()  # type: ignore[operator]
+        self.parameters = list(learner.learned.parameters())
+        optimizer = torch.optim.AdamW(self.parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+        self.denoise, self.optimizer = accelerator.prepare(unet, optimizer)
+        self.average = EMAModel(self.parameters, decay=settings.ema) if settings.ema else None
+
+        self.done, self.sums, self.latest = 0, dict[str, Tensor](), dict[str, float]()
+        self.checkpoint = None if folder is None else Checkpoint(folder / CHECKPOINT, self._about(about), self._parts())
+        state = self.checkpoint.load() if self.checkpoint else None
+        if state is not None:
+            self.done = state["done"]
+            self.sums = {name: value.to(accelerator.device) for name, value in state["sums"].items()}
+        self.log = Log(folder / LOG if folder and accelerator.is_main_process else None, self.done)
+
+    def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """What fixes the weights at a step; without a cooldown a training may go on for more steps than it was begun with."""
+        free = {"epochs", "steps", "accumulation", "gradient_checkpointing", "log_every", "validate_every", "checkpoint_every"}
+        lasting = self.settings.model_dump(exclude=free)
+        return {**lasting, "steps": self.steps if self.settings.cooldown else None, **about}
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {
+            "learned": self.learner.learned,
+            "optimizer": self.optimizer,
+            "ema": self.average,
+            "scaler": self.accelerator.scaler,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def run(self, interrupted: Sequence[int]) -> None:
+        """All steps that are left; stops early, after a checkpoint, once ``interrupted`` is not empty."""
+        settings = self.settings
+        if self.done == 0:
+            self.validate()
+        since, began = self.done, time.perf_counter()
+        while self.done < self.steps:
+            self.step()
+            last, stop = self.done == self.steps, self._stops(bool(interrupted))
+            if last or self.done % settings.log_every == 0:
+                self.summarise((time.perf_counter() - began) / (self.done - since))
+                since, began = self.done, time.perf_counter()
+            if last or self.done % settings.validate_every == 0:
+                self.validate()
+            if last or stop or self.done % settings.checkpoint_every == 0:
+                self.save()
+            if self.report is not None and self.accelerator.is_main_process:
+                self.report(self.done, self.steps, self.latest)
+            if stop:
+                raise KeyboardInterrupt
+        if self.average is not None:
+            self.average.copy_to(self.parameters)
+
+    def _stops(self, interrupted: bool) -> bool:
+        """Whether any process was interrupted: all have to stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return interrupted
+        if interrupted:
+            self.accelerator.set_trigger()
+        return bool(self.accelerator.check_trigger())
+
+    def step(self) -> None:
+        """One optimizer step."""
+        settings, accelerator, step = self.settings, self.accelerator, self.done
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.lr_at(step, self.steps)
+        if self.learner.anneal is not None:
+            self.learner.anneal(step / self.steps)
+        drawn = None
+        for index in range(settings.accumulation):
+            start = (accelerator.process_index * settings.accumulation + index) * self.part
+            rows = slice(start, start + self.part)
+            latents, text = self._batch(step, rows)
+            if drawn is None:  # of the whole batch, of which each process and part takes its own rows
+                shape = torch.Size([settings.batch, *latents.shape[1:]])
+                timesteps = self.scheduler.config.num_train_timesteps
+                drawn = Draw.of(shape, timesteps, settings.text_dropout, generator(settings.seed, step))
+            torch.manual_seed(seed_of(settings.seed, step, accelerator.process_index, index))
+            with accelerator.no_sync(self.denoise) if index < settings.accumulation - 1 else nullcontext():
+                loss = denoising_loss(self.denoise, self.scheduler, latents, text, self.pairs.empty, drawn[rows])
+                self._add("loss", loss)
+                if self.learner.auxiliary is not None:
+                    auxiliary = self.learner.auxiliary()
+                    self._add("auxiliary", auxiliary)
+                    loss = loss + auxiliary
+                accelerator.backward(loss / settings.accumulation)
+        if settings.max_grad_norm is not None:
+            accelerator.clip_grad_norm_(self.parameters, settings.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.step(self.parameters)
+        self.done += 1
+
+    def _batch(self, step: int, rows: slice) -> tuple[Tensor, Tensor]:
+        epoch, numbers = self.order.batch(step)
+        latents, text = self.pairs.batch(numbers[rows], epoch)
+        return latents.to(self.accelerator.device), text.to(self.accelerator.device)
+
+    def _add(self, name: str, value: Tensor) -> None:
+        total = self.sums.get(name, torch.zeros((), device=self.accelerator.device))
+        self.sums[name] = total + value.detach() / self.settings.accumulation
+
+    def summarise(self, seconds: float) -> None:
+        """Log the means since the last time."""
+        count = (self.done - 1) % self.settings.log_every + 1
+        values = {name: self.accelerator.reduce(total, "mean").item() / count for name, total in self.sums.items()}
+        facts = self.learner.facts() if self.learner.facts is not None else {}
+        self.note({**values, **facts, "lr": self.settings.lr_at(self.done - 1, self.steps), "seconds": seconds})
+        self.sums.clear()
+
+    def validate(self) -> None:
+        """Measure and log the loss of what would be saved now."""
+        if self.validation is not None:
+            with _averaged(self.average, self.parameters):
+                self.learner.learned.eval()
+                loss = _validation_loss(self.accelerator, self.denoise, self.scheduler, self.validation, self.part)
+                self.learner.learned.train()
+            self.note({"validation_loss": loss})
+
+    def note(self, values: Mapping[str, float]) -> None:
+        """To the log and the trackers."""
+        self.latest.update(values)
+        self.accelerator.log(dict(values), step=self.done)
+        self.log.write(self.done, values)
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        sums = {name: self.accelerator.reduce(total, "mean").cpu() for name, total in self.sums.items()}
+        if self.checkpoint and self.accelerator.is_main_process:
+            self.checkpoint.save(self.done, sums=sums)
+        self.accelerator.wait_for_everyone()
+
+
+def _part_size(settings: Settings, world: int) -> int:
+    """Pairs of one forward in one process."""
+    size, rest = divmod(settings.batch, world * settings.accumulation)
+    if rest or not size:
+        raise UserError(
+            f"train: batch: {settings.batch}; expected a multiple of {world} processes x accumulation {settings.accumulation}"
+        )
+    return size
+
+
+@torch.no_grad()
+def _validation_loss(accelerator: Accelerator, denoise: Any, scheduler: Any, pairs: Pairs, size: int) -> float:
+    """The mean loss over all pairs at evenly spaced timesteps, shared out among the processes."""
+    total = scheduler.config.num_train_timesteps
+    grid = [int((i + 0.5) * total / VALIDATION_STEPS) for i in range(VALIDATION_STEPS)]
+    rows = list(range(len(pairs)))[accelerator.process_index :: accelerator.num_processes]
+    found = torch.zeros((), dtype=torch.float64)
+    for start in range(0, len(rows), size):
+        chosen = rows[start : start + size]
+        latents, text = (x.to(accelerator.device) for x in pairs.batch(chosen, epoch=0))
+        seeds = [[seed_of(row, step) for step in grid] for row in chosen]
+        found += denoising_losses(denoise, latents, text, seeds, grid, scheduler).double().sum()
+    return float(accelerator.reduce(found.float().to(accelerator.device), "sum").item()) / (len(pairs) * len(grid))
+
+
+@contextmanager
+def _averaged(average: EMAModel | None, parameters: list[torch.nn.Parameter]) -> Iterator[None]:
+    """Within it, the parameters are their averages."""
+    if average is None:
+        yield
+        return
+    average.store(parameters)
+    average.copy_to(parameters)
+    try:
+        yield
+    finally:
+        average.restore(parameters)
+
+
+@contextmanager
+def _seedable(device: torch.device) -> Iterator[None]:
+    """Within it, torch's global generator may be seeded; afterwards it is as it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+@contextmanager
+def _interruptible(wanted: bool) -> Iterator[list[int]]:
+    """Within it, the first SIGINT or SIGTERM is only noted, in the list that is given; the second works as ever."""
+    seen: list[int] = []
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        seen.append(number)
+        signal.signal(number, kept[signal.Signals(number)])
+
+    for number in kept:
+        signal.signal(number, note)
+    try:
+        yield seen
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

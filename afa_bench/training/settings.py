@@ -1,0 +1,64 @@
+"""How is trained: the numbers, with the paper's as defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Settings(BaseModel):
+    """AdamW on the denoising loss; the defaults are the paper's (section 4.1).
+
+    Attributes:
+        epochs: times that each pair is seen.
+        steps: number of optimizer steps, in place of epochs.
+        batch: pairs a step, of all processes and accumulated parts together.
+        accumulation: parts in which each process computes its share of a batch, one after the other, to save memory.
+        lr, weight_decay: AdamW's.
+        warmup: steps over which the learning rate rises from zero (the paper: none).
+        cooldown: last steps over which it falls back to zero (the paper: none).
+        max_grad_norm: gradients are scaled down to at most this norm; None: not at all.
+        ema: decay of averaged weights, which are then what is validated and saved; None: none.
+        text_dropout: share of samples that are trained with the empty prompt.
+        mixed_precision: number format of the frozen models and of the computation; the learned part and its optimizer stay in
+            fp32. None: as ``accelerate launch`` says.
+        gradient_checkpointing: compute each block again on the way back, so that one block of one model at a time keeps what
+            its gradient needs.
+        seed: of the order of the pairs, noise, timesteps and text dropout.
+        log_every, validate_every, checkpoint_every: steps between them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: Positive = 10
+    steps: Positive | None = None
+    batch: Positive = 8
+    accumulation: Positive = 1
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup: Count = 0
+    cooldown: Count = 0
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    text_dropout: Share = 0.1
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = None
+    gradient_checkpointing: bool = False
+    seed: Count = 0
+    log_every: Positive = 10
+    validate_every: Positive = 500
+    checkpoint_every: Positive = 500
+
+    def steps_for(self, pairs: int) -> int:
+        """Optimizer steps of a training on so many pairs; an epoch's incomplete last batch is left out."""
+        return self.steps or self.epochs * (pairs // self.batch)
+
+    def lr_at(self, step: int, steps: int) -> float:
+        """The learning rate of a step (counted from 0) of so many."""
+        rise = (step + 1) / self.warmup if self.warmup else 1.0
+        fall = (steps - step) / self.cooldown if self.cooldown else 1.0
+        return self.lr * min(1.0, rise, fall)
