@@ -39,7 +39,6 @@ class Several(nn.Module):
         """Where the models are."""
         return self.models[0].device  # type: ignore[no-any-return]
 
-
     def enable_gradient_checkpointing(self) -> None:
         """Compute what :meth:`run` calls again on the way back: of all the calls, one at a time keeps what its gradient needs."""
         self.gradient_checkpointing = True
