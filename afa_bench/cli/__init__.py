@@ -15,13 +15,14 @@ INTERRUPTED = 130
 
 def app() -> typer.Typer:
     """The command line with all verbs."""
-    from afa_bench.cli import bench, compare, fetch, gate, ls, merge, mini, run, table
+    from afa_bench.cli import bench, compare, fetch, figure, gate, ls, merge, mini, run, table
 
     root = typer.Typer(name="afa-bench", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     root.callback()(_root)
     root.command("run")(run.run)
     root.command("fetch")(fetch.fetch)
     root.command("table")(table.table)
+    root.command("figure")(figure.figure)
     root.command("merge")(merge.merge)
     root.command("compare")(compare.compare)
     root.command("gate")(gate.gate)
