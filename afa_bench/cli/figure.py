@@ -19,11 +19,16 @@ def figure(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File to write: .svg, .png or .pdf. Default: figure-N.svg.", show_default=False)
+        Path | None,
+        typer.Option("--out", "-o", help="File to write: .svg, .png or .pdf. Default: figure-N.svg.", show_default=False),
     ] = None,
-    metrics: Annotated[str, typer.Option(help="The metric, by key.", metavar="KEY", show_default="ImageReward or the first")] = "",
+    metrics: Annotated[
+        str, typer.Option(help="The metric, by key.", metavar="KEY", show_default="ImageReward or the first")
+    ] = "",
     group: Annotated[str, typer.Option(help="Groups of models.", metavar="NAME,...", show_default="all")] = "",
-    only: Annotated[str, typer.Option(help="Methods, by name or row.", metavar="METHOD,...", show_default="as in the paper")] = "",
+    only: Annotated[
+        str, typer.Option(help="Methods, by name or row.", metavar="METHOD,...", show_default="as in the paper")
+    ] = "",
     prompt: Annotated[list[str] | None, typer.Option(help="Id of a prompt to show; may be repeated.", metavar="ID")] = None,
 ) -> None:
     """Draw a figure of the paper's from a suite's results."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
@@ -97,7 +98,7 @@ def _draw(panels: Sequence[Panel], metric: Metric, across: str) -> Figure:
 
 
 def _draw_panel(axes: Any, panel: Panel, places: Sequence[int]) -> None:
-    gap = min(b - a for a, b in zip(places, places[1:], strict=False)) if len(places) > 1 else 1
+    gap = min(b - a for a, b in pairwise(places)) if len(places) > 1 else 1
     others = 0
     for index, line in enumerate(panel.lines):
         shift = 0.05 * gap * (index - (len(panel.lines) - 1) / 2)  # so that intervals stand beside each other
