@@ -15,7 +15,7 @@ INTERRUPTED = 130
 
 def app() -> typer.Typer:
     """The command line with all verbs."""
-    from afa_bench.cli import bench, compare, fetch, figure, gate, ls, merge, mini, run, table
+    from afa_bench.cli import bench, compare, fetch, figure, gate, ls, merge, mini, report, run, table
 
     root = typer.Typer(name="afa-bench", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     root.callback()(_root)
@@ -26,6 +26,7 @@ def app() -> typer.Typer:
     root.command("merge")(merge.merge)
     root.command("compare")(compare.compare)
     root.command("gate")(gate.gate)
+    root.command("report")(report.report)
     root.command("ls")(ls.ls)
     root.add_typer(bench.app, name="bench")
     root.add_typer(mini.app, name="mini")
