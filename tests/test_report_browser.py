@@ -16,7 +16,7 @@ from results_factory import write_cell, write_results
 from afa_bench.report import write_report
 from afa_bench.report.images import Mode
 from afa_bench.tables import build_table, load_results
-from afa_bench.tables.text import shown
+from afa_bench.tables.text import difference
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +102,7 @@ def test_the_table_sorts(folder, opened):
 
 def test_differences_and_steps(folder, opened):
     table = build_table(load_results(folder.parent / "tiny"), versus="weighted", steps=[10], groups=["mini-1"], only=["afa"])
-    text, _ = shown(table.sections[0].rows[0].cells[1], table.columns[1].metric)
+    text, _ = difference(table.sections[0].rows[0].cells[1], table.columns[1].metric)
     page = opened(folder)
     assert "20 steps" in page.locator(".methods thead").inner_text()
     page.locator("#table-steps").get_by_text("10").click()

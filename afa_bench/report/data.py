@@ -13,7 +13,7 @@ from afa_bench.report.rows import Rows
 from afa_bench.store.layout import checked
 from afa_bench.tables.load import CellResult, Results
 from afa_bench.tables.model import Cell, Metric, Table
-from afa_bench.tables.text import shown
+from afa_bench.tables.text import difference, measured
 
 SCHEMA = 1
 
@@ -82,8 +82,8 @@ def page_data(
 
 def _cell(cell: Cell, metric: Metric) -> dict[str, Any]:
     """A value or a difference with its bounds, and both texts as every other table has them."""
-    text, rest = shown(cell, metric)
     gap = cell.difference
+    text, rest = measured(cell, metric) if gap is None else difference(cell, metric)
     number = gap if gap is not None else cell
     rank = 1 if cell.best else 2 if cell.second else 0
     bounds = {name: _finite(getattr(number, name)) for name in ("value", "low", "high")}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from afa_bench.stats import Difference
+from afa_bench.tables.beside import UNKNOWN
 from afa_bench.tables.load import CellResult, Place, Results, measured
+from afa_bench.tables.measure import Measurer
 from afa_bench.tables.model import Cell, Column, Table
-from afa_bench.tables.pairs import Pairing
-from afa_bench.tables.versus import UNKNOWN
 
 Key = tuple[str, str, str, Column]
 
@@ -24,7 +24,7 @@ class Differences:
     def __init__(self, results: Results, table: Table) -> None:
         self.columns = table.columns
         self._placed: dict[Place, CellResult] = {(*result.row, result.cell.steps): result for result in results.cells}
-        self._pairing = Pairing()
+        self._measurer = Measurer()
         self._known: dict[Key, Cell | None] = {}
 
     def row(self, group: str, label: str, other: str) -> list[Cell | None]:
@@ -49,7 +49,7 @@ class Differences:
         if column.metric.kind == "set":
             gap = replace(UNKNOWN, value=value.value - against.value, n=min(value.n, against.n))
         else:
-            gap = self._pairing.difference(ours.folder, theirs.folder, column.metric)
+            gap = self._measurer.difference(ours.folder, theirs.folder, column.metric)
         return replace(value, difference=gap, best=False, second=False)
 
 
