@@ -15,7 +15,7 @@ INTERRUPTED = 130
 
 def app() -> typer.Typer:
     """The command line with all verbs."""
-    from afa_bench.cli import bench, compare, fetch, figure, gate, ls, merge, mini, report, run, table
+    from afa_bench.cli import bench, compare, export, fetch, figure, gate, ls, merge, mini, report, run, table, verify
 
     root = typer.Typer(name="afa-bench", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     root.callback()(_root)
@@ -27,6 +27,8 @@ def app() -> typer.Typer:
     root.command("compare")(compare.compare)
     root.command("gate")(gate.gate)
     root.command("report")(report.report)
+    root.command("export")(export.export)
+    root.command("verify")(verify.verify)
     root.command("ls")(ls.ls)
     root.add_typer(bench.app, name="bench")
     root.add_typer(mini.app, name="mini")

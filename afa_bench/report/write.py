@@ -1,22 +1,18 @@
-"""The report's folder: made beside its place under a temporary name, then put there at once."""
+"""The report's folder: the page with its scripts and styles, the data, the images."""
 
 from __future__ import annotations
 
 import html
 import json
-import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from afa_bench.errors import UserError
 from afa_bench.report.data import page_data
 from afa_bench.report.images import Mode, place_images
 from afa_bench.report.rows import read_rows
+from afa_bench.store.atomic import replacing
 from afa_bench.tables.build import build_table
 from afa_bench.tables.load import Results
 
@@ -58,34 +54,3 @@ def write_page(data: dict[str, Any], folder: Path) -> None:
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     quoted = text.replace("\\", "\\\\").replace("'", "\\'")  # parsed as a string of JSON, it loads faster than as a script
     (folder / DATA).write_text(f"const REPORT = JSON.parse('{quoted}');\n", encoding="ascii")
-
-
-@contextmanager
-def replacing(out: Path, mark: str) -> Iterator[Path]:
-    """A temporary folder that takes the place of ``out`` at the end, or is removed.
-
-    Args:
-        out: the folder's place; what stands there must be empty, or an earlier one: it has the file ``mark``.
-        mark: the name of a file that every such folder has.
-
-    Raises:
-        UserError: something else stands there, or it cannot be written.
-    """
-    if out.exists() and not (out.is_dir() and ((out / mark).is_file() or not any(out.iterdir()))):
-        raise UserError(f"{out}: is there and has no {mark}: expected a new folder, or one that this command made")
-    token = secrets.token_hex(4)
-    fresh, old = (out.with_name(f".{out.name}.{token}.{kind}") for kind in ("part", "old"))
-    try:
-        fresh.mkdir(parents=True)
-        try:
-            yield fresh
-            if out.exists():
-                os.replace(out, old)
-            os.replace(fresh, out)
-        except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error

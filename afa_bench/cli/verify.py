@@ -1,0 +1,39 @@
+"""``afa-bench verify``: does a submission hold together?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from afa_bench.errors import UserError
+
+
+def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-bench export` made.")]) -> None:
+    """Check every file of a submission against its hash, every row against itself, and make every table again.
+
+    Exit: 0 all is well; 1 something is not, and is named; 2 usage; 3 an empty submission; 5 internal.
+    """
+    from afa_bench.gate.text import plain
+    from afa_bench.gate.verdicts import INTERNAL, REGRESSION
+    from afa_bench.publish.verify import verify as check
+
+    try:
+        found = check(submission)
+    except UserError:
+        raise
+    except Exception as error:  # whatever it is, nobody must take it for a verdict
+        import traceback
+
+        traceback.print_exc()
+        raise typer.Exit(INTERNAL) from error
+    for problem in found.problems:
+        typer.echo(plain(problem))
+    images = f", {found.images} images" if found.images else ""
+    typer.echo(f"{found.files} files, {found.rows} rows, {found.values} means{images}: {len(found.problems) or 'no'} problems")
+    if found.unchecked:
+        typer.echo(f"not computed again, since they need the images and a network: {', '.join(found.unchecked)}")
+    typer.echo(f"sha256 {found.digest}")
+    if found.problems:
+        raise typer.Exit(REGRESSION)

@@ -1,0 +1,109 @@
+"""A submission: results, the tables made from them and what the hub reads, with the sha256 of every file.
+
+    submission.json            what is here: suite, revision, sha256 of all other files
+    results/<suite>/<cell>/    cell.json, samples.parquet, summary.json, and images/ where asked for
+    tables/                    table.md, table.csv, table.json, table.tex
+    hub/<group>-<row>/         README.md with the model-index, .eval_results/<suite>.yaml
+
+The tables and the hub's files depend on the results alone: whoever gets a submission can make them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from afa_bench import __version__
+from afa_bench.errors import UserError
+from afa_bench.publish.hub import Benchmark, as_yaml, card, eval_results
+from afa_bench.store.atomic import replacing, write_json
+from afa_bench.store.layout import SCHEMA
+from afa_bench.tables import build_table, render
+from afa_bench.tables.load import Results, load_results
+
+MANIFEST = "submission.json"
+CELL_FILES = ("cell.json", "samples.parquet", "summary.json")
+TABLES = {"md": "markdown", "csv": "csv", "json": "json", "tex": "latex"}
+
+
+def export(results: Results, out: Path, benchmark: Benchmark, images: bool, advance: Callable[[int], None]) -> str:
+    """Write a submission; one that stands there is replaced.
+
+    Args:
+        results: what was read; every cell has been scored.
+        out: the folder.
+        benchmark: how the suite is called on the hub.
+        images: whether the images go with the rows.
+        advance: told after each cell.
+
+    Returns:
+        The sha256 of ``submission.json``, which stands for all of it.
+
+    Raises:
+        UserError: a cell that is not scored or has no samples, or a folder which holds something else or cannot be written.
+    """
+    with replacing(out, MANIFEST) as folder:
+        home = folder / "results" / plain(results.suite)
+        for result in results.cells:
+            for name in CELL_FILES:
+                if not (result.folder / name).is_file():
+                    raise UserError(f"{result.folder / name}: missing: run the suite to its end first")
+                _copy(result.folder / name, home / result.folder.name / name)
+            if images and (result.folder / "images").is_dir():
+                for image in sorted((result.folder / "images").glob("*.png")):
+                    _copy(image, home / result.folder.name / "images" / image.name)
+            advance(1)
+        for name, text in derived(load_results(home), benchmark).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(text.encode())
+        manifest: dict[str, Any] = {
+            "schema": SCHEMA,
+            "program": f"afa-bench {__version__}",
+            "suite": results.suite,
+            "revision": results.revision,
+            "results": f"results/{plain(results.suite)}",
+            "benchmark": vars(benchmark),
+            "files": {name: sha256(folder / name) for name in files_of(folder)},
+        }
+        write_json(folder / MANIFEST, manifest)
+        return sha256(folder / MANIFEST)
+
+
+def derived(results: Results, benchmark: Benchmark) -> Mapping[str, str]:
+    """All files that depend on the results alone: path -> text."""
+    table = build_table(results)
+    texts = {f"tables/table.{ending}": render(table, form) for ending, form in TABLES.items()}
+    for section in table.sections:
+        for number, row in enumerate(section.rows):
+            place = f"hub/{plain(section.name)}-{number:02d}-{plain(row.label)}"
+            texts[f"{place}/README.md"] = card(table, section.name, row, benchmark)
+            if benchmark.dataset:
+                entries = as_yaml(eval_results(table, row, benchmark))
+                texts[f"{place}/.eval_results/{plain(table.suite)}.yaml"] = entries
+    return texts
+
+
+def plain(name: str) -> str:
+    """A name as part of a path."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:80] or "_"
+
+
+def files_of(folder: Path) -> list[str]:
+    """All files below a folder but the manifest, as relative paths with slashes, sorted."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(name for name in found if name != MANIFEST)
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
