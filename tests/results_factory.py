@@ -134,3 +134,23 @@ def write_results(root: Path, steps: Sequence[int | None] = (None, 10, 20), grou
                 write_cell(root, group, method, label, skill, order, count)
             order += 1
     return root
+
+
+def write_big_results(root: Path, rows: int, prompts: int = 200, images: int = 4) -> Path:
+    """As many rows as asked for, in cells of DrawBench's size, each with one metric of samples."""
+    per_cell = prompts * images
+    names = [f"p{prompt:03d}" for prompt in range(prompts) for _ in range(images)]
+    ids = [sample_id(names[place], place % images, 0) for place in range(per_cell)]
+    shared = [noise(name) for name in names]
+    key = "imagereward"
+    for order in range(-(-rows // per_cell)):
+        method = "afa" if order % 5 == 0 else f"m{order % 5}"
+        own = np.random.default_rng(order).normal(scale=0.05, size=per_cell)
+        frame = pd.DataFrame({"sample_id": ids, "prompt_id": names, "seed": range(per_cell), key: own + shared})
+        cell = write_cell(root, f"g{order // 25}", method, order=order % 5, steps=10 * (1 + order // 5 % 5))
+        frame.to_parquet(cell.samples)
+        mean = mean_interval(frame[key], frame["prompt_id"])
+        facts = {"value": mean.value, "low": mean.low, "high": mean.high}
+        summary = {"fingerprint": (cell.about() or {})["fingerprint"], "samples": per_cell, "failed": 0}
+        cell.write_summary({**summary, "metrics": {key: metric("ImageReward", n=per_cell, order=0, digits=4, **facts)}})
+    return root

@@ -104,7 +104,7 @@ def test_the_command(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "figure-4.svg").read_text().startswith("<?xml")
     for words, message in (
         (("5", str(tiny)), "figure 5: expected one of"),
-        (("1", str(tiny)), "afa-bench maps"),
+        (("6", str(tiny)), "`afa-bench maps PROMPT` draws it"),
         (("4", str(tiny), "-o", "x.jpeg"), "unknown kind of picture 'jpeg'"),
         (("4", str(tiny), "--metrics", "clip_t"), "did you mean 'clip_t_mini'"),
         (("4", str(tiny), "--prompt", "p01"), "figure 7 alone"),

@@ -70,7 +70,7 @@ def test_every_number_of_a_table_is_shown_once(nothing: Path, table: int) -> Non
     assert sorted((c.method, c.group, c.metric, c.steps, c.images or 0, c.n_models, c.text) for c in cells) == sorted(
         (n.method, n.group, n.metric, n.steps, n.images or 0, n.n_models, n.text) for n in printed_numbers(table)
     )
-    assert all(cell.suite for cell in cells)
+    assert {cell.method for cell in cells if not cell.suite} <= {"AFA distilled"}
     assert f"Not measured yet: {len(cells)} of {len(cells)} numbers" in " ".join(shown.notes)
 
 

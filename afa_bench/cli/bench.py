@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 app = typer.Typer(help="Measure speed and memory on this machine.", no_args_is_help=True)
@@ -10,3 +13,30 @@ app = typer.Typer(help="Measure speed and memory on this machine.", no_args_is_h
 @app.callback()
 def bench() -> None:
     """Measure speed and memory on this machine."""
+
+
+@app.command("methods")
+def methods(
+    architecture: Annotated[
+        str, typer.Argument(help="sd15, a packaged group such as mini-1, or a group's YAML file.")
+    ] = "mini-1",
+    names: Annotated[str, typer.Option("--methods", help="Methods beside the base model.", metavar="NAME,...")] = (
+        "weighted,noise-average,block-average,magicfusion,afa"
+    ),
+    models: Annotated[str, typer.Option(help="Numbers of base models.", metavar="N,...")] = "2,3",
+    images: Annotated[str, typer.Option(help="Numbers of images at once.", metavar="N,...")] = "1",
+    steps: Annotated[str, typer.Option(help="Numbers of steps.", metavar="N,...")] = "50,20",
+    rounds: Annotated[int, typer.Option(help="Generations of each row, in turn; 0 counts parameters and operations alone.")] = 5,
+    device: Annotated[str, typer.Option(help="A torch device.", show_default="cuda if there is one")] = "",
+    dtype: Annotated[
+        str, typer.Option(help="float32, float16 or bfloat16.", show_default="float16 on cuda, float32 on cpu")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="JSON file to write, for `afa-bench table FILE --paper 6` and 9.")] = None,
+) -> None:
+    """Measure what methods cost: parameters, operations, seconds and memory, beside one base model in the same run."""
+    from afa_bench.bench.report import run_methods
+    from afa_bench.cli.run import names as split
+    from afa_bench.cli.run import numbers
+
+    counts = (numbers(models, "--models"), numbers(images, "--images"), numbers(steps, "--steps"))
+    typer.echo(run_methods(architecture, split(names), *counts, rounds=rounds, device=device, dtype=dtype, out=out), nl=False)

@@ -39,7 +39,7 @@ def figure(
     from afa_bench.tables.load import load_results
 
     if number in MAPS:
-        raise UserError(f"figure {number}: it shows the inside of models, not results: `afa-bench maps` draws it")
+        raise UserError(f"figure {number}: shows the inside of models, which results do not hold: `{MAPS[number]}` draws it")
     folder = find_results(results)
     if results is None:
         typer.echo(f"{folder}: the latest results under ./results", err=True)

@@ -19,8 +19,8 @@ FIGURES = {
     7: "images against the steps",
     8: "a metric against the training samples",
 }
-MAPS = (1, 6)
-"""Figures of what happens inside the models, which ``afa-bench maps`` draws: results do not hold it."""
+MAPS = {1: "afa-bench wins", 6: "afa-bench maps PROMPT"}
+"""Figures of what happens inside the models, and the commands which draw them."""
 
 
 def draw_figure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from afa_bench.tables.build import ranked
 from afa_bench.tables.find import all_suites
 from afa_bench.tables.load import Results, load_results
 from afa_bench.tables.model import Cell, Column, Metric, Row, Section, Table
-from afa_bench.tables.paper.layout import Layout, Layouts, read_layouts
+from afa_bench.tables.paper.layout import Layout, Layouts, pick, read_layouts
 from afa_bench.tables.paper.numbers import SOURCE, TABLES, Printed, printed_numbers
 from afa_bench.tables.paper.sources import Source, SuiteSource, read_bench
 
@@ -36,9 +36,7 @@ def paper_table(table: int, measured: Path | None = None, *, groups: Sequence[st
         raise UserError(f"--paper: {table}: expected a table of the paper, {TABLES[0]} to {TABLES[-1]}")
     layouts = read_layouts()
     layout = layouts.layout(table)
-    numbers = [replace(number, suite=layout.suites.get(number.dataset, "")) for number in printed_numbers(table)]
-    if layout.bench:
-        numbers = [replace(number, suite=BENCH) for number in numbers]
+    numbers = [replace(number, suite=_suite(layout, number)) for number in printed_numbers(table)]
     filling = _Filling(layouts, layout, numbers, measured, groups, metrics)
     columns: dict[tuple[str, ...], Column] = {}
     rows: dict[str, dict[tuple[str, ...], Cell]] = {}
@@ -76,7 +74,7 @@ class _Filling:
         self.sources: dict[str, Source] = {}
         self.missing: dict[str, int] = {}
         self.stand_ins: dict[str, str] = {}
-        suites = dict.fromkeys(number.suite for number in numbers)
+        suites = dict.fromkeys(number.suite for number in numbers if number.suite)
         if measured is None:
             known = {} if layout.bench else all_suites()
             self.sources = {suite: SuiteSource(load_results(known[suite])) for suite in suites if suite in known}
@@ -110,14 +108,13 @@ class _Filling:
         }
 
     def _group(self, number: Printed) -> str:
-        names: Mapping[str, str] = self.layout.groups
-        return names.get(f"{number.group}/{number.n_models}", names.get(number.group, number.group))
+        return pick(self.layout.groups, number.group, number.n_models) or number.group
 
     def cell(self, number: Printed) -> tuple[Cell, Metric]:
         """The cell of a number, and the metric that its column is of."""
         source = self.sources.get(number.suite)
         key = self.keys[number.metric]
-        row = self.layout.methods.get(number.method)
+        row = pick(self.layout.methods, number.method, number.group)
         found = source.find(number, row, self.groups[self._group(number)], key) if source else None
         if found is None:
             self.missing[number.suite] = self.missing.get(number.suite, 0) + 1
@@ -140,13 +137,18 @@ class _Filling:
         if self.missing:
             several = len(self.missing) > 1
             fill = " and ".join(
-                f"`{_command(suite)}` measures {count if several else 'them'}" for suite, count in self.missing.items()
+                f"{_measurer(suite)} measures {count if several else 'them'}" for suite, count in self.missing.items()
             )
             lines.append(f"Not measured yet: {sum(self.missing.values())} of {whole} numbers; {fill}.")
         return lines
 
 
-def _command(suite: str) -> str:
+def _suite(layout: Layout, number: Printed) -> str:
+    return BENCH if layout.bench else pick(layout.suites, number.dataset, number.method, number.group) or ""
+
+
+def _measurer(suite: str) -> str:
+    """What to run for the numbers of a suite."""
     if suite == BENCH:
-        return "afa-bench bench methods --out methods.json"
-    return f"afa-bench run {suite}"
+        return "`afa-bench bench methods sd15 --out methods.json`"
+    return f"`afa-bench run {suite}`" if suite else "no suite"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
-from typing import Literal
+from typing import Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -85,6 +86,15 @@ class Layouts(_Part):
             unit = f" [{number.unit}]" if number.unit not in ("", "TFLOPs") else ""
             return f"{METRICS.get(number.metric, number.metric)}{unit} {ARROWS[self.metrics[number.metric].direction]}"
         return number.method
+
+
+V = TypeVar("V")
+
+
+def pick(mapping: Mapping[str, V], name: str, *narrower: object) -> V | None:
+    """The value of ``name/narrower`` if there is one, else that of ``name``."""
+    keys = [*(f"{name}/{part}" for part in narrower), name]
+    return next((mapping[key] for key in keys if key in mapping), None)
 
 
 def read_layouts() -> Layouts:
