@@ -15,7 +15,7 @@ INTERRUPTED = 130
 
 def app() -> typer.Typer:
     """The command line with all verbs."""
-    from afa_bench.cli import bench, compare, export, fetch, figure, gate, ls, merge, mini, report, run, table, verify
+    from afa_bench.cli import bench, compare, export, fetch, figure, gate, ls, merge, mini, report, run, stats, table, verify
 
     root = typer.Typer(name="afa-bench", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     root.callback()(_root)
@@ -29,6 +29,7 @@ def app() -> typer.Typer:
     root.command("report")(report.report)
     root.command("export")(export.export)
     root.command("verify")(verify.verify)
+    root.command("stats")(stats.stats)
     root.command("ls")(ls.ls)
     root.add_typer(bench.app, name="bench")
     root.add_typer(mini.app, name="mini")

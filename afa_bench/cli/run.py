@@ -44,7 +44,7 @@ def run(
     )
     console = Console(stderr=True)
     folder = out / plan.name
-    outcome = run_plan(plan, out, device or _best_device(), batch_size or _batch_size(plan.suite.size), Bars(console))
+    outcome = run_plan(plan, out, device or best_device(), batch_size or _batch_size(plan.suite.size), Bars(console))
     rate = f" ({outcome.generated / outcome.generate_seconds:.1f}/s)" if outcome.generated else ""
     console.print(
         f"{outcome.generated} samples made in {outcome.generate_seconds:.0f} s{rate}, {outcome.reused} found done, "
@@ -97,7 +97,8 @@ def numbers(text: str, option: str) -> list[int]:
     return list(dict.fromkeys(map(int, parts)))
 
 
-def _best_device() -> str:
+def best_device() -> str:
+    """The fastest kind of device that is there."""
     import torch
 
     if torch.cuda.is_available():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from afa_bench.fetch import Source
+    from afa_bench.metrics.gaussian import Gaussian
     from afa_bench.stats import Interval
 
 Floats = NDArray[np.float64]
@@ -131,8 +132,11 @@ class Features(Protocol):
     def paired(self, name: str) -> Floats | None:
         """``(n, D)`` of the prompts' own real images, or None where the prompt set has none."""
 
-    def reference(self, name: str, kind: str) -> Floats | None:
-        """``(m, D)`` of the prompt set's reference images; ``kind`` is ``real``, or ``vae`` for their VAE reconstructions."""
+    def reference(self, name: str, kind: str) -> Floats | Gaussian | None:
+        """``(m, D)`` of the prompt set's reference images; ``kind`` is ``real``, or ``vae`` for their VAE reconstructions.
+
+        Only their moments where a file of statistics stands for the images.
+        """
 
 
 class Metric(BaseModel):

@@ -6,12 +6,17 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from afa_bench.metrics.base import Features, Floats, Metric
+from afa_bench.metrics.base import Features, Floats
+from afa_bench.metrics.gaussian import Gaussian, batches, distance_interval, fitted
+from afa_bench.metrics.inception import InceptionMetric
 from afa_bench.metrics.resample import resampled_interval
 from afa_bench.stats import Interval
 
+LARGE = 500
+"""Above so many images rows are not compared with each other: moments alone are kept, and the interval is the delta method's."""
 
-class FrechetDistance(Metric):
+
+class FrechetDistance(InceptionMetric):
     """Distance between Gaussians fitted to the features of generated and of reference images.
 
     Attributes:
@@ -21,9 +26,7 @@ class FrechetDistance(Metric):
 
     label: ClassVar[str] = "FID"
     version: ClassVar[int] = 1
-    kind: ClassVar[Literal["per-sample", "set"]] = "set"
     direction: ClassVar[Literal["higher", "lower"]] = "lower"
-    unit: ClassVar[str] = ""
     digits: ClassVar[int] = 1
 
     features: str = "lite0"
@@ -31,8 +34,8 @@ class FrechetDistance(Metric):
 
     @property
     def variant(self) -> str:
-        """``VAE ref.`` for the reconstructed reference."""
-        return "VAE ref." if self.reference == "vae" else ""
+        """The resize, and ``VAE ref.`` for the reconstructed reference."""
+        return ", ".join(part for part in (super().variant, "VAE ref." if self.reference == "vae" else "") if part)
 
     @property
     def note(self) -> str | None:
@@ -44,7 +47,13 @@ class FrechetDistance(Metric):
         reference = features.reference("pool", self.reference)
         if reference is None:
             return None
-        return frechet_interval(features.generated("pool"), reference, features.clusters)
+        generated = features.generated("pool")
+        if len(generated) <= LARGE and not isinstance(reference, Gaussian):
+            return frechet_interval(generated, reference, features.clusters)
+        if len(generated) < 2:
+            return Interval(np.nan, np.nan, np.nan, len(generated))
+        whole = reference if isinstance(reference, Gaussian) else fitted(batches(reference))
+        return distance_interval(fitted(batches(generated)), whole, batches(generated), features.clusters)
 
 
 def frechet_distance(a: Floats, b: Floats) -> float:

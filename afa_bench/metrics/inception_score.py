@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from afa_bench.metrics.base import Features, Floats, Metric
-from afa_bench.metrics.resample import resampled_interval
+from afa_bench.metrics.base import Features, Floats
+from afa_bench.metrics.gaussian import batches
+from afa_bench.metrics.inception import InceptionMetric
+from afa_bench.metrics.resample import MOST, resampled_interval
 from afa_bench.stats import Interval
 
+SEED = 2020
+"""Of the permutation; torch-fidelity's, so that the same images are in a split."""
 
-class InceptionScore(Metric):
+
+class InceptionScore(InceptionMetric):
     """exp of the mean divergence of the class probabilities from their mean, averaged over ``splits``.
 
     Attributes:
@@ -21,9 +27,7 @@ class InceptionScore(Metric):
 
     label: ClassVar[str] = "IS"
     version: ClassVar[int] = 1
-    kind: ClassVar[Literal["per-sample", "set"]] = "set"
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
-    unit: ClassVar[str] = ""
     digits: ClassVar[int] = 2
 
     features: str = "lite0"
@@ -39,9 +43,20 @@ class InceptionScore(Metric):
         probabilities = features.generated("probabilities")
         if len(probabilities) < self.splits:
             return None
+        if len(probabilities) > MOST:
+            return Interval(streamed_score(probabilities, self.splits), np.nan, np.nan, len(probabilities))
         return resampled_interval(
             lambda weights: inception_score(probabilities, self.splits, weights), len(probabilities), features.clusters
         )
+
+
+def split_of(n: int, splits: int) -> NDArray[np.int64]:
+    """``(n,)`` the split of each image: even parts of a permutation, of which one split needs none."""
+    split = np.zeros(n, dtype=np.int64)
+    if splits > 1:
+        order = np.random.RandomState(SEED).permutation(n)  # torch-fidelity's generator
+        split[order] = np.searchsorted(np.arange(1, splits + 1) * n // splits, np.arange(n), side="right")
+    return split
 
 
 def inception_score(probabilities: Floats, splits: int = 10, weights: Floats | None = None) -> float:
@@ -53,10 +68,10 @@ def inception_score(probabilities: Floats, splits: int = 10, weights: Floats | N
         weights: ``(n,)`` how often each row counts; once by default.
     """
     weights = np.ones(len(probabilities)) if weights is None else weights
-    order = np.random.Generator(np.random.PCG64(0)).permutation(len(probabilities))
+    split = split_of(len(probabilities), splits)
     scores = []
-    for part in np.array_split(order, splits):
-        p, w = probabilities[part], weights[part]
+    for part in range(splits):
+        p, w = probabilities[split == part], weights[split == part]
         if not w.sum():
             continue
         w = w / w.sum()
@@ -64,3 +79,15 @@ def inception_score(probabilities: Floats, splits: int = 10, weights: Floats | N
         marginal = w @ p
         scores.append(np.exp(-(marginal * np.log(np.maximum(marginal, 1e-30))).sum() - w @ entropy))
     return float(np.mean(scores))
+
+
+def streamed_score(probabilities: Floats, splits: int) -> float:
+    """The same from a streaming state, batch by batch."""
+    import torch
+
+    from afa_bench.metrics.moments import SplitScores
+
+    state, split = SplitScores(splits, probabilities.shape[1]), split_of(len(probabilities), splits)
+    for p, part in zip(batches(probabilities), batches(split), strict=True):
+        state.update(torch.from_numpy(p), torch.from_numpy(part))
+    return float(state.compute().mean())

@@ -1,0 +1,38 @@
+"""``afa-bench stats``: reference statistics, computed once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def stats(
+    images: Annotated[Path, typer.Argument(help="Folder of real images; those in folders below it count too.", metavar="DIR")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.", metavar="FILE")],
+    features: Annotated[str, typer.Option(help="Extractor of the features: inception, lite0.")] = "inception",
+    resize: Annotated[str, typer.Option(help="Inception's: clean, torch-fidelity or pytorch-fid.")] = "clean",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
+) -> None:
+    """Compute the statistics that FID compares with, and write them with their provenance.
+
+    The file has the arrays mu and sigma of pytorch-fid's and clean-fid's files, which are read as well.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from afa_bench.cli.run import best_device
+    from afa_bench.metrics.frechet import FrechetDistance
+    from afa_bench.metrics.reference import compute, image_files, write_statistics
+    from afa_bench.reading import validated
+
+    extractor = validated(FrechetDistance, {"features": features, "resize": resize}, "stats").extractor()
+    files = image_files(images)
+    device = device or best_device()
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("features", total=len(files))
+        statistics = compute(files, extractor, device, batch_size, lambda count: bar.update(task, advance=count))
+    write_statistics(out, statistics)
+    Console(stderr=True).print(f"{len(files)} images: {out}", highlight=False, soft_wrap=True)
