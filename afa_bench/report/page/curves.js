@@ -35,7 +35,7 @@ function panel(metric, rows) {
   const steps = [...new Set(points.map((point) => point.steps))].sort((a, b) => a - b);
   const ticks = niceTicks(Math.min(...points.map((p) => p.low ?? p.value)), Math.max(...points.map((p) => p.high ?? p.value)));
   const { width, height, left, right, top, bottom } = PANEL;
-  const x = (value) => left + 12 + ((value - steps[0]) / (steps[steps.length - 1] - steps[0] || 1)) * (width - left - right - 24);
+  const x = (value) => left + 14 + ((value - steps[0]) / (steps[steps.length - 1] - steps[0] || 1)) * (width - left - right - 28);
   const y = (value) => height - bottom - ((value - ticks[0]) / (ticks[ticks.length - 1] - ticks[0] || 1)) * (height - top - bottom);
   const readout = el("p", { class: "readout quiet" }, hint(lines, steps));
   const focusLast = [...lines].sort((a, b) => (a.row.label === state.focus) - (b.row.label === state.focus));
@@ -48,7 +48,7 @@ function panel(metric, rows) {
     ]).flat(),
     steps.map((count) => svg("text", { x: x(count), y: height - 10, "text-anchor": "middle" }, String(count))),
     guide,
-    focusLast.map(({ row, points }, place) => drawn(row, points, x, y, places, place - lines.length / 2)));
+    focusLast.map((line) => drawn(line.row, line.points, x, y, places, lines.indexOf(line) - (lines.length - 1) / 2)));
   graph.addEventListener("pointermove", (event) => {
     const box = graph.getBoundingClientRect();
     const at = ((event.clientX - box.left) / box.width) * width;
@@ -83,12 +83,12 @@ function reading(lines, steps, metric) {
 
 function drawn(row, points, x, y, places, shift) {
   const inFocus = row.label === state.focus;
-  const path = points.map((point, index) => `${index ? "L" : "M"}${x(point.steps).toFixed(1)},${y(point.value).toFixed(1)}`).join("");
-  const aside = inFocus ? 0 : shift * 1.6; // whiskers side by side
+  const at = (point) => (x(point.steps) + shift * 2.5).toFixed(1); // side by side, so that no interval hides another
+  const path = points.map((point, index) => `${index ? "L" : "M"}${at(point)},${y(point.value).toFixed(1)}`).join("");
   const bars = points.filter((point) => point.low !== null).map((point) => svg("line", {
-    class: "bar", x1: x(point.steps) + aside, x2: x(point.steps) + aside, y1: y(point.low), y2: y(point.high),
+    class: "bar", x1: at(point), x2: at(point), y1: y(point.low), y2: y(point.high),
   }));
-  const dots = points.map((point) => svg("circle", { cx: x(point.steps), cy: y(point.value), r: inFocus ? 3.25 : 2.25 }));
+  const dots = points.map((point) => svg("circle", { cx: at(point), cy: y(point.value), r: inFocus ? 3.25 : 2.25 }));
   const label = svg("text", { class: "name", x: PANEL.width - PANEL.right + 6, y: places.get(row.label) + 4 }, clipped(row.label, 15));
   return svg("g", { class: inFocus ? "curve focus" : "curve", onclick: () => update({ focus: row.label }) },
     svg("path", { class: "wide", d: path }), svg("path", { d: path }), bars, dots, label);
