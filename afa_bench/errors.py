@@ -20,3 +20,7 @@ class UserError(Exception):
     def __init__(self, message: str, code: int = USAGE) -> None:
         super().__init__(" ".join(message.split()))
         self.code = code
+
+
+class NotFetchedError(UserError):
+    """A file from elsewhere that is not on this machine: what needs it can be left out."""

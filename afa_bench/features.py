@@ -1,12 +1,14 @@
-"""Image features of a run: extracted shard by shard, kept beside the images, read by the metrics."""
+"""Image features: extracted in one pass over the images, kept beside them shard by shard, read by the metrics."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -14,145 +16,276 @@ from PIL import Image
 
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
-from afa_bench.metrics.base import Extractor, Floats
-from afa_bench.plan import Plan, Sample
-from afa_bench.prompts.images import identity, read
+from afa_bench.metrics.base import Arrays, Extractor, Floats, Metric
+from afa_bench.prompts.images import Picture, identity, read
+from afa_bench.scoring.images import decode
+from afa_bench.scoring.passes import BATCH, Item, Passes, Task, Texts
+from afa_bench.scoring.reconstruct import Batch, Reconstructor
 from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import CellStore, Store
 
-BATCH = 64
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reals:
+    """The real images that metrics compare generated ones with.
+
+    Attributes:
+        paired: prompt id -> that prompt's own real image, where it has one.
+        by: the column of a row that ``paired`` is looked up with.
+        find: the reference images of the distribution; asked once, and only if a metric needs them.
+        pipeline: whose VAE reconstructs them.
+        vae: the VAE's sha256.
+        size: of the generated images in pixels.
+        statistics: a file of statistics in place of reference images.
+    """
+
+    paired: Mapping[str, Picture | None] = field(default_factory=dict)
+    by: Literal["prompt_id", "sample_id"] = "prompt_id"
+    find: Callable[[], Sequence[Picture]] = tuple
+    pipeline: Path | None = None
+    vae: str | None = None
+    size: int | None = None
+    statistics: Path | None = None
+
+    @cached_property
+    def reference(self) -> Sequence[Picture]:
+        """The reference images."""
+        return self.find()
+
+    @cached_property
+    def identities(self) -> list[str]:
+        """What stands for the reference images' bytes."""
+        return [identity(picture) for picture in self.reference]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images to score: a cell's of a run, or those of a folder.
+
+    Attributes:
+        store: where their features are kept.
+        images: the folder that their rows' ``file`` is relative to.
+        shards: rows by shard; those with an error take no part. A plain list where rows may still fail (``tolerant``).
+        tolerant: whether an image that cannot be read becomes an error in its row; otherwise it stops the run.
+    """
+
+    store: CellStore
+    images: Path
+    shards: Sequence[Sequence[Row]]
+    tolerant: bool = False
+
+    def good(self, shard: int) -> list[Row]:
+        """The rows of a shard that have an image."""
+        return [row for row in self.shards[shard] if row["error"] is None]
 
 
 class FeatureBank:
-    """All features that a plan's metrics ask for. Extractors load on first use, and each image goes through each of them once."""
+    """All features that metrics ask for. :meth:`fill` extracts them in one pass; what it left out is extracted when asked for.
 
-    def __init__(self, plan: Plan, store: Store, device: str) -> None:
-        self.plan = plan
+    Args:
+        reals: what generated images are compared with.
+        store: where features of reference images are kept.
+        passes: what runs the networks.
+    """
+
+    def __init__(self, reals: Reals, store: Store, passes: Passes) -> None:
+        self.reals = reals
         self.store = store
-        self.device = device
-        self._loaded: dict[str, Extractor] = {}
-        self._memory: dict[tuple[str, ...], Mapping[str, Any]] = {}
+        self.passes = passes
+        self._memory: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._unkept: dict[Path, Arrays] = {}
 
-    def of_shard(self, extractor: Extractor, cell: CellStore, shard: int, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Features of a shard's images: name -> ``(n, D)``, in the order of ``rows``."""
-        made_of = fingerprint([extractor.identity, [row["sha256"] for row in rows]])
-        path = cell.features(f"{extractor.name}-{made_of[:8]}", shard)
-        return _kept(path, lambda: self._images(extractor, [_stored(cell, row) for row in rows]))
+    def fill(
+        self, sets: Sequence[ImageSet], metrics: Sequence[Metric], advance: Callable[[int], None] = lambda count: None
+    ) -> None:
+        """Extract, in one pass over the images, all features of them that ``metrics`` need and that are not there yet."""
+        asked = [(metric, metric.extractor()) for metric in metrics if metric.features]
+        extractors = {extractor.key: extractor for _, extractor in asked}
+        readers = {extractor.key: extractor for metric, extractor in asked if "texts" in metric.needs}
+        pairers = {extractor.key: extractor for metric, extractor in asked if "paired" in metric.needs}
+        kinds = {(e.key, kind): e for metric, e in asked if isinstance(kind := getattr(metric, "reference", None), str)}
 
-    def texts(self, extractor: Extractor, samples: Sequence[Sample]) -> Floats:
-        """Text embeddings of the samples' prompts ``(n, D)``."""
-        return self._of_prompts(
-            "texts", extractor, samples, lambda chunk: self._load(extractor).texts([s.prompt.text for s in chunk])
-        )
+        def prompts(by: str = "prompt_id") -> dict[str, str]:
+            shards = (images.good(shard) for images in sets for shard in range(len(images.shards)))
+            return {row[by]: row["prompt"] for shard in shards for row in shard}
 
-    def paired(self, extractor: Extractor, name: str, samples: Sequence[Sample]) -> Floats | None:
+        def tasks() -> Iterator[Task]:
+            for images in sets:
+                for shard in range(len(images.shards)):
+                    yield from self._of_shard(images, shard, list(extractors.values()))
+            for extractor in pairers.values():
+                yield from self._paired(extractor, prompts(self.reals.by))
+            for (_, kind), extractor in kinds.items():
+                yield from self._references(extractor, kind)
+
+        texts = [job for extractor in readers.values() for job in self._texts(extractor, prompts())]
+        self.passes.run(tasks, texts, advance)
+
+    def of_shard(self, extractor: Extractor, images: ImageSet, shard: int) -> Arrays:
+        """Features of a shard's good images: name -> ``(n, D)``, in the order of its rows."""
+        path = _path(extractor, images, shard)
+        arrays = self._unkept.get(path) or _read(path)
+        if arrays is None:
+            path.unlink(missing_ok=True)  # damaged: only a cache
+            self.passes.run(lambda: self._of_shard(images, shard, [extractor]))
+            arrays = self._unkept.get(path) or _read(path)
+        assert arrays is not None  # the pass has just kept it
+        return arrays
+
+    def texts(self, extractor: Extractor, rows: Sequence[Row]) -> Floats:
+        """Text embeddings of the rows' prompts ``(n, D)``."""
+        if jobs := self._texts(extractor, {row["prompt_id"]: row["prompt"] for row in rows}):
+            self.passes.run(tuple, jobs)
+        return self._rows(("texts", extractor.key), [row["prompt_id"] for row in rows])
+
+    def paired(self, extractor: Extractor, name: str, rows: Sequence[Row]) -> Floats | None:
         """Features of the prompts' own real images ``(n, D)``, or None unless all have one."""
-        if any(sample.prompt.image is None for sample in samples):
+        prompts = {row[self.reals.by]: row["prompt"] for row in rows}
+        if any(self.reals.paired.get(prompt) is None for prompt in prompts):
             return None
+        self.passes.run(lambda: self._paired(extractor, prompts))
+        return self._rows(("paired", extractor.key, name), [row[self.reals.by] for row in rows])
 
-        def images(chunk: Sequence[Sample]) -> Any:
-            return self._images(extractor, [decode(read(s.prompt.image or b""), s.prompt.id) for s in chunk])[name]
-
-        return self._of_prompts(f"paired {name}", extractor, samples, images)
-
-    def reference(self, extractor: Extractor, name: str, kind: str) -> Floats | None:
-        """Features of the prompt set's reference images ``(m, D)``, or None where it has none."""
-        key = ("reference", extractor.name, kind)
+    def reference(self, extractor: Extractor, name: str, kind: str) -> Any:
+        """Features of the reference images ``(m, D)``, their moments where a file has no more, or None where there are none."""
+        if self.reals.statistics is not None:
+            return self._statistics(extractor, self.reals.statistics) if name == "pool" else None
+        if not self.reals.reference or (kind == "vae" and self.reals.pipeline is None):
+            return None
+        key = ("reference", extractor.key, kind)
         if key not in self._memory:
-            pictures = self.plan.prompts.reference(self.plan.suite.file.parent)
-            if not pictures:
-                return None
-            pipeline = self.plan.cells[0].group.pipeline
-            vae = self.plan.cells[0].identity["group"]["pipeline"]["vae"] if kind == "vae" else None
-            digest = fingerprint(
-                [extractor.identity, kind, vae, self.plan.suite.size, [identity(picture) for picture in pictures]]
-            )
-
-            def extract() -> Mapping[str, Any]:
-                chunks = []
-                for start in range(0, len(pictures), BATCH):
-                    chunk = pictures[start : start + BATCH]
-                    images = [decode(read(picture), f"reference image {start + i}") for i, picture in enumerate(chunk)]
-                    chunks.append(
-                        self._images(extractor, reconstruct(images, pipeline, self.device) if kind == "vae" else images)
-                    )
-                return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-
-            self._memory[key] = _kept(self.store.references(f"{extractor.name}-{kind}-{digest[:8]}"), extract)
+            self.passes.run(lambda: self._references(extractor, kind))
+            found = _read(self._reference_path(extractor, kind))
+            if found is None:
+                self._reference_path(extractor, kind).unlink(missing_ok=True)
+                return self.reference(extractor, name, kind)
+            self._memory[key] = dict(found)
         return np.asarray(self._memory[key][name], dtype=np.float64)
 
-    def _of_prompts(
-        self, what: str, extractor: Extractor, samples: Sequence[Sample], compute: Callable[[Sequence[Sample]], Any]
-    ) -> Floats:
-        known = self._memory.setdefault((what, extractor.name), {})
-        assert isinstance(known, dict)
-        new = [sample for sample in {s.prompt.id: s for s in samples}.values() if sample.prompt.id not in known]
+    def _statistics(self, extractor: Extractor, path: Path) -> Any:
+        from afa_bench.metrics.reference import read_statistics
+
+        statistics = read_statistics(path)
+        statistics.check(extractor, path)
+        return statistics.gaussian
+
+    def _rows(self, key: tuple[str, ...], names: Sequence[str]) -> Floats:
+        known = self._memory[key]
+        return np.stack([known[name] for name in names]).astype(np.float64)
+
+    def _of_shard(self, images: ImageSet, shard: int, extractors: Sequence[Extractor]) -> Iterable[Task]:
+        """The task of a shard's images, unless all is there."""
+        paths = {extractor.key: _path(extractor, images, shard) for extractor in extractors}
+        missing = [e for e in extractors if paths[e.key] not in self._unkept and not paths[e.key].is_file()]
+        rows = images.good(shard)
+        if not missing or not rows:
+            return
+        items = [Item(partial(_stored, images.images / row["file"], row["sha256"]), row["prompt"]) for row in rows]
+        errors: list[int] = []
+
+        def failed(index: int, error: UserError) -> None:
+            rows[index]["error"] = str(error)
+            errors.append(index)
+
+        def keep(extractor: Extractor, arrays: Arrays) -> None:
+            if errors:  # the next run is to find the error again
+                self._unkept[_path(extractor, images, shard)] = arrays
+            else:
+                _write(paths[extractor.key], arrays)
+
+        yield Task(items, missing, keep, failed if images.tolerant else None)
+
+    def _texts(self, extractor: Extractor, prompts: Mapping[str, str]) -> list[Texts]:
+        """The texts that the extractor has not read yet."""
+        known = self._memory.setdefault(("texts", extractor.key), {})
+        new = [prompt for prompt in prompts if prompt not in known]
+
+        def keep(embeddings: Any) -> None:
+            known.update(zip(new, embeddings, strict=True))
+
+        return [Texts([prompts[prompt] for prompt in new], extractor, keep)] if new else []
+
+    def _paired(self, extractor: Extractor, prompts: Mapping[str, str]) -> Iterator[Task]:
+        """The prompts' own images that the extractor has not seen yet."""
+        seen = self._memory.setdefault(("paired", extractor.key), {})
+        pictures = {prompt: picture for prompt in prompts if (picture := self.reals.paired.get(prompt)) is not None}
+        new = [prompt for prompt in pictures if prompt not in seen]
         for start in range(0, len(new), BATCH):
             chunk = new[start : start + BATCH]
-            known.update(zip((sample.prompt.id for sample in chunk), compute(chunk), strict=True))
-        return np.stack([known[sample.prompt.id] for sample in samples]).astype(np.float64)
+            items = [Item(partial(_picture, pictures[prompt], prompt), prompts[prompt]) for prompt in chunk]
 
-    def _images(self, extractor: Extractor, images: Sequence[Image.Image]) -> Mapping[str, Any]:
-        network = self._load(extractor)
-        chunks = [network.images(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-        return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]} if chunks else {}
+            def keep(extractor: Extractor, arrays: Arrays, chunk: Sequence[str] = chunk) -> None:
+                for name, array in arrays.items():
+                    self._memory.setdefault(("paired", extractor.key, name), {}).update(zip(chunk, array, strict=True))
+                seen.update(dict.fromkeys(chunk))
 
-    def _load(self, extractor: Extractor) -> Extractor:
-        if extractor.name not in self._loaded:
-            extractor.load(self.device)
-            self._loaded[extractor.name] = extractor
-        return self._loaded[extractor.name]
+            yield Task(items, [extractor], keep)
 
+    def _references(self, extractor: Extractor, kind: str) -> Iterator[Task]:
+        """The reference images, unless their features are there; written when the last of them is done."""
+        pictures = self.reals.reference
+        path = self._reference_path(extractor, kind)
+        if self.reals.statistics is not None or (kind == "vae" and self.reals.pipeline is None) or path.is_file():
+            return
+        vae = Reconstructor(self.reals.pipeline, self.passes.device) if kind == "vae" and self.reals.pipeline else None
+        parts: list[Arrays] = []
 
-def decode(data: bytes, where: str) -> Image.Image:
-    """An encoded image as RGB.
+        def keep(extractor: Extractor, arrays: Arrays) -> None:
+            parts.append(arrays)
+            if sum(len(next(iter(part.values()))) for part in parts) == len(pictures):
+                _write(path, {name: np.concatenate([part[name] for part in parts]) for name in arrays})
 
-    Raises:
-        UserError: it is damaged.
-    """
-    try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{where}: damaged image: {error}") from error
+        for start in range(0, len(pictures), BATCH):
+            chunk = pictures[start : start + BATCH]
+            names = [f"reference image {start + index}" for index in range(len(chunk))]
+            if vae:
+                batch = Batch(chunk, names, vae)
+                items = [Item(partial(batch.image, index)) for index in range(len(chunk))]
+            else:
+                items = [Item(partial(_picture, picture, name)) for picture, name in zip(chunk, names, strict=True)]
+            yield Task(items, [extractor], keep)
 
-
-def reconstruct(images: Sequence[Image.Image], pipeline: Path, device: str) -> list[Image.Image]:
-    """Images through a pipeline's VAE and back."""
-    import torch
-    from diffusers import AutoencoderKL
-
-    vae = AutoencoderKL.from_pretrained(str(pipeline / "vae"), local_files_only=True).float().eval().to(device)
-    results: list[Image.Image] = []
-    for start in range(0, len(images), BATCH):
-        batch = np.stack([np.asarray(image) for image in images[start : start + BATCH]])
-        pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).to(device) / 127.5 - 1
-        with torch.no_grad():
-            decoded = vae.decode(vae.encode(pixels).latent_dist.mode()).sample
-        back = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        results += [Image.fromarray(array) for array in back]
-    return results
+    def _reference_path(self, extractor: Extractor, kind: str) -> Path:
+        vae = self.reals.vae if kind == "vae" else None
+        digest = fingerprint([extractor.identity, kind, vae, self.reals.size, self.reals.identities])
+        return self.store.references(f"{extractor.name}-{kind}-{digest[:8]}")
 
 
-def _stored(cell: CellStore, row: Mapping[str, Any]) -> Image.Image:
-    path = cell.images / row["file"]
+def _path(extractor: Extractor, images: ImageSet, shard: int) -> Path:
+    """Where the features of a shard's images are kept: another image, another network or another caption is another file."""
+    rows = images.good(shard)
+    made_of: list[Any] = [extractor.identity, [row["sha256"] for row in rows]]
+    if extractor.reads_captions:
+        made_of.append([row["prompt"] for row in rows])
+    return images.store.features(f"{extractor.name}-{fingerprint(made_of)[:8]}", shard)
+
+
+def _stored(path: Path, sha256: str) -> Image.Image:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+    if hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(f"{path}: not the image that was generated (its sha256 is another); delete it and run again")
     return decode(data, str(path))
 
 
-def _kept(path: Path, compute: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Arrays from an .npz file, computed and written where there is none (or a damaged one)."""
+def _picture(picture: Picture, name: str) -> Image.Image:
+    return decode(read(picture), name)
+
+
+def _read(path: Path) -> Arrays | None:
+    """Arrays of an .npz file, or None where there is none or a damaged one."""
     try:
         with np.load(path, allow_pickle=False) as content:
             return dict(content)
     except (OSError, ValueError, EOFError, KeyError, BadZipFile):
-        pass  # absent or damaged: only a cache, made again below
-    arrays = compute()
+        return None
+
+
+def _write(path: Path, arrays: Arrays) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{name: np.asarray(array) for name, array in arrays.items()})
     write_bytes(path, buffer.getvalue())
-    return arrays

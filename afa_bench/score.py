@@ -1,108 +1,173 @@
-"""A cell's rows and images to its numbers: one row a sample, one summary. Needs no denoiser."""
+"""Rows and images to numbers: one row a sample, one summary. Needs no denoiser."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from afa_bench.features import FeatureBank
+from afa_bench.errors import NotFetchedError
+from afa_bench.features import FeatureBank, ImageSet, Row
 from afa_bench.identity import fingerprint
 from afa_bench.metrics.base import Extractor, Floats, Metric
-from afa_bench.plan import Cell, Plan, Sample
+from afa_bench.metrics.resample import MOST
+from afa_bench.plan import Cell, Plan
 from afa_bench.stats import Interval, mean_interval
 from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import CellStore
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True)
+class Missing:
+    """Metrics that have no value here, and why: key -> a line."""
+
+    reasons: Mapping[str, str]
+
+    def __contains__(self, metric: Metric) -> bool:
+        return metric.key in self.reasons
+
+    def present(self, metrics: Sequence[Metric]) -> list[Metric]:
+        """The metrics that can be computed."""
+        return [metric for metric in metrics if metric not in self]
 
 
-def inputs_of(plan: Plan, cell: Cell) -> str:
+def missing_weights(metrics: Sequence[Metric], strict: bool = False) -> Missing:
+    """The metrics whose weights are not on this machine.
+
+    Raises:
+        UserError: one is, but its bytes are others than the pinned ones; under ``strict`` one is not.
+    """
+    reasons = {}
+    for metric in metrics:
+        try:
+            metric.identity()
+        except NotFetchedError as error:
+            if strict:
+                raise
+            reasons[metric.key] = str(error)
+    return Missing(reasons)
+
+
+def inputs_of(plan: Plan, cell: Cell, missing: Missing) -> str:
     """Fingerprint of all that a cell's summary depends on: the cell, its samples and the metrics."""
-    metrics = [metric.identity() for metric in plan.metrics if metric.task == cell.task]
+    metrics = [
+        {"key": metric.key, "missing": True} if metric in missing else metric.identity()
+        for metric in plan.metrics
+        if metric.task == cell.task
+    ]
     return fingerprint([cell.fingerprint, [sample.id for sample in plan.cell_samples(cell)], metrics])
 
 
 @dataclass
-class _CellFeatures:
-    """The features of a cell's good samples, as the metrics of one extractor ask for them (``metrics.base.Features``)."""
+class _Features:
+    """The features of some images, as the metrics of one extractor ask for them (``metrics.base.Features``)."""
 
     bank: FeatureBank
     extractor: Extractor
-    samples: Sequence[Sample]
-    arrays: Mapping[str, Any]
+    images: ImageSet
+    shards: Sequence[int]
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        return [row for shard in self.shards for row in self.images.good(shard)]
 
     @property
     def clusters(self) -> list[str]:
-        return [sample.prompt.id for sample in self.samples]
+        return [row["prompt_id"] for row in self.rows]
 
     def generated(self, name: str) -> Floats:
-        return np.asarray(self.arrays[name], dtype=np.float64)
+        parts = (self.bank.of_shard(self.extractor, self.images, shard)[name] for shard in self.shards)
+        return _spooled(parts) if len(self.rows) > MOST else np.concatenate(list(parts)).astype(np.float64)
 
     def texts(self) -> Floats:
-        return self.bank.texts(self.extractor, self.samples)
+        return self.bank.texts(self.extractor, self.rows)
 
     def paired(self, name: str) -> Floats | None:
-        return self.bank.paired(self.extractor, name, self.samples)
+        return self.bank.paired(self.extractor, name, self.rows)
 
-    def reference(self, name: str, kind: str) -> Floats | None:
+    def reference(self, name: str, kind: str) -> Any:
         return self.bank.reference(self.extractor, name, kind)
 
 
-def score_cell(plan: Plan, cell: Cell, store: CellStore, bank: FeatureBank) -> None:
+def score_cell(plan: Plan, cell: Cell, store: CellStore, bank: FeatureBank, missing: Missing) -> None:
     """Compute a finished cell's metrics; write ``samples.parquet``, then ``summary.json``."""
     shards = [store.shard_rows(shard) or [] for shard in range(len(plan.shards(cell)))]
-    rows: list[Row] = [dict(row) for shard in shards for row in shard]
-    good = [index for index, row in enumerate(rows) if row["error"] is None]
-    samples = [plan.cell_samples(cell)[index] for index in good]
     metrics = [metric for metric in plan.metrics if metric.task == cell.task]
-    banks: dict[str, _CellFeatures] = {}
-    summary: dict[str, Any] = {}
+    summary = score_images(ImageSet(store, store.images, shards), metrics, bank, missing)
     for metric in metrics:
-        if metric.features and metric.features not in banks and good:
-            extractor = metric.extractor()
-            parts = [
-                bank.of_shard(extractor, store, number, kept)
-                for number, shard in enumerate(shards)
-                if (kept := [row for row in shard if row["error"] is None])
-            ]
-            arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            banks[metric.features] = _CellFeatures(bank, extractor, samples, arrays)
-        interval = _compute(metric, rows, good, samples, banks.get(metric.features))
-        summary[metric.key] = {"order": plan.metrics.index(metric), **_entry(metric, interval)}
+        summary[metric.key]["order"] = plan.metrics.index(metric)
+    write_results(store, shards, summary, {"fingerprint": cell.fingerprint, "inputs": inputs_of(plan, cell, missing)})
+
+
+def score_images(images: ImageSet, metrics: Sequence[Metric], bank: FeatureBank, missing: Missing) -> dict[str, dict[str, Any]]:
+    """Compute metrics of images: per-sample values go into their rows, the metrics' entries of a summary are returned.
+
+    Per-sample metrics are computed shard by shard; what they hold in memory does not grow with the images.
+    """
+    summary: dict[str, dict[str, Any]] = {}
+    for metric in metrics:
+        interval = None if metric in missing else _compute(metric, images, bank)
+        summary[metric.key] = _entry(metric, interval, missing.reasons.get(metric.key))
+    return summary
+
+
+def write_results(
+    store: CellStore, shards: Sequence[Sequence[Row]], summary: Mapping[str, Any], about: Mapping[str, Any]
+) -> None:
+    """Write ``samples.parquet``, then ``summary.json``."""
+    rows = [row for shard in shards for row in shard]
     write_bytes(store.samples, _parquet(rows))
-    store.write_summary(
-        {
-            "fingerprint": cell.fingerprint,
-            "inputs": inputs_of(plan, cell),
-            "samples": len(rows),
-            "failed": len(rows) - len(good),
-            "metrics": summary,
-        }
-    )
+    failed = sum(row["error"] is not None for row in rows)
+    store.write_summary({**about, "samples": len(rows), "failed": failed, "metrics": dict(summary)})
 
 
-def _compute(
-    metric: Metric, rows: list[Row], good: Sequence[int], samples: Sequence[Sample], features: _CellFeatures | None
-) -> Interval | None:
-    """One metric's value; a per-sample metric also fills its column of ``rows``."""
+def _compute(metric: Metric, images: ImageSet, bank: FeatureBank) -> Interval | None:
+    """One metric's value; a per-sample metric also fills its column of the rows."""
+    shards = [shard for shard in range(len(images.shards)) if images.good(shard)]
+    rows = [row for shard in shards for row in images.good(shard)]
+    if metric.kind == "per-sample" and metric.task == "denoise":
+        return _mean(metric, rows)
+    if not shards:
+        return None
+    extractor = metric.extractor()
     if metric.kind == "set":
-        return metric.over_set(features) if features else None
-    if metric.task == "generate":
-        values = metric.per_sample(features) if features else None
+        return metric.over_set(_Features(bank, extractor, images, shards))
+    for shard in shards:
+        part = _Features(bank, extractor, images, [shard])
+        values = metric.per_sample(part)
         if values is None:
+            for row in rows:
+                row.pop(metric.key, None)
             return None
-        for index, value in zip(good, values.tolist(), strict=True):
-            rows[index][metric.key] = value
-    column = np.array([rows[index].get(metric.key) for index in good], dtype=np.float64)
-    return mean_interval(column, [sample.prompt.id for sample in samples])
+        for row, value in zip(part.rows, values.tolist(), strict=True):
+            row[metric.key] = value
+    return _mean(metric, rows)
 
 
-def _entry(metric: Metric, interval: Interval | None) -> dict[str, Any]:
+def _spooled(parts: Iterable[NDArray[np.float32]]) -> Any:
+    """One feature of very many images as rows of an unnamed file: float32 ``(n, D)``, in no one's memory."""
+    with TemporaryFile() as file:
+        shape = (0, 0)
+        for part in parts:
+            file.write(np.ascontiguousarray(part, dtype=np.float32).tobytes())
+            shape = (shape[0] + len(part), part.shape[1])
+        file.flush()
+        return np.memmap(file, np.float32, "r", shape=shape)
+
+
+def _mean(metric: Metric, rows: Sequence[Row]) -> Interval:
+    column = np.array([row.get(metric.key) for row in rows], dtype=np.float64)
+    return mean_interval(column, [row["prompt_id"] for row in rows])
+
+
+def _entry(metric: Metric, interval: Interval | None, missing: str | None) -> dict[str, Any]:
     """A metric's part of a summary; null stands for what could not be computed."""
     numbers = dict.fromkeys(("value", "low", "high"))
     if interval:
@@ -117,8 +182,8 @@ def _entry(metric: Metric, interval: Interval | None) -> dict[str, Any]:
         "unit": metric.unit,
         "digits": metric.digits,
         "version": str(metric.version),
-        "weights": metric.extractor().identity["weights"] if metric.features else {},
-        "note": metric.note,
+        "weights": {} if missing else metric.hashes(),
+        "note": f"no value: {missing}" if missing else metric.note,
     }
 
 

@@ -15,12 +15,13 @@ INTERRUPTED = 130
 
 def app() -> typer.Typer:
     """The command line with all verbs."""
-    from afa_bench.cli import bench, compare, export, fetch, figure, gate, ls, merge, mini, report, run, stats, table, verify
+    from afa_bench.cli import bench, compare, export, fetch, figure, gate, ls, merge, mini, report, run, score, stats, table, verify
 
     root = typer.Typer(name="afa-bench", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     root.callback()(_root)
     root.command("run")(run.run)
     root.command("fetch")(fetch.fetch)
+    root.command("score")(score.score)
     root.command("table")(table.table)
     root.command("figure")(figure.figure)
     root.command("merge")(merge.merge)

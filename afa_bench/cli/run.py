@@ -29,6 +29,7 @@ def run(
     ),
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples at once; by default by image size.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a metric's weights are not there.")] = False,
 ) -> None:
     """Generate what is missing, score it and print the table. Run again to resume; nothing is done twice."""
     from rich.console import Console
@@ -44,7 +45,8 @@ def run(
     )
     console = Console(stderr=True)
     folder = out / plan.name
-    outcome = run_plan(plan, out, device or best_device(), batch_size or _batch_size(plan.suite.size), Bars(console))
+    batch = batch_size or _batch_size(plan.suite.size)
+    outcome = run_plan(plan, out, device or best_device(), batch, Bars(console), strict)
     rate = f" ({outcome.generated / outcome.generate_seconds:.1f}/s)" if outcome.generated else ""
     console.print(
         f"{outcome.generated} samples made in {outcome.generate_seconds:.0f} s{rate}, {outcome.reused} found done, "
@@ -53,6 +55,8 @@ def run(
         soft_wrap=True,
     )
     print_table(build_table(load_results(folder, [cell.name for cell in plan.cells])))
+    for line in outcome.missing:
+        console.print(f"warning: no value of {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if outcome.failed:
         console.print(f"{outcome.failed} samples failed: see the column error of samples.parquet below {folder}")
         raise typer.Exit(FAILED)

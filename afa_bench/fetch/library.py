@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from afa_bench.errors import UserError
+from afa_bench.errors import NotFetchedError, UserError
 from afa_bench.fetch.sources import HubFile, HubFiles, Needed, Source
 from afa_bench.models.hashing import hash_file
 from afa_bench.store.atomic import read_json, write_json
@@ -87,7 +87,7 @@ class Library:
         """
         path = self.find(source)
         if path is None:
-            raise UserError(f"{source.id}: not fetched yet (expected {self.path(source)}); afa-bench fetch gets it")
+            raise NotFetchedError(f"{source.id}: not fetched yet (expected {self.path(source)}); afa-bench fetch gets it")
         expected = self.pinned(source).get("sha256")
         if expected and (found := hash_file(path)) != expected:
             raise UserError(f"{path}: not the file that is pinned for {source.id}: expected sha256 {expected}, found {found}")

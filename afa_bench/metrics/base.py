@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from afa_bench import registry
 from afa_bench.errors import UserError
+from afa_bench.identity import fingerprint
 from afa_bench.models.hashing import hash_weights
 
 if TYPE_CHECKING:
@@ -103,6 +104,15 @@ class Extractor:
         """sha256 of the weights, by name."""
         return {name: hash_weights(path) for name, path in self.weights().items()}
 
+    def unload(self) -> None:
+        """Forget the network, so that its memory is free for the next."""
+        self.__dict__.pop("model", None)
+
+    @cached_property
+    def key(self) -> str:
+        """The same for extractors which give the same features."""
+        return fingerprint(self.identity)
+
     @property
     def settings(self) -> dict[str, Any]:
         """The fields that differ from their defaults."""
@@ -124,7 +134,7 @@ class Features(Protocol):
         """The prompt id of each row."""
 
     def generated(self, name: str) -> Floats:
-        """``(n, D)`` of the generated images."""
+        """``(n, D)`` of the generated images; of more than 5,000 as float32 in a file, to be read in parts."""
 
     def texts(self) -> Floats:
         """``(n, D)`` of their prompts."""
@@ -148,6 +158,8 @@ class Metric(BaseModel):
         version: raised whenever its values change.
         kind: one value a sample, or one for the set.
         task: whether it needs generated images, or the denoiser itself.
+        needs: what it asks for beside the images' features: embeddings of their ``texts``, features of ``paired`` real images.
+            A metric that compares with a set of reference images says which in a field ``reference``.
         digits: after the decimal point, in tables.
         preprocess, dtype: of the extractor; tables show what is not the default.
     """
@@ -161,6 +173,7 @@ class Metric(BaseModel):
     unit: ClassVar[str]
     digits: ClassVar[int]
     task: ClassVar[Literal["generate", "denoise"]] = "generate"
+    needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ()
 
     features: str = ""
     preprocess: Preprocess = PREPROCESS

@@ -21,6 +21,7 @@ class ClipT(_Cosine):
     """Cosine of an image's and its prompt's embedding."""
 
     label: ClassVar[str] = "CLIP-T"
+    needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ("texts",)
 
     def per_sample(self, features: Features) -> Floats:
         """``(n,)`` cosines."""
@@ -32,6 +33,7 @@ class ClipI(_Cosine):
     """Cosine of a generated image's embedding and that of the prompt's own real image."""
 
     label: ClassVar[str] = "CLIP-I"
+    needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ("paired",)
 
     def per_sample(self, features: Features) -> Floats | None:
         """``(n,)`` cosines, or None for a prompt set without images."""

@@ -37,7 +37,7 @@ class HPSv2(Metric):
 
     Attributes:
         release: of the weights; v2.0 is the official package's default.
-        antialias: of the resize on the tensor: ``modern`` has it, ``legacy`` (torchvision before 0.17, so numbers of 2023) has not.
+        antialias: of the resize on the tensor: ``modern`` has it, ``legacy`` (torchvision before 0.17, as in 2023) has not.
     """
 
     label: ClassVar[str] = "HPSv2"
@@ -46,6 +46,7 @@ class HPSv2(Metric):
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
     unit: ClassVar[str] = ""
     digits: ClassVar[int] = 2
+    needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ("texts",)
 
     features: str = "hpsv2"
     release: Release = "v2.0"

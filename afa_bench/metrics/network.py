@@ -31,8 +31,8 @@ class Network(Extractor):
     """Base class of extractors around one published network.
 
     A subclass says what the network is (:meth:`build`), how its file's tensors become the network's (:meth:`adapt`), how images
-    are fitted (:meth:`fit`) and what comes out (:meth:`run`). By :meth:`from_state` any other width of the same architecture, with
-    any tensors, runs in the same code.
+    are fitted (:meth:`fit`) and what comes out (:meth:`run`). By :meth:`from_state` any other width of the same architecture,
+    with any tensors, runs in the same code.
 
     Attributes:
         config: of the published network, as :meth:`build` takes it.

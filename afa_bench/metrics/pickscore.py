@@ -32,6 +32,7 @@ class PickScore(Metric):
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
     unit: ClassVar[str] = ""
     digits: ClassVar[int] = 2
+    needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ("texts",)
 
     features: str = "pickscore"
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
+from afa_bench.store.atomic import write_bytes
 
 WEIGHTS = (".safetensors",)
 """File types whose bytes are a model's weights."""
+
+LARGE = 64 * 2**20
+"""Bytes above which a file's hash is remembered: about a tenth of a second's work."""
 
 
 def hash_file(path: Path) -> str:
@@ -30,9 +37,33 @@ def hash_file(path: Path) -> str:
 
 @lru_cache(maxsize=1024)
 def _hash(path: Path, size: int, changed: int) -> str:
-    """The hash of a file as it is at a size and a time: checkpoints are large, and one plan asks for the same one many times."""
+    """The hash of a file as it is at a size and a time: checkpoints are large, and one plan asks for the same one many times.
+
+    That of a large file is remembered for later processes as well, until its size or its time of change is another.
+    """
+    note = _note(path) if size >= LARGE else None
+    if note and (known := _remembered(note)) and known[:2] == [size, changed]:
+        return str(known[2])
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if note:
+        with suppress(UserError):  # a cache folder that cannot be written costs time, no more
+            write_bytes(note, json.dumps([size, changed, digest]).encode())
+    return digest
+
+
+def _note(path: Path) -> Path:
+    """Where the hash of a large file is remembered: in the user's cache folder, under the hash of its path."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "afa-bench" / "hashes"
+    return cache / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+
+
+def _remembered(note: Path) -> list[Any] | None:
+    try:
+        known = json.loads(note.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return known if isinstance(known, list) and len(known) == 3 and isinstance(known[2], str) else None
 
 
 def hash_folder(folder: Path) -> str:

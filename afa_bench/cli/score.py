@@ -1,0 +1,113 @@
+"""``afa-bench score``: numbers for any folder of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from afa_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SHOWN = 20
+"""Failed samples that are listed on the terminal; all are in samples.parquet."""
+
+
+def score(
+    images: Annotated[Path, typer.Argument(help="Folder of images; those in folders below it count too.", metavar="DIR")],
+    metrics: Annotated[str, typer.Option(help="clip-t,aes,hpsv2:release=v2.1,fid:features=lite0", metavar="NAME,...")],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="A caption a line in the order of the file names, or a table of file and prompt.", metavar="FILE"),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Real images (those of the same name are pairs), or statistics.", metavar="DIR|NPZ")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results. Default: scores/<name of DIR>.", metavar="DIR")] = None,
+    preprocess: Annotated[str, typer.Option(help="exact, by PIL; or fast, on the device, within a step of 255.")] = "",
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once; halved where the memory asks for it.")] = 32,
+    threads: Annotated[int | None, typer.Option(min=1, help="That read and prepare images.", show_default="one a core")] = None,
+    form: Annotated[str, typer.Option("--format", "-f", help="rich or json.", metavar="FORMAT")] = "rich",
+    strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a metric's weights are not there.")] = False,
+) -> None:
+    """Score a folder of images: a table here, samples.parquet and summary.json in --out. Run again to resume.
+
+    Exit: 0 ok, also where weights are not there; 1 some images, or some weights, are damaged; 2 usage.
+    """
+    import json
+
+    from rich.console import Console
+
+    from afa_bench.cli.run import FAILED, best_device, names
+    from afa_bench.scoring.folder import read_metrics, score_folder
+    from afa_bench.scoring.passes import Passes
+
+    if form not in ("rich", "json"):
+        raise UserError(f"--format: unknown format {form!r}: expected rich or json")
+    chosen = read_metrics(names(metrics), preprocess=preprocess, dtype=dtype)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    folder = out or Path("scores") / images.resolve().name
+    passes = Passes(device or best_device(), batch_size, threads)
+    with _bar(console) as (begin, advance):
+        outcome = score_folder(images, prompts, chosen, reference, folder, passes, strict, advance, begin)
+    if form == "json":
+        typer.echo(json.dumps(outcome.summary, indent=1, ensure_ascii=False))
+    else:
+        Console(soft_wrap=True, highlight=False).print(table(outcome.summary, f"{images}: {outcome.samples} samples"))
+    rate = passes.record.images / passes.record.seconds if passes.record.seconds else 0
+    console.print(f"{passes.record.images} images decoded, {rate:.1f}/s: {folder}")
+    for name, batch in passes.record.batches.items():
+        console.print(f"{name}: the memory allowed {batch} images at once")
+    for line in outcome.missing:
+        console.print(f"warning: no value of {line}", style="yellow", markup=False)
+    failed = [error if name in error else f"{name}: {error}" for name, error in outcome.failed.items()]
+    lines = [*outcome.damaged, *failed[:SHOWN]]
+    for line in lines:
+        console.print(f"afa-bench: {line}", style="red", markup=False)
+    if len(outcome.failed) > SHOWN:
+        console.print(f"... and {len(outcome.failed) - SHOWN} more: see the column error of {folder / 'samples.parquet'}")
+    if lines:
+        raise typer.Exit(FAILED)
+
+
+def table(summary: Mapping[str, Mapping[str, Any]], title: str) -> Table:
+    """A summary as a table: a row a metric."""
+    from rich import box
+    from rich.table import Table
+
+    from afa_bench.tables.model import ARROWS
+    from afa_bench.tables.text import MISSING, number, spread
+
+    shown = Table("metric", "value", "95%", "images", "weights", "note", title=title, title_justify="left", box=box.SIMPLE)
+    for entry in sorted(summary.values(), key=lambda entry: entry["order"]):
+        value, digits = entry["value"], entry["digits"]
+        shown.add_row(
+            f"{entry['title']} {ARROWS[entry['direction']]}",
+            MISSING if value is None else number(value, digits),
+            "" if value is None else spread(value, entry["low"], entry["high"], digits).replace("[", r"\["),
+            str(entry["n"]),
+            ", ".join(digest[:12] for digest in entry["weights"].values()),
+            entry["note"] or "",
+        )
+    return shown
+
+
+def _bar(console: Any) -> Any:
+    from contextlib import contextmanager
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    @contextmanager
+    def bar() -> Any:
+        columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("", total=None)
+            yield (lambda total: progress.update(task, total=total)), (lambda count: progress.update(task, advance=count))
+
+    return bar()

@@ -1,0 +1,1 @@
+"""Images to features to numbers: one pass over the images, whatever the metrics."""

@@ -1,0 +1,240 @@
+"""Any folder of images, this harness's or not: what is in it, which caption belongs to which image, and its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from afa_bench import registry
+from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.features import FeatureBank, ImageSet, Reals, Row
+from afa_bench.metrics.base import Metric
+from afa_bench.plan import SHARD
+from afa_bench.prompts.images import SUFFIXES, Picture, in_file
+from afa_bench.prompts.rows import read_rows
+from afa_bench.reading import validated
+from afa_bench.score import Missing, missing_weights, score_images, write_results
+from afa_bench.scoring.passes import Passes
+from afa_bench.store.layout import CellStore, Store
+
+NO_FILE = "no image for this caption"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What scoring a folder gave.
+
+    Attributes:
+        summary: metric key -> value, interval, version, weights, as in ``summary.json``.
+        failed: file or caption -> why it has no values.
+        missing: metrics whose weights are not here: a line each.
+        damaged: metrics whose weights are other files than the pinned ones: a line each.
+    """
+
+    samples: int
+    summary: Mapping[str, Mapping[str, Any]]
+    failed: Mapping[str, str]
+    missing: Sequence[str]
+    damaged: Sequence[str]
+
+
+def read_metrics(text: Sequence[str], **settings: str) -> list[Metric]:
+    """Metrics as a command line names them: ``clip-t``, ``hpsv2:release=v2.1``, ``fid:features=lite0``.
+
+    Args:
+        text: one metric each.
+        settings: options of all of them, unless one has its own; empty ones are left out.
+
+    Raises:
+        UserError: an unknown name or option, a metric of denoisers, or one that is there twice.
+    """
+    metrics: list[Metric] = []
+    for part in text:
+        name, *pairs = part.split(":")
+        options = {key: value for key, value in settings.items() if value}
+        options |= {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+        metric = validated(registry.load("metrics", name, "--metrics"), options, f"--metrics: {name}", noun="option")
+        if metric.task != "generate":
+            raise UserError(f"--metrics: {name}: measures a denoiser, not images")
+        if metric.key in [known.key for known in metrics]:
+            raise UserError(f"--metrics: {metric.title} is there twice")
+        metrics.append(metric)
+    return metrics
+
+
+def read_folder(images: Path, prompts: Path | None) -> list[Row]:
+    """One row an image, in the order of their names, with captions; what is amiss is in a row's ``error``.
+
+    Args:
+        images: a folder; images in folders below it count too.
+        prompts: a text file with a caption a line (an empty one is an empty caption), in the order of the images; or a table with
+            the columns ``file``, relative to the folder, and ``prompt``.
+
+    Raises:
+        UserError: no folder, no image in it, or captions that cannot be read.
+    """
+    if not images.is_dir():
+        raise UserError(f"{images}: no such folder")
+    found = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = [path.relative_to(images).as_posix() for path in found]
+    if not files:
+        raise UserError(f"{images}: no image in it (expected {', '.join(SUFFIXES)})", NOTHING_TO_DO)
+    if prompts is None:
+        rows = [_row(file, None, None) for file in files]
+    elif prompts.suffix == ".txt":
+        rows = _by_line(files, prompts)
+    else:
+        rows = _by_name(files, prompts)
+    _read_hashes(images, rows)
+    first: dict[str, str] = {}
+    seen: Counter[str] = Counter()
+    for row in rows:
+        row["prompt_id"] = first.setdefault(row["prompt"], row["sample_id"]) if prompts else row["sample_id"]
+        row["image_index"] = seen[row["prompt_id"]]
+        seen[row["prompt_id"]] += 1
+    return rows
+
+
+def score_folder(
+    images: Path,
+    prompts: Path | None,
+    metrics: Sequence[Metric],
+    reference: Path | None,
+    out: Path,
+    passes: Passes,
+    strict: bool = False,
+    advance: Callable[[int], None] = lambda count: None,
+    begin: Callable[[int], None] = lambda total: None,
+) -> Outcome:
+    """Score a folder; write ``samples.parquet`` and ``summary.json`` to ``out``, and features on the way, so that it can resume.
+
+    Args:
+        images, prompts: as :func:`read_folder`.
+        metrics: of images.
+        reference: a folder of real images (those of the same names are pairs), or a file of statistics.
+        out: a folder.
+        passes: what runs the networks.
+        strict: whether weights that are not there are an error.
+        advance: called with the number of images just done.
+        begin: called with their number before the first.
+
+    Raises:
+        UserError: nothing can be scored as asked.
+    """
+    Store(out).prepare()
+    _check_captions(metrics, prompts)
+    rows = read_folder(images, prompts)
+    shards = [rows[start : start + SHARD] for start in range(0, len(rows), SHARD)]
+    present, missing, damaged = _weights(metrics, strict)
+    reals = read_reference(reference, rows)
+    bank = FeatureBank(reals, Store(out), passes)
+    pictures = ImageSet(CellStore(out), images, shards, tolerant=True)
+    begin(len(rows))
+    bank.fill([pictures], present, advance)
+    summary = score_images(pictures, metrics, bank, Missing({**missing, **damaged}))
+    for order, metric in enumerate(metrics):
+        summary[metric.key]["order"] = order
+    about = {"images": images.name, "reference": reference.name if reference else None, "scoring": asdict(passes.record)}
+    write_results(CellStore(out), shards, summary, about)
+    failed = {row["file"] or row["sample_id"]: row["error"] for row in rows if row["error"]}
+    titles = {metric.key: metric.title for metric in metrics}
+    lines = [[f"{titles[key]}: {reason}" for key, reason in reasons.items()] for reasons in (missing, damaged)]
+    return Outcome(len(rows), summary, failed, *lines)
+
+
+def read_reference(path: Path | None, rows: Sequence[Row]) -> Reals:
+    """What ``--reference`` names: real images in a folder, or statistics in an .npz file.
+
+    Raises:
+        UserError: neither.
+    """
+    if path is None:
+        return Reals()
+    if path.is_file() and path.suffix == ".npz":
+        return Reals(statistics=path)
+    if not path.is_dir():
+        raise UserError(f"{path}: --reference: expected a folder of images, or an .npz file of afa-bench stats")
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise UserError(f"{path}: --reference: no image in it")
+    names = {file.relative_to(path).with_suffix("").as_posix(): file for file in files}
+    pairs = {row["sample_id"]: names.get(Path(row["file"]).with_suffix("").as_posix()) for row in rows if row["file"]}
+
+    def pictures() -> list[Picture]:
+        return [in_file(file) for file in files]
+
+    return Reals({name: in_file(file) for name, file in pairs.items() if file}, by="sample_id", find=pictures)
+
+
+def _check_captions(metrics: Sequence[Metric], prompts: Path | None) -> None:
+    for metric in metrics:
+        reads = "texts" in metric.needs or (metric.features and metric.extractor().reads_captions)
+        if reads and prompts is None:
+            raise UserError(f"--prompts: {metric.title} compares images with their captions: expected a file of captions")
+
+
+def _weights(metrics: Sequence[Metric], strict: bool) -> tuple[list[Metric], dict[str, str], dict[str, str]]:
+    """The metrics that can be computed, and why others cannot: no weights, or other bytes than the pinned ones."""
+    present: list[Metric] = []
+    missing: dict[str, str] = {}
+    damaged: dict[str, str] = {}
+    for metric in metrics:
+        try:
+            missing |= missing_weights([metric], strict).reasons
+            if metric.key not in missing:
+                present.append(metric)
+        except UserError as error:
+            if strict:
+                raise
+            damaged[metric.key] = str(error)
+    return present, missing, damaged
+
+
+def _row(file: str | None, prompt: str | None, error: str | None, name: str = "") -> Row:
+    known = {"sample_id": file or name, "prompt_id": "", "prompt": prompt or "", "category": "", "image_index": 0, "repeat": 0}
+    return {**known, "file": file, "sha256": None, "error": error}
+
+
+def _by_line(files: Sequence[str], prompts: Path) -> list[Row]:
+    try:
+        lines = prompts.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{prompts}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{prompts}: cannot be read as UTF-8: {error}") from error
+    few = f"no caption: {prompts.name} has {len(lines)} lines for {len(files)} images"
+    rows = [_row(file, line, None) for file, line in zip(files, lines, strict=False)]
+    rows += [_row(file, None, few) for file in files[len(lines) :]]
+    extra = enumerate(lines[len(files) :], start=len(files) + 1)
+    return rows + [_row(None, line, NO_FILE, f"{prompts.name} line {number}") for number, line in extra]
+
+
+def _by_name(files: Sequence[str], prompts: Path) -> list[Row]:
+    captions: dict[str, str] = {}
+    for number, row in enumerate(read_rows(prompts, ["file", "prompt"]), start=1):
+        if not isinstance(row["file"], str) or not isinstance(row["prompt"], str):
+            raise UserError(f"{prompts}: row {number}: file, prompt: expected texts")
+        captions[row["file"]] = row["prompt"]
+    few = f"no caption: not in {prompts.name}"
+    rows = [_row(file, captions.get(file), None if file in captions else few) for file in files]
+    gone = sorted(set(captions) - set(files))
+    return rows + [_row(None, captions[file], NO_FILE, f"{prompts.name} {file}") for file in gone]
+
+
+def _read_hashes(images: Path, rows: Sequence[Row]) -> None:
+    def read(row: Row) -> None:
+        if row["error"] is not None:
+            return
+        try:
+            row["sha256"] = hashlib.sha256((images / row["file"]).read_bytes()).hexdigest()
+        except OSError as error:
+            row["error"] = f"{images / row['file']}: cannot be read: {error.strerror}"
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        list(pool.map(read, rows))

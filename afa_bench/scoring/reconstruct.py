@@ -1,0 +1,62 @@
+"""Real images through a pipeline's VAE and back: what the best denoiser of that pipeline could reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from afa_bench.prompts.images import Picture, read
+from afa_bench.scoring.images import decode
+
+
+class Reconstructor:
+    """A VAE that is loaded when the first image is asked for.
+
+    Args:
+        pipeline: a diffusers pipeline folder.
+        device: a torch device.
+    """
+
+    def __init__(self, pipeline: Path, device: str) -> None:
+        self.pipeline = pipeline
+        self.device = device
+        self.lock = Lock()
+        self._vae: Any = None
+
+    def __call__(self, images: Sequence[Image.Image]) -> list[Image.Image]:
+        """RGB images of one size, as the VAE gives them back."""
+        import torch
+        from diffusers import AutoencoderKL
+
+        if self._vae is None:
+            vae = AutoencoderKL.from_pretrained(str(self.pipeline / "vae"), local_files_only=True)
+            self._vae = vae.float().eval().to(self.device)
+        batch = np.stack([np.asarray(image) for image in images])
+        pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).to(self.device) / 127.5 - 1
+        with torch.no_grad():
+            decoded = self._vae.decode(self._vae.encode(pixels).latent_dist.mode()).sample
+        back = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return [Image.fromarray(array) for array in back]
+
+
+class Batch:
+    """Pictures that are reconstructed together, when the first of them is asked for, from whichever thread."""
+
+    def __init__(self, pictures: Sequence[Picture], names: Sequence[str], reconstruct: Reconstructor) -> None:
+        self.pictures = pictures
+        self.names = names
+        self.reconstruct = reconstruct
+        self._images: list[Image.Image] | None = None
+
+    def image(self, index: int) -> Image.Image:
+        """One of them."""
+        with self.reconstruct.lock:
+            if self._images is None:
+                found = [decode(read(picture), name) for picture, name in zip(self.pictures, self.names, strict=True)]
+                self._images = self.reconstruct([image.convert("RGB") for image in found])
+            return self._images[index]
