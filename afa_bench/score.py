@@ -24,6 +24,9 @@ from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import CellStore
 
 
+NO_WEIGHTS = "no value: its weights are not there, or not the pinned ones"
+
+
 @dataclass(frozen=True)
 class Missing:
     """Metrics that have no value here, and why: key -> a line."""
@@ -114,7 +117,7 @@ def score_images(images: ImageSet, metrics: Sequence[Metric], bank: FeatureBank,
     summary: dict[str, dict[str, Any]] = {}
     for metric in metrics:
         interval = None if metric in missing else _compute(metric, images, bank)
-        summary[metric.key] = _entry(metric, interval, missing.reasons.get(metric.key))
+        summary[metric.key] = _entry(metric, interval, metric in missing)
     return summary
 
 
@@ -167,7 +170,7 @@ def _mean(metric: Metric, rows: Sequence[Row]) -> Interval:
     return mean_interval(column, [row["prompt_id"] for row in rows])
 
 
-def _entry(metric: Metric, interval: Interval | None, missing: str | None) -> dict[str, Any]:
+def _entry(metric: Metric, interval: Interval | None, missing: bool) -> dict[str, Any]:
     """A metric's part of a summary; null stands for what could not be computed."""
     numbers = dict.fromkeys(("value", "low", "high"))
     if interval:
@@ -183,7 +186,7 @@ def _entry(metric: Metric, interval: Interval | None, missing: str | None) -> di
         "digits": metric.digits,
         "version": str(metric.version),
         "weights": {} if missing else metric.hashes(),
-        "note": f"no value: {missing}" if missing else metric.note,
+        "note": NO_WEIGHTS if missing else metric.note,
     }
 
 
