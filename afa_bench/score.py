@@ -23,7 +23,6 @@ from afa_bench.stats import Interval, mean_interval
 from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import CellStore
 
-
 NO_WEIGHTS = "no value: its weights are not there, or not the pinned ones"
 
 
