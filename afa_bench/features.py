@@ -165,7 +165,7 @@ class FeatureBank:
         return np.asarray(self._memory[key][name], dtype=np.float64)
 
     def _statistics(self, extractor: Extractor, path: Path) -> Any:
-        from afa_bench.metrics.reference import read_statistics  # type: ignore[import-not-found, unused-ignore]
+        from afa_bench.metrics.reference import read_statistics
 
         statistics = read_statistics(path)
         statistics.check(extractor, path)

@@ -15,7 +15,23 @@ INTERRUPTED = 130
 
 def app() -> typer.Typer:
     """The command line with all verbs."""
-    from afa_bench.cli import bench, compare, export, fetch, figure, gate, ls, merge, mini, report, run, score, stats, table, verify
+    from afa_bench.cli import (
+        bench,
+        compare,
+        export,
+        fetch,
+        figure,
+        gate,
+        ls,
+        merge,
+        mini,
+        report,
+        run,
+        score,
+        stats,
+        table,
+        verify,
+    )
 
     root = typer.Typer(name="afa-bench", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     root.callback()(_root)

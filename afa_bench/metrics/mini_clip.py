@@ -29,7 +29,9 @@ class MiniClip(Extractor):
     def load(self, device: str) -> None:
         """Bring the network and its tokenizer into memory."""
         from transformers import CLIPModel, CLIPTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         folder = str(self.weights()["evaluator"])
         self.model = CLIPModel.from_pretrained(folder, local_files_only=True).float().eval().requires_grad_(False).to(device)
         self.tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
