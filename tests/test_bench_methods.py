@@ -39,7 +39,7 @@ def test_counted_without_weights(tmp_path: Path) -> None:
     assert found["base", 1, 2, 20]["tflops"] == pytest.approx(2 * base["tflops"], rel=0.02)
     assert afa["train_tflops"] > 0
     assert base["train_tflops"] is base["seconds"] is base["peak_bytes"] is None
-    assert "counted, not run" in text
+    assert "no device (counted, not run)" in text
     assert "noise-average        2" in " ".join(text.split("\n"))
 
 

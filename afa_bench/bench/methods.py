@@ -10,10 +10,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,11 +23,13 @@ from afa_bench import registry
 from afa_bench.bench.architecture import Architecture, Parts, build_parts
 from afa_bench.bench.memory import added_peak
 from afa_bench.errors import UserError
-from afa_bench.method import Denoiser
+from afa_bench.method import Denoiser, Model
 from afa_bench.models.group import Group, ModelRef
 
 BASE = "base"
 GUIDANCE = 7.5
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,13 @@ class Workshop:
         self.architecture, self.device, self.dtype = architecture, device, dtype
         self.parts: Parts = build_parts(architecture, count, device, dtype)
         self._built: dict[tuple[str, int], Denoiser] = {}
+        self._operations: dict[tuple[str, int, int], tuple[int, int] | None] = {}
 
     def denoiser(self, method: str, count: int) -> Denoiser:
         """A method's denoiser on the first ``count`` models, with a fresh learned part where it has one."""
         if (method, count) not in self._built:
             models = self.parts.models[:count]
-            group = Group(name="bench", pipeline=Path(), models=tuple(ModelRef(name=m.name, path=Path()) for m in models))
+            group = _group(models)
             with torch.device(self.device):
                 if method in registry.available("trainables"):
                     learner = registry.load("trainables", method)
@@ -119,9 +122,11 @@ class Workshop:
 
     def parameters(self, case: Case) -> int | None:
         """Of the denoiser, each once; None where it cannot be built without data."""
-        with self._without_data():
+
+        def counted() -> int:
             return sum(parameter.numel() for parameter in self.denoiser(case.method, case.n_models).unet.parameters())
-        return None
+
+        return self._without_data(counted)
 
     def weights(self, case: Case) -> int:
         """Bytes of all that a generation needs."""
@@ -132,32 +137,41 @@ class Workshop:
 
     def tflops(self, case: Case) -> float | None:
         """Of one generation; None where they cannot be counted without data."""
-        with self._without_data(), torch.no_grad():
-            text = _flops(lambda: self._text(case, case.images + 1))
-            step = _flops(lambda: self._step(case))
-            image = _flops(lambda: self.parts.vae.decode(self._latents(case.images)))
-            return (text + case.steps * step + image) / 1e12
-        return None
+        key = (case.method, case.n_models, case.images)
+        if key not in self._operations:
+            self._operations[key] = self._without_data(partial(self._count, case))
+        counted = self._operations[key]
+        return None if counted is None else (counted[0] + case.steps * counted[1]) / 1e12
+
+    @torch.no_grad()
+    def _count(self, case: Case) -> tuple[int, int]:
+        """Operations of what is done once, and of each step."""
+        once = _flops(lambda: self._text(case, case.images + 1))
+        once += _flops(lambda: self.parts.vae.decode(self._latents(case.images)))
+        states = self._text(case, 2 * case.images)
+        latents = self._latents(2 * case.images)
+        unet = self.denoiser(case.method, case.n_models).unet
+        return once, _flops(lambda: unet(latents, torch.ones(()), states))
 
     def train_tflops(self, case: Case) -> float | None:
         """Of one training step on one image: forward and back through frozen models to what learns; None where nothing does."""
         if case.method not in registry.available("trainables"):
             return None
+        return self._without_data(partial(self._count_training, case))
+
+    def _count_training(self, case: Case) -> float:
         kind = registry.load("trainables", case.method)
         models = self.parts.models[: case.n_models]
-        group = Group(name="bench", pipeline=Path(), models=tuple(ModelRef(name=m.name, path=Path()) for m in models))
-        with self._without_data():
-            with torch.device(self.device):
-                learner = kind().build(group, models, kind.Options())
-            learner.learned.to(self.dtype).requires_grad_(True)
-            learner.denoiser.unet.train()
-            states = self._states(learner.denoiser, 1)
+        with torch.device(self.device):
+            learner = kind().build(_group(models), models, kind.Options())
+        learner.learned.to(self.dtype).requires_grad_(True)
+        learner.denoiser.unet.train()
+        states = self._states(learner.denoiser, 1)
 
-            def work() -> None:
-                learner.denoiser.unet(self._latents(1), torch.ones(()), states).sample.float().pow(2).mean().backward()
+        def work() -> None:
+            learner.denoiser.unet(self._latents(1), torch.ones(()), states).sample.float().pow(2).mean().backward()
 
-            return _flops(work) / 1e12
-        return None
+        return _flops(work) / 1e12
 
     def generate(self, case: Case) -> Tensor:
         """The images of a case: ``(images, 3, H, W)``."""
@@ -189,15 +203,20 @@ class Workshop:
             ).images
         return images
 
-    def _without_data(self) -> AbstractContextManager[None]:
-        """On ``meta``, what needs values (a merge, a router's choice) is left out; elsewhere its errors are real ones."""
-        return suppress(NotImplementedError, RuntimeError) if self.device == "meta" else nullcontext()
+    def _without_data(self, work: Callable[[], T]) -> T | None:
+        """What ``work`` returns; on ``meta`` None for what needs values, such as a merge or a router's choice."""
+        try:
+            return work()
+        except (NotImplementedError, RuntimeError):
+            if self.device != "meta":
+                raise
+            return None
 
     def _text(self, case: Case, rows: int) -> Tensor:
         return self._states(self.denoiser(case.method, case.n_models), rows)
 
     def _states(self, denoiser: Denoiser, rows: int) -> Tensor:
-        length = self.parts.models[0].text_encoder.config.max_position_embeddings  # type: ignore[union-attr]
+        length: int = self.architecture.text["max_position_embeddings"]
         ids = torch.zeros(rows, length, dtype=torch.long, device=self.device)
         return torch.cat([encoder(ids).last_hidden_state for encoder in denoiser.text_encoders], dim=-1)
 
@@ -205,9 +224,10 @@ class Workshop:
         side = self.architecture.size // 2 ** (len(self.parts.vae.config.block_out_channels) - 1)
         return torch.ones(rows, self.parts.vae.config.latent_channels, side, side, device=self.device, dtype=self.dtype)
 
-    def _step(self, case: Case) -> None:
-        denoiser = self.denoiser(case.method, case.n_models)
-        denoiser.unet(self._latents(2 * case.images), torch.ones(()), self._text(case, 2 * case.images))
+
+def _group(models: Sequence[Model]) -> Group:
+    """The group of these models, which lie nowhere."""
+    return Group(name="bench", pipeline=Path(), models=tuple(ModelRef(name=model.name, path=Path()) for model in models))
 
 
 def _flops(work: Callable[[], object]) -> int:
@@ -241,10 +261,10 @@ def measure(workshop: Workshop, found: Sequence[Measured], rounds: int) -> Itera
         for one in found:
             try:
                 if turn == 0:
-                    added = added_peak(lambda one=one: workshop.generate(one.case), workshop.device)
+                    added = added_peak(partial(workshop.generate, one.case), workshop.device)
                     one.peak_bytes = None if added is None else workshop.weights(one.case) + added
                 else:
-                    one.times.append(_seconds(lambda one=one: workshop.generate(one.case), workshop.device))
+                    one.times.append(_seconds(partial(workshop.generate, one.case), workshop.device))
             except torch.OutOfMemoryError as error:
                 case = one.case
                 raise UserError(

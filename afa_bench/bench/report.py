@@ -60,7 +60,7 @@ def run_methods(
             task = progress.add_task("bench", total=len(found) * (rounds + 1))
             for one in measure(workshop, found, rounds):
                 progress.update(task, advance=1, description=f"{one.case.method}, {one.case.n_models} models")
-    where = "no device: counted, not run" if device == "meta" else _device(device)
+    where = "no device (counted, not run)" if device == "meta" else _device(device)
     if out:
         about = {"device": where, "architecture": f"{what.name}, random weights", "dtype": dtype, "size": what.size}
         versions = {"torch": torch.__version__, "python": platform.python_version()}

@@ -13,8 +13,8 @@ from afa_bench.tables.load import CellResult, Results
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIDE = 0.95
-"""Of a picture, in inches."""
+SIDE, MARGIN, HEAD = 0.95, 1.2, 0.5
+"""A picture, the rows' names beside it and the prompt above it, in inches."""
 
 
 def against_steps(cells: Sequence[CellResult], prompts: Sequence[str]) -> Figure:
@@ -39,11 +39,13 @@ def against_steps(cells: Sequence[CellResult], prompts: Sequence[str]) -> Figure
         if prompt not in known:
             raise UserError(f"--prompt: {prompt!r} is not in these results: {suggest(prompt, known)}")
     chosen = list(prompts) or [next(iter(known))]
-    figure = Figure(figsize=(SIDE * len(steps) + 1.2, (SIDE * len(labels) + 0.45) * len(chosen)))
+    width, height = SIDE * len(steps) + MARGIN, SIDE * len(labels) + HEAD
+    figure = Figure(figsize=(width, height * len(chosen)))
     parts = figure.subfigures(len(chosen), 1, squeeze=False)[:, 0]
     for part, prompt in zip(parts, chosen, strict=True):
         grid = part.subplots(len(labels), len(steps), squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
-        part.suptitle(_fitted(known[prompt][1], 14 * len(steps)), fontsize=9, style="italic", y=1.0)
+        part.subplots_adjust(left=MARGIN / width, right=1.0, bottom=0.02, top=1 - HEAD / height)
+        part.suptitle(_fitted(known[prompt][1], 14 * len(steps)), fontsize=9, style="italic", y=1 - 0.12 / height)
         for label, axes_of_row in zip(labels, grid, strict=True):
             for count, axes in zip(steps, axes_of_row, strict=True):
                 _show(axes, found.get((label, count), {}).get(prompt))

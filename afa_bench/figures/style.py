@@ -24,7 +24,7 @@ OTHERS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B", "#8C
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">")
 INK, GRID = "#222222", "#DDDDDD"
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
     "font.size": 9,
     "text.color": INK,

@@ -128,7 +128,8 @@ class _Filling:
         have = whole - sum(self.missing.values())
         lines = []
         if have:
-            lines.append("Under the paper's numbers what was measured here, with its 95% interval.")
+            interval = "" if self.layout.bench else ", with its 95% interval"
+            lines.append(f"Under the paper's numbers what was measured here{interval}.")
             sources = {id(source): source for source in self.sources.values()}
             lines += [note for source in sources.values() for note in source.notes()]
         if have and self.stand_ins:

@@ -78,7 +78,7 @@ class BenchRun(_File):
     n_models: int
     images: int
     steps: int
-    parameters: int
+    parameters: int | None = None
     tflops: float | None = None
     train_tflops: float | None = None
     seconds: float | None = None
@@ -117,7 +117,10 @@ class BenchSource:
     def notes(self) -> list[str]:
         """Which machine and which models."""
         file = self.file
-        return [f"Measured: {file.architecture} at {file.size} px in {file.dtype} on {file.device}."]
+        return [
+            f"Measured: {file.architecture} at {file.size} px in {file.dtype} on {file.device}.",
+            "TFLOPs measured: a multiply-add is two operations; attention, text encoders and the VAE's decoder are counted too.",
+        ]
 
     def _models(self, number: Printed, row: RowRef) -> int:
         return 1 if row.method == "base" else number.n_models
