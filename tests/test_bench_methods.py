@@ -25,6 +25,7 @@ def test_the_base_model_goes_first_and_alone() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_counted_without_weights(tmp_path: Path) -> None:
     file = tmp_path / "methods.json"
     text = run_methods("mini-1", ["noise-average", "afa"], [2], [1, 2], [20, 10], rounds=0, out=file)
