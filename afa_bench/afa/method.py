@@ -91,15 +91,17 @@ def ensemble(models: Sequence[nn.Module], sabw: SABW, text_widths: Sequence[int]
     Raises:
         UserError: models which differ, or an aggregator for another number of them or for another architecture.
     """
+    from torch.nn import Module
+
     from afa_bench.afa.ensemble import EnsembleUNet
     from afa_bench.afa.flux import EnsembleFlux
     from afa_bench.afa.last import LastBlockUNet
 
-    sabw.require_fit(models[0], len(models))
     together: Any
     if hasattr(models[0], "transformer_blocks"):
         together = EnsembleFlux(models, sabw)
     else:
         together = (LastBlockUNet if sabw.config.last_only else EnsembleUNet)(models, sabw, text_widths)
-    sabw.to(device=together.device, dtype=together.dtype)
+    sabw.require_fit(models[0], len(models))
+    Module.to(sabw, device=together.device, dtype=together.dtype)  # diffusers' own warns of parts in fp32, of which it has none
     return together  # type: ignore[no-any-return]

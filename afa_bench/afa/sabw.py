@@ -89,6 +89,7 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
         without: what it does not look at (the paper's ablations): "spatial", "timestep", "text".
         last_only: it aggregates the models' predictions alone (the paper's ablation "only ensembling last block").
         eps: of the residual blocks' norms.
+        groups: of all group norms; None: 32, fewer where a group would have fewer than 4 channels.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -106,11 +107,13 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
         without: Sequence[str] = (),
         last_only: bool = False,
         eps: float = 1e-5,
+        groups: int | None = None,
     ) -> None:
         super().__init__()
         heads = heads or max(1, hidden // 16)
-        if hidden % heads or hidden % _groups(hidden):
-            raise UserError(f"SABW: hidden: {hidden} does not divide into {heads} heads and {_groups(hidden)} groups")
+        groups = groups or min(32, max(1, hidden // 4))
+        if hidden % heads or hidden % groups:
+            raise UserError(f"SABW: hidden: {hidden} does not divide into {heads} heads and {groups} groups")
         for part in without:
             if part not in get_args(Ablation):
                 raise UserError(f"SABW: without: unknown part {part!r}; expected {', '.join(get_args(Ablation))}")
@@ -124,7 +127,7 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 hidden,
                 heads,
                 layers,
-                _groups(hidden),
+                groups,
                 eps,
                 "spatial" not in without,
             )
@@ -247,11 +250,6 @@ def weighted(weights: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     for weight, tensor in zip(rest, tensors[1:], strict=True):
         total = torch.addcmul(total, weight, tensor)
     return total
-
-
-def _groups(hidden: int) -> int:
-    """Groups of the group normalisations: 32, fewer where a group would have fewer than 4 channels."""
-    return min(32, max(1, hidden // 4))
 
 
 def _shape(model: nn.Module, n_models: int, last_only: bool) -> dict[str, Any]:

@@ -1,0 +1,85 @@
+"""Which models an aggregator was trained for: by name, revision and the sha256 of their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from afa_bench.errors import UserError
+from afa_bench.identity import fingerprint
+from afa_bench.models.hashing import hash_file
+
+DENOISERS = ("unet", "transformer")
+"""Where a pipeline's folder in the diffusers layout has its denoiser."""
+
+
+@dataclass(frozen=True)
+class Expert:
+    """One model.
+
+    Attributes:
+        name: the hub's id of its repository, or what its users call it.
+        revision: of the repository, if it is on the hub.
+        sha256: of its denoiser's weights (of several files: the fingerprint of their names and their sha256), if known.
+    """
+
+    name: str
+    revision: str | None = None
+    sha256: str | None = None
+
+    @classmethod
+    def read(cls, entry: str | Mapping[str, str | None]) -> Expert:
+        """An entry of a SABW's configuration: a name, or a mapping with ``name``, ``revision``, ``sha256``."""
+        return cls(entry) if isinstance(entry, str) else cls(str(entry["name"]), entry.get("revision"), entry.get("sha256"))
+
+    @classmethod
+    def of(cls, folder: Path, name: str | None = None, revision: str | None = None) -> Expert:
+        """The model in a folder of the diffusers layout.
+
+        Raises:
+            UserError: there is no denoiser in it.
+        """
+        return cls(name or folder.name, revision, weights_sha256(denoiser_folder(folder)))
+
+    def entry(self) -> dict[str, str | None]:
+        """As it stands in a SABW's configuration."""
+        return asdict(self)
+
+
+def denoiser_folder(folder: Path) -> Path:
+    """The denoiser's folder within a model's.
+
+    Raises:
+        UserError: there is none.
+    """
+    for name in DENOISERS:
+        if (folder / name).is_dir():
+            return folder / name
+    raise UserError(f"{folder}: expected a folder in the diffusers layout, with unet/ or transformer/")
+
+
+def weights_sha256(folder: Path) -> str:
+    """The sha256 of the one safetensors file in a folder, or the fingerprint of several.
+
+    Raises:
+        UserError: there is none.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{folder}: expected a .safetensors file")
+    hashes = {file.name: hash_file(file) for file in files}
+    return next(iter(hashes.values())) if len(files) == 1 else fingerprint(hashes)
+
+
+def require_experts(trained: Sequence[Expert], found: Sequence[Expert | None]) -> None:
+    """Raise a UserError which names the first model that is not the one an aggregator was trained for.
+
+    What is not known (an expert without sha256, a model without a folder) is not compared.
+    """
+    for number, (expected, model) in enumerate(zip(trained, found, strict=False), start=1):
+        if model is not None and None not in (expected.sha256, model.sha256) and expected.sha256 != model.sha256:
+            raise UserError(
+                f"SABW: experts: model {number} is {model.name} with the sha256 {model.sha256}; expected {expected.name} with "
+                f"{expected.sha256}, which the aggregator was trained for"
+            )

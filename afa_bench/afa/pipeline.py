@@ -1,0 +1,181 @@
+"""A stock diffusers pipeline whose denoiser is an AFA ensemble."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from diffusers import AutoModel, DiffusionPipeline
+from torch import nn
+
+from afa_bench.afa.encoders import TextEncoders
+from afa_bench.afa.experts import Expert, denoiser_folder, require_experts
+from afa_bench.afa.method import ensemble
+from afa_bench.afa.sabw import SABW
+from afa_bench.blocks.alike import require_same_prediction
+from afa_bench.errors import UserError
+
+Source: TypeAlias = str | Path
+"""A folder in the diffusers layout, or a repository of the hub: ``owner/name`` or ``owner/name@revision``."""
+
+ENCODERS = ("text_encoder", "text_encoder_2")
+
+
+@dataclass
+class _Part:
+    """What one expert brings: its denoiser, its text encoders by their slot, what it predicts, and who it is, if known."""
+
+    denoiser: nn.Module
+    encoders: dict[str, Any]
+    prediction: str
+    expert: Expert | None
+
+
+class AFAPipeline:
+    """Makes a stock pipeline of several models: ``StableDiffusionPipeline``, ``StableDiffusionXLPipeline`` or ``FluxPipeline``.
+
+    Like diffusers' ``AutoPipelineForText2Image``, it is never instantiated: what it returns has the call, the arguments and the
+    output of the stock class, because it is the stock class. An ensemble stands in for its ``unet`` or ``transformer`` and, where
+    the models have text encoders of their own, another for its ``text_encoder``. Image-to-image and inpainting are
+    ``AutoPipelineForImage2Image.from_pipe(pipe)`` and ``AutoPipelineForInpainting.from_pipe(pipe)``.
+    """
+
+    @staticmethod
+    def from_experts(
+        experts: Sequence[Source | DiffusionPipeline] | None = None,
+        *,
+        sabw: SABW | Source,
+        base: Source | DiffusionPipeline | None = None,
+        check: bool = True,
+        **settings: Any,
+    ) -> Any:
+        """A stock pipeline around an ensemble.
+
+        Args:
+            experts: the models, in the order in which the aggregator was trained for them; each a folder with ``unet/`` or
+                ``transformer/`` (and, where it has them, ``text_encoder/``, ``text_encoder_2/``), a repository of the hub, or a
+                pipeline that is already loaded (from a single file, for instance). None: those which ``sabw`` names.
+            sabw: the aggregator, or its folder or repository.
+            base: the pipeline whose VAE, tokenizers and scheduler are used, and whose text encoders serve models without their
+                own; by default the first expert.
+            check: whether models with another sha256 than those which the aggregator names are refused.
+            settings: as for diffusers' ``from_pretrained``: ``torch_dtype``, ``variant``, ``cache_dir``, ``local_files_only``...
+
+        Raises:
+            UserError: models that differ in their architecture or in what they predict, or that ``sabw`` was not made for.
+        """
+        aggregator = sabw if isinstance(sabw, SABW) else _sabw(sabw, settings)
+        trained = [Expert.read(entry) for entry in aggregator.config.experts or ()]
+        sources: Sequence[Any] = experts or [f"{own.name}@{own.revision}" if own.revision else own.name for own in trained]
+        if len(sources) < 2:
+            raise UserError(f"AFAPipeline: experts: found {len(sources)}; expected at least two models")
+        pipe = _base(sources[0] if base is None else base, settings)
+        parts = [_part(source, pipe, settings) for source in sources]
+        require_same_prediction({f"model {number}": part.prediction for number, part in enumerate(parts, start=1)})
+        if check:
+            require_experts(trained, [part.expert for part in parts])
+        _stand_in(pipe, parts, aggregator)
+        return pipe
+
+
+def _stand_in(pipe: Any, parts: Sequence[_Part], sabw: SABW) -> None:
+    """Put the ensemble, and the models' own text encoders where they have some, into a stock pipeline."""
+    slots = [slot for slot in ENCODERS if getattr(pipe, slot, None) is not None]
+    own = {slot: [part.encoders[slot] for part in parts] for slot in slots}
+    several = [slot for slot in slots if len({id(encoder) for encoder in own[slot]}) > 1]
+    widths = None
+    if several and hasattr(pipe, "unet"):  # a U-Net reads all encoders' states side by side: all are one model's or N models'
+        several, widths = slots, [getattr(pipe, slot).config.hidden_size for slot in slots]
+    for slot in slots:
+        setattr(pipe, slot, TextEncoders(own[slot]) if slot in several else own[slot][0])
+    together = ensemble([part.denoiser for part in parts], sabw, widths).eval()
+    setattr(pipe, "unet" if hasattr(pipe, "unet") else "transformer", together)
+
+
+def _base(source: Source | DiffusionPipeline, settings: dict[str, Any]) -> Any:
+    """The pipeline whose parts are shared, without its denoiser."""
+    if isinstance(source, DiffusionPipeline):
+        return copy(source)
+    name, revision = _address(source)
+    index = DiffusionPipeline.load_config(name, revision=revision, **_hub(settings))
+    absent: dict[str, Any] = {slot: None for slot in ("unet", "transformer") if slot in index}
+    return DiffusionPipeline.from_pretrained(name, revision=revision, **{"use_safetensors": True, **absent, **settings})
+
+
+def _part(source: Source | DiffusionPipeline, pipe: Any, settings: dict[str, Any]) -> _Part:
+    """One expert's denoiser and text encoders; an encoder which equals the base's is the base's."""
+    slots = [slot for slot in ENCODERS if getattr(pipe, slot, None) is not None]
+    shared = {slot: getattr(pipe, slot) for slot in slots}
+    if isinstance(source, DiffusionPipeline):
+        parts = source.components
+        encoders = {slot: _one_of(shared[slot], parts.get(slot) or shared[slot]) for slot in slots}
+        denoiser = parts.get("unet") or parts.get("transformer")
+        if denoiser is None:
+            raise UserError(f"AFAPipeline: experts: {type(source).__name__}: expected a pipeline with a unet or a transformer")
+        return _Part(denoiser, encoders, source.scheduler.config.get("prediction_type", "epsilon"), None)
+    folder = _folder(source, settings)
+    known = {key: settings[key] for key in ("torch_dtype", "variant", "device_map") if key in settings}
+    load = {"use_safetensors": True, "local_files_only": True, **known}
+    encoders = {
+        slot: _one_of(shared[slot], type(shared[slot]).from_pretrained(folder / slot, **_renamed(load)).eval())
+        if (folder / slot).is_dir()
+        else shared[slot]
+        for slot in slots
+    }
+    file = folder / "scheduler" / "scheduler_config.json"
+    scheduler = json.loads(file.read_text()) if file.is_file() else pipe.scheduler.config
+    denoiser = AutoModel.from_pretrained(str(denoiser_folder(folder)), **load).eval()
+    return _Part(denoiser, encoders, scheduler.get("prediction_type", "epsilon"), Expert.of(folder, str(source)))
+
+
+def _one_of(shared: nn.Module, own: nn.Module) -> nn.Module:
+    """``shared`` if both have the same weights, so that one text encoder is not kept N times."""
+    one, other = shared.state_dict(), own.state_dict()
+    equal = one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
+    return shared if equal else own
+
+
+def _renamed(load: dict[str, Any]) -> dict[str, Any]:
+    """Settings of diffusers as transformers names them."""
+    return {"dtype" if key == "torch_dtype" else key: value for key, value in load.items()}
+
+
+def _sabw(source: Source, settings: dict[str, Any]) -> SABW:
+    if Path(source).is_dir():
+        return SABW.read(Path(source))
+    name, revision = _address(source)
+    sabw: SABW = SABW.from_pretrained(name, revision=revision, use_safetensors=True, **_hub(settings))
+    return sabw.eval().requires_grad_(False)  # type: ignore[no-any-return]
+
+
+def _folder(source: Source, settings: dict[str, Any]) -> Path:
+    """A local folder, or the snapshot of a repository: its denoiser, text encoders and scheduler, nothing but safetensors."""
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    name, revision = _address(source)
+    ending = f".{settings['variant']}.safetensors" if settings.get("variant") else ".safetensors"
+    places = ("unet", "transformer", *ENCODERS, "scheduler")
+    wanted = [f"{place}/*{end}" for place in places for end in (".json", ending)]
+    others = [] if settings.get("variant") else ["*.fp16.safetensors", "*.non_ema.safetensors"]
+    hub = {key: value for key, value in _hub(settings).items() if key in ("cache_dir", "token", "local_files_only")}
+    return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=others, **hub))
+
+
+def _address(source: Source) -> tuple[str, str | None]:
+    """A folder or a repository, and its revision."""
+    if Path(source).is_dir():
+        return str(source), None
+    name, _, revision = str(source).partition("@")
+    return name, revision or None
+
+
+def _hub(settings: dict[str, Any]) -> dict[str, Any]:
+    keys = ("cache_dir", "token", "local_files_only", "force_download", "proxies")
+    return {key: settings[key] for key in keys if key in settings}
