@@ -122,9 +122,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served(world: World) -> Iterator[World]:
+def served(world: World, kind: type[Handler] = Handler) -> Iterator[World]:
     """The world behind two addresses of this machine: the hub's and CivitAI's, and the content network's."""
-    handler = type("WorldHandler", (Handler,), {"world": world})
+    handler = type("WorldHandler", (kind,), {"world": world})
     servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for _ in range(2)]
     for server in servers:
         server.daemon_threads = True

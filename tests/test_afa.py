@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import tiny_unet
 from diffusers import StableDiffusionPipeline
+from test_blocks import CASES
 from test_sabw import randomised, tiny_sabw
 
 from afa_bench.afa.ensemble import EnsembleUNet, mean
@@ -53,6 +54,33 @@ def test_fresh_is_block_averaging() -> None:
         trained = EnsembleUNet(unets(), randomised(tiny_sabw()))(*inputs()).sample
     torch.testing.assert_close(fresh, average, rtol=1e-5, atol=1e-6)
     assert (trained - average).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("shape", ["sdxl", "sdxl-refiner"])
+def test_the_invariants_hold_for_sdxl(shape: str) -> None:
+    """Copies are the model, a fresh aggregator averages; each model has its own text and its own pooled text."""
+    settings, named = CASES[shape]
+    times = named["added_cond_kwargs"]["time_ids"]
+    pair = [tiny_unet(seed, **settings) for seed in (0, 1)]
+    sample, timestep, text = inputs(2, (9, 6))
+    pooled = torch.randn(2, 20, generator=torch.Generator().manual_seed(5))
+    torch.manual_seed(1)
+    fresh = SABW.for_model(pair[0], 2, hidden=8, layers=1)
+    one = {"added_cond_kwargs": {"time_ids": times, "text_embeds": pooled[:, 10:].contiguous()}}
+    both = {"added_cond_kwargs": {"time_ids": times, "text_embeds": pooled}}
+
+    def pick(index: int, features: Any, temb: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        return features[1]  # type: ignore[no-any-return]
+
+    with torch.no_grad():
+        expected = pair[1](sample, timestep, text[..., 16:].contiguous(), **one).sample
+        assert torch.equal(EnsembleUNet(pair, pick)(sample, timestep, text, **both).sample, expected)
+        average = EnsembleUNet(pair, mean)(sample, timestep, text, **both).sample
+        torch.testing.assert_close(
+            EnsembleUNet(pair, fresh)(sample, timestep, text, **both).sample, average, rtol=1e-5, atol=1e-6
+        )
+        copies = EnsembleUNet([pair[1]] * 2, randomised(fresh))(sample, timestep, text[..., 16:].contiguous(), **one).sample
+    assert (copies - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize("chosen", [0, 1, 2])

@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
 
 from afa_bench.afa.ensemble import EnsembleUNet, mean
-from afa_bench.blocks.alike import first_difference
+from afa_bench.blocks.alike import first_difference, require_alike, require_same_prediction
 from afa_bench.blocks.unet import BlockView
 from afa_bench.errors import UserError
 
@@ -25,6 +25,14 @@ SDXL: dict[str, Any] = {
     "addition_embed_type": "text_time",
     "addition_time_embed_dim": 4,
     "projection_class_embeddings_input_dim": 6 * 4 + 10,
+}
+REFINER: dict[str, Any] = {
+    **SDXL,
+    "block_out_channels": (8, 16, 16, 16),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": 2,
+    "projection_class_embeddings_input_dim": 5 * 4 + 10,
 }
 ONE_RESOLUTION: dict[str, Any] = {
     "block_out_channels": (8, 16),
@@ -71,6 +79,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "guidance-embedding": ({"time_cond_proj_dim": 12}, {"timestep_cond": randn(2, 12)}),
     "added-text": ({"addition_embed_type": "text", "addition_embed_type_num_heads": 2}, {}),
     "sdxl": (SDXL, {"added_cond_kwargs": {"text_embeds": randn(2, 10), "time_ids": randn(2, 6)}}),
+    "sdxl-refiner": (REFINER, {"added_cond_kwargs": {"text_embeds": randn(2, 10), "time_ids": randn(2, 5)}}),
     "layers": ({"layers_per_block": (1, 2, 3, 2), "block_out_channels": (8, 16, 12, 20)}, {}),
     "text-mask": ({}, {"encoder_attention_mask": torch.tensor([[1, 1, 0, 0, 1, 0], [1, 0, 1, 1, 1, 1]])}),
 }
@@ -122,7 +131,10 @@ def shapes(size: tuple[int, int], **settings: Any) -> tuple[list[tuple[int, ...]
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_controlnet(size: tuple[int, int]) -> None:
     skips, middle = shapes(size)
-    named = {"down_block_additional_residuals": [randn(*s) for s in skips], "mid_block_additional_residual": randn(*middle)}
+    named: dict[str, Any] = {
+        "down_block_additional_residuals": [randn(*s) for s in skips],
+        "mid_block_additional_residual": randn(*middle),
+    }
     same(tiny_unet(0), *inputs(size), **named)
     named["down_block_additional_residuals"].pop()
     with pytest.raises(ValueError, match="shorter"):
@@ -207,6 +219,21 @@ def test_sdxl_s_partition() -> None:
     assert view.channels == (320,) * 4 + (640,) * 3 + (1280,) * 6 + (640,) * 3 + (320,) * 2 + (4,)
 
 
+def sdxl_refiner() -> UNet2DConditionModel:
+    """SDXL's refiner at its own width, without memory."""
+    wide = {**REFINER, "block_out_channels": (384, 768, 1536, 1536), "projection_class_embeddings_input_dim": 2560}
+    with torch.device("meta"):
+        return UNet2DConditionModel(
+            **{**wide, "transformer_layers_per_block": 4, "addition_time_embed_dim": 256},
+            cross_attention_dim=1280,
+            attention_head_dim=(6, 12, 24, 24),
+        )
+
+
+def test_the_refiner_s_partition() -> None:
+    assert BlockView(sdxl_refiner()).channels == (384,) * 4 + (768,) * 3 + (1536,) * 12 + (768,) * 3 + (384,) * 2 + (4,)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(8, 8), (9, 7)], ids=str)
 def test_stable_diffusion_1_5_is_itself(size: tuple[int, int]) -> None:
@@ -234,6 +261,21 @@ def test_what_is_not_supported_is_refused(key: str, settings: dict[str, Any]) ->
 def test_no_unet_is_refused() -> None:
     with pytest.raises(UserError, match="down_block_types"):
         BlockView(torch.nn.Linear(1, 1))
+
+
+def test_the_first_difference_is_named() -> None:
+    def refused(match: str, other: Any) -> None:
+        with pytest.raises(UserError, match=match):
+            require_alike([tiny_unet(0), other])
+
+    refused("U-Nets: architecture: model 2 has Linear; expected UNet2DConditionModel, which model 1 has", torch.nn.Linear(1, 1))
+    refused(r"in_channels: model 2 has 9; expected 4", tiny_unet(0, in_channels=9))
+    other = tiny_unet(0)
+    other.conv_in = torch.nn.Conv2d(9, 8, 3)
+    refused(r"conv_in\.weight: model 2 has \(8, 9, 3, 3\); expected \(8, 4, 3, 3\)", other)
+    require_same_prediction({"one": "epsilon", "two": "epsilon"})
+    with pytest.raises(UserError, match="prediction_type: two has 'v_prediction'; expected 'epsilon', which one has"):
+        require_same_prediction({"one": "epsilon", "two": "v_prediction"})
 
 
 def test_first_difference() -> None:

@@ -16,7 +16,7 @@ from test_flux import tiny_flux
 from test_sabw import randomised, tiny_sabw
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from afa_bench.afa.encoders import TextEncoders
+from afa_bench.afa.encoders import EnsembleEncoder
 from afa_bench.afa.ensemble import EnsembleUNet
 from afa_bench.afa.experts import Expert
 from afa_bench.afa.flux import EnsembleFlux
@@ -197,8 +197,8 @@ def test_sdxl(stock: Any) -> None:
     torch.testing.assert_close(same, expected, rtol=1e-3, atol=1e-4)
     both = quiet(AFAPipeline.from_experts(models, sabw=sabw))
     assert type(both) is diffusers.StableDiffusionXLPipeline
-    assert isinstance(both.text_encoder, TextEncoders)
-    assert isinstance(both.text_encoder_2, TextEncoders)
+    assert isinstance(both.text_encoder, EnsembleEncoder)
+    assert isinstance(both.text_encoder_2, EnsembleEncoder)
     both.unet.aggregate.forward = lambda index, features, temb, text: features[1]
     torch.testing.assert_close(both("a red dog", generator=seed(), **CALL).images, expected, rtol=1e-4, atol=1e-5)
 

@@ -12,6 +12,7 @@ from conftest import tiny_unet
 from diffusers import UNet2DConditionModel
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from safetensors.torch import load_file, save_file
+from test_blocks import sdxl_refiner
 
 from afa_bench.afa.sabw import SABW
 from afa_bench.afa.transformer import Transformer
@@ -58,7 +59,13 @@ def test_parameters_for_sdxl() -> None:
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         )  # fmt: skip
-        assert [round(parameters(unet, n) / 1e6, 2) for n in (2, 3, 4)] == [44.03, 45.75, 47.47]
+        assert [parameters(unet, n) for n in (2, 3, 4)] == [44_026_880, 45_750_144, 47_473_408]
+
+
+@pytest.mark.parametrize("n_models", [2, 3, 4])
+def test_parameters_for_sdxl_s_refiner(n_models: int) -> None:
+    with torch.device("meta"):
+        assert parameters(sdxl_refiner(), n_models) == 44_384_000 + 3_247_744 * n_models
 
 
 def test_the_transformer_is_the_one_of_the_u_nets() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class TextEncoders(nn.Module):
+class EnsembleEncoder(nn.Module):
     """N text encoders of one architecture as one whose states are theirs side by side: what ``pipe.text_encoder`` can be set to.
 
     Args:
@@ -41,7 +41,7 @@ class TextEncoders(nn.Module):
         return self.first.device  # type: ignore[no-any-return]
 
     @property
-    def text_model(self) -> TextEncoders:
+    def text_model(self) -> EnsembleEncoder:
         """Where a stock pipeline looks for the final norm when it skips layers (``clip_skip``)."""
         return self
 

@@ -204,7 +204,7 @@ class EnsembleUNet(UNets):
             temb, text: the means of the models' own.
         """
         features = [self.run(own, hidden, condition, skip, size) for own, condition in zip(blocks, conditions, strict=True)]
-        return self.run(self.aggregate, index, features, temb, text)
+        return self.run(self.aggregate, index, features, temb, text)  # type: ignore[no-any-return]
 
 
 def _bias(mask: Tensor | None, like: Tensor) -> Tensor | None:

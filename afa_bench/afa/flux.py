@@ -111,12 +111,12 @@ class EnsembleFlux(Several):
         last = len(self.views[0]) - 1
         for index, (blocks, residual) in enumerate(zip(zip(*self.views, strict=True), dealt, strict=True)):
             streams = [
-                own(image, text, condition, residual)
+                self.run(own, image, text, condition, residual)
                 for own, image, text, condition in zip(blocks, images, texts, conditions, strict=True)
             ]
             images, texts = [image for image, _ in streams], [text for _, text in streams]
             if index == last or sabw is None or not sabw.config.last_only:
-                image, text = _fused(sabw, index, images, texts, temb, context, size)
+                image, text = self.run(_fused, sabw, index, images, texts, temb, context, size)
                 images, texts = [image] * len(images), [text] * len(texts)
         return images[0]
 

@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoModel, DiffusionPipeline
 from torch import nn
 
-from afa_bench.afa.encoders import TextEncoders
+from afa_bench.afa.encoders import EnsembleEncoder
 from afa_bench.afa.experts import Expert, denoiser_folder, require_experts
 from afa_bench.afa.method import ensemble
 from afa_bench.afa.sabw import SABW
@@ -92,7 +92,7 @@ def _stand_in(pipe: Any, parts: Sequence[_Part], sabw: SABW) -> None:
     if several and hasattr(pipe, "unet"):  # a U-Net reads all encoders' states side by side: all are one model's or N models'
         several, widths = slots, [getattr(pipe, slot).config.hidden_size for slot in slots]
     for slot in slots:
-        setattr(pipe, slot, TextEncoders(own[slot]) if slot in several else own[slot][0])
+        setattr(pipe, slot, EnsembleEncoder(own[slot]) if slot in several else own[slot][0])
     together = ensemble([part.denoiser for part in parts], sabw, widths).eval()
     setattr(pipe, "unet" if hasattr(pipe, "unet") else "transformer", together)
 
@@ -121,12 +121,11 @@ def _part(source: Source | DiffusionPipeline, pipe: Any, settings: dict[str, Any
     folder = _folder(source, settings)
     known = {key: settings[key] for key in ("torch_dtype", "variant", "device_map") if key in settings}
     load = {"use_safetensors": True, "local_files_only": True, **known}
-    encoders = {
-        slot: _one_of(shared[slot], type(shared[slot]).from_pretrained(folder / slot, **_renamed(load)).eval())
-        if (folder / slot).is_dir()
-        else shared[slot]
-        for slot in slots
-    }
+    encoders = dict(shared)
+    for slot in slots:
+        if (folder / slot).is_dir():
+            own = type(shared[slot]).from_pretrained(folder / slot, **_renamed(load)).eval()
+            encoders[slot] = _one_of(shared[slot], own)
     file = folder / "scheduler" / "scheduler_config.json"
     scheduler = json.loads(file.read_text()) if file.is_file() else pipe.scheduler.config
     denoiser = AutoModel.from_pretrained(str(denoiser_folder(folder)), **load).eval()
