@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ def aggregator() -> Learner:
     """A fresh SABW on two models."""
     torch.manual_seed(1)
     models = [Model(f"model {seed}", tiny_unet(seed), torch.nn.Identity()) for seed in range(2)]
-    return TrainAFA().build(None, models, SABWOptions(hidden=16))  # type: ignore[arg-type]
+    return TrainAFA().build(SimpleNamespace(models=()), models, SABWOptions(hidden=16))  # type: ignore[arg-type]
 
 
 def train(steps: int = 4, stop: int | None = None, start: Callable[[], Learner] = learner, **settings: Any) -> Learner:

@@ -21,7 +21,8 @@ class Expert:
     Attributes:
         name: the hub's id of its repository, or what its users call it.
         revision: of the repository, if it is on the hub.
-        sha256: of its denoiser's weights (of several files: the fingerprint of their names and their sha256), if known.
+        sha256: of its file, or of its denoiser's weights in a folder (of several files: the fingerprint of their names and their
+            sha256), if known.
     """
 
     name: str
@@ -34,13 +35,14 @@ class Expert:
         return cls(entry) if isinstance(entry, str) else cls(str(entry["name"]), entry.get("revision"), entry.get("sha256"))
 
     @classmethod
-    def of(cls, folder: Path, name: str | None = None, revision: str | None = None) -> Expert:
-        """The model in a folder of the diffusers layout.
+    def of(cls, path: Path, name: str | None = None, revision: str | None = None) -> Expert:
+        """The model in a folder of the diffusers layout, or in a single file.
 
         Raises:
             UserError: there is no denoiser in it.
         """
-        return cls(name or folder.name, revision, weights_sha256(denoiser_folder(folder)))
+        sha256 = hash_file(path) if path.is_file() else weights_sha256(denoiser_folder(path))
+        return cls(name or path.name, revision, sha256)
 
     def entry(self) -> dict[str, str | None]:
         """As it stands in a SABW's configuration."""

@@ -46,12 +46,14 @@ class TrainAFA(Trainable[SABWOptions]):
         Raises:
             UserError: models of different architectures, or an aggregator for others.
         """
+        from afa_bench.afa.experts import Expert
         from afa_bench.afa.sabw import SABW
 
         unets = [model.unet for model in models]
         if options.start is None:
             settings = options.model_dump(exclude={"start"})
-            sabw = SABW.for_model(unets[0], len(models), experts=[model.name for model in models], **settings)
+            experts = [Expert.of(ref.path, ref.name).entry() for ref in group.models]
+            sabw = SABW.for_model(unets[0], len(models), experts=experts, **settings)
         else:
             sabw = SABW.read(options.start)
         denoiser = ensemble(unets, sabw)
