@@ -120,7 +120,7 @@ def _part(source: Source | DiffusionPipeline, pipe: Any, settings: dict[str, Any
         return _Part(denoiser, encoders, source.scheduler.config.get("prediction_type", "epsilon"), None)
     folder = _folder(source, settings)
     known = {key: settings[key] for key in ("torch_dtype", "variant", "device_map") if key in settings}
-    load = {"use_safetensors": True, "local_files_only": True, **known}
+    load: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, **known}
     encoders = dict(shared)
     for slot in slots:
         if (folder / slot).is_dir():
@@ -146,7 +146,7 @@ def _renamed(load: dict[str, Any]) -> dict[str, Any]:
 
 def _sabw(source: Source, settings: dict[str, Any]) -> SABW:
     if Path(source).is_dir():
-        return SABW.read(Path(source))
+        return SABW.read(Path(source))  # type: ignore[no-any-return]
     name, revision = _address(source)
     sabw: SABW = SABW.from_pretrained(name, revision=revision, use_safetensors=True, **_hub(settings))
     return sabw.eval().requires_grad_(False)  # type: ignore[no-any-return]
