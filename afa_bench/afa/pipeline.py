@@ -119,8 +119,8 @@ def _part(source: Source | DiffusionPipeline, pipe: Any, settings: dict[str, Any
             raise UserError(f"AFAPipeline: experts: {type(source).__name__}: expected a pipeline with a unet or a transformer")
         return _Part(denoiser, encoders, source.scheduler.config.get("prediction_type", "epsilon"), None)
     folder = _folder(source, settings)
-    known = {key: settings[key] for key in ("torch_dtype", "variant", "device_map") if key in settings}
-    load: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, **known}
+    load: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
+    load |= {key: settings[key] for key in ("torch_dtype", "variant", "device_map") if key in settings}
     encoders = dict(shared)
     for slot in slots:
         if (folder / slot).is_dir():
