@@ -17,6 +17,7 @@ from PIL import Image
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
 from afa_bench.metrics.base import Arrays, Extractor, Floats, Metric
+from afa_bench.models.group import Group
 from afa_bench.prompts.images import Picture, identity, read
 from afa_bench.scoring.images import decode
 from afa_bench.scoring.passes import BATCH, Item, Passes, Task, Texts
@@ -35,7 +36,7 @@ class Reals:
         paired: prompt id -> that prompt's own real image, where it has one.
         by: the column of a row that ``paired`` is looked up with.
         find: the reference images of the distribution; asked once, and only if a metric needs them.
-        pipeline: whose VAE reconstructs them.
+        group: whose VAE reconstructs them.
         vae: the VAE's sha256.
         size: of the generated images in pixels.
         statistics: a file of statistics in place of reference images.
@@ -44,7 +45,7 @@ class Reals:
     paired: Mapping[str, Picture | None] = field(default_factory=dict)
     by: Literal["prompt_id", "sample_id"] = "prompt_id"
     find: Callable[[], Sequence[Picture]] = tuple
-    pipeline: Path | None = None
+    group: Group | None = None
     vae: str | None = None
     size: int | None = None
     statistics: Path | None = None
@@ -152,7 +153,7 @@ class FeatureBank:
         """Features of the reference images ``(m, D)``, their moments where a file has no more, or None where there are none."""
         if self.reals.statistics is not None:
             return self._statistics(extractor, self.reals.statistics) if name == "pool" else None
-        if not self.reals.reference or (kind == "vae" and self.reals.pipeline is None):
+        if not self.reals.reference or (kind == "vae" and self.reals.group is None):
             return None
         key = ("reference", extractor.key, kind)
         if key not in self._memory:
@@ -227,9 +228,9 @@ class FeatureBank:
         """The reference images, unless their features are there; written when the last of them is done."""
         pictures = self.reals.reference
         path = self._reference_path(extractor, kind)
-        if self.reals.statistics is not None or (kind == "vae" and self.reals.pipeline is None) or path.is_file():
+        if self.reals.statistics is not None or (kind == "vae" and self.reals.group is None) or path.is_file():
             return
-        vae = Reconstructor(self.reals.pipeline, self.passes.device) if kind == "vae" and self.reals.pipeline else None
+        vae = Reconstructor(self.reals.group, self.passes.device) if kind == "vae" and self.reals.group else None
         parts: list[Arrays] = []
 
         def keep(extractor: Extractor, arrays: Arrays) -> None:

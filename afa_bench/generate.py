@@ -16,8 +16,9 @@ from torch import Tensor
 from afa_bench.errors import UserError
 from afa_bench.identity import seed_of
 from afa_bench.metrics.denoising import DenoisingLoss, denoising_losses
+from afa_bench.models.families import SD15
 from afa_bench.models.load import LoadedGroup, load_group
-from afa_bench.models.text import encode
+from afa_bench.models.text import conditions, encode
 from afa_bench.plan import Cell, Plan, Sample
 from afa_bench.prompts.images import read
 from afa_bench.store.layout import CellStore
@@ -74,12 +75,10 @@ class Generator:
         A row depends on its sample alone, up to rounding.
         """
         pipeline, loaded, encoders = self._denoiser(cell)
-        sampler = self.plan.suite.sampler
-        negative = encode([sampler.negative_prompt], loaded.tokenizer, encoders).expand(len(batch), -1, -1)
-        size = self.plan.suite.size
+        sampler, size = self.plan.suite.sampler, self.plan.suite.size
+        texts = [sample.prompt.text for sample in batch]
         images: Tensor = pipeline(
-            prompt_embeds=encode([sample.prompt.text for sample in batch], loaded.tokenizer, encoders),
-            negative_prompt_embeds=negative if sampler.guidance > 1 else None,
+            **conditions(texts, sampler.negative_prompt, sampler.guidance > 1, loaded, encoders),
             latents=self._noise(pipeline, batch),
             generator=[torch.Generator().manual_seed(seed_of(sample.seed, "sampler")) for sample in batch],
             num_inference_steps=cell.steps,
@@ -95,10 +94,15 @@ class Generator:
 
     def _noise(self, pipeline: Any, batch: Sequence[Sample]) -> Tensor:
         """Each sample's initial noise from its own generator on the CPU: the same for all methods, batches and devices."""
-        side = self.plan.suite.size // pipeline.vae_scale_factor
-        shape = (pipeline.unet.config.in_channels, side, side)
-        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(sample.seed)) for sample in batch]
-        return torch.stack(noise).to(self.device, self.dtype)
+        packed = hasattr(pipeline, "transformer")  # FLUX: 2 x 2 latents are one token
+        cell = pipeline.vae_scale_factor * (2 if packed else 1)
+        side = self.plan.suite.size // cell * (2 if packed else 1)
+        channels = pipeline.transformer.config.in_channels // 4 if packed else pipeline.unet.config.in_channels
+        shape = (channels, side, side)
+        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(sample.seed)) for sample in batch])
+        if packed:
+            noise = pipeline._pack_latents(noise, len(batch), *shape)
+        return noise.to(self.device, self.dtype)
 
     def _save(self, image: Tensor, sample: Sample, store: CellStore) -> Row:
         if not torch.isfinite(image).all():
@@ -112,6 +116,8 @@ class Generator:
 
     def _losses(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
         pipeline, loaded, encoders = self._denoiser(cell)
+        if loaded.group.family is not SD15:
+            raise UserError(f"denoising-loss: group {cell.group.name}: expected models of SD 1.5, not {cell.group.architecture}")
         metrics = [metric for metric in self.plan.metrics if isinstance(metric, DenoisingLoss)]
         known = [sample for sample in batch if sample.prompt.image is not None]
         rows: dict[str, Row] = {sample.id: {"error": "the prompt has no image to denoise"} for sample in batch}

@@ -74,6 +74,10 @@ class Method(Generic[O]):
         """Folders or files of weights beside the models' own (role -> path); their sha256 is part of a cell's identity."""
         return {}
 
+    def evaluations(self, group: Group, options: O) -> int:
+        """How many denoisers run at a step: for estimates of time."""
+        return len(group.models)
+
     def build(self, group: Group, models: Sequence[Model], options: O) -> Denoiser:
         """The denoiser of one row. ``models`` are all of the group's, in its order, on their device, in eval mode."""
         raise NotImplementedError

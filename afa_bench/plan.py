@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, overload
 
 from afa_bench import registry
@@ -15,7 +14,8 @@ from afa_bench.identity import fingerprint, fingerprint_of_rows, sample_id, seed
 from afa_bench.method import Method, Options
 from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, read_group
-from afa_bench.models.hashing import hash_folder, hash_weights
+from afa_bench.models.hashing import hash_weights
+from afa_bench.models.identity import group_identity
 from afa_bench.prompts import images
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.reading import validated
@@ -147,6 +147,7 @@ def make_plan(
     only: Sequence[str] = (),
     steps: Sequence[int] = (),
     groups: Sequence[str] = (),
+    size: int | None = None,
 ) -> Plan:
     """Plan a suite, or a part of it.
 
@@ -156,11 +157,13 @@ def make_plan(
         only: method or row names to keep.
         steps: numbers of steps in place of the suite's.
         groups: group names in place of the suite's.
+        size: of the images in place of the suite's, for models of another size; filed apart (``<suite>-size<N>``).
 
     Raises:
         UserError: an unknown name or option, a missing folder, or nothing left to do.
     """
     folder = suite.file.parent
+    suite = suite if size is None else suite.model_copy(update={"size": size})
     prompt_set = configured(suite, "prompts", suite.prompts)
     prompts = list(prompt_set.prompts(folder))[: prompt_set.limit][:limit]
     if not prompts:
@@ -178,25 +181,23 @@ def make_plan(
         "size": suite.size,
         "dtype": suite.dtype,
     }
-    cells: list[Cell] = []
-    for name in groups or suite.groups:
-        group = read_group(name, folder, f"{suite.file}: groups")
-        cells += _group_cells(suite, group, shared, metrics, list(dict.fromkeys(steps or suite.steps)))
-    kept = _only(cells, only)
-    if not kept:
+    chosen = [read_group(name, folder, f"{suite.file}: groups") for name in groups or suite.groups]
+    _known(suite, chosen, only)
+    counts = list(dict.fromkeys(steps or suite.steps))
+    cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only)]
+    if not cells:
         raise UserError(f"{suite.file}: methods: none applies to the groups chosen", NOTHING_TO_DO)
-    name = suite.name if limit is None else f"{suite.name}-limit{limit}"
-    return Plan(suite, name, prompt_set, samples, kept, metrics)
+    name = suite.name + (f"-size{suite.size}" if size else "") + (f"-limit{limit}" if limit is not None else "")
+    return Plan(suite, name, prompt_set, samples, cells, metrics)
 
 
-def _group_cells(
-    suite: Suite, group: Group, shared: Mapping[str, Any], metrics: Sequence[Metric], steps: Sequence[int]
-) -> list[Cell]:
-    parts = {part: hash_weights(group.pipeline / part) for part in ("vae", "text_encoder")}
-    parts |= {part: hash_folder(group.pipeline / part) for part in ("tokenizer", "scheduler")}
-    models = {ref.name: {part: hash_weights(ref.path / part) for part in _parts(ref.path, group)} for ref in group.models}
-    cells: list[Cell] = []
-    rows = 0
+def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]]:
+    """The rows of a suite's table for a group: label, method, options. No weights are read.
+
+    Raises:
+        UserError: an unknown method or option, or one that does not fit the suite or the group.
+    """
+    rows: list[tuple[str, Method[Any], Options]] = []
     for choice in suite.methods:
         if choice.groups is not None and group.name not in choice.groups:
             continue
@@ -212,34 +213,42 @@ def _group_cells(
         variants = method.variants(group, options)
         if choice.label is not None and len(variants) > 1:
             raise UserError(f"{where}: {choice.name}: label: this method fills {len(variants)} rows, which name themselves")
-        for label, variant in variants.items():
-            weights = method.weights(group, variant)
-            identity = {
-                **shared,
-                "group": {"name": group.name, "pipeline": parts, "models": models},
-                "method": {
-                    "name": method.name,
-                    "version": method.version,
-                    "options": variant.model_dump(mode="json", exclude=set(weights)),
-                    "weights": {role: hash_weights(path) for role, path in weights.items()},
-                },
-            }
-            denoise = [metric.identity() for metric in metrics if metric.task == "denoise" and not method.needs_guidance]
-            tasks: list[tuple[Task, int | None, dict[str, Any]]] = [("denoise", None, {"denoise": denoise})] if denoise else []
-            if any(metric.task == "generate" for metric in metrics):
-                tasks += [("generate", n, {"sampler": suite.sampler.model_dump(), "steps": n}) for n in steps]
-            for task, n, extra in tasks:
-                cells.append(
-                    Cell(group, method, variant, choice.label or label, rows, task, n, {**identity, "task": task, **extra})
-                )
-            rows += 1
-    _unique(suite, "methods", [f"{cell.label} ({cell.task} {cell.steps})" for cell in cells])
+        rows += [(choice.label or label, method, variant) for label, variant in variants.items()]
+    _unique(suite, "methods", [label for label, _, _ in rows])
+    return rows
+
+
+def _group_cells(
+    suite: Suite,
+    group: Group,
+    shared: Mapping[str, Any],
+    metrics: Sequence[Metric],
+    steps: Sequence[int],
+    only: Sequence[str],
+) -> list[Cell]:
+    models = group_identity(group)
+    cells: list[Cell] = []
+    for order, (label, method, options) in enumerate(rows_of(suite, group)):
+        if only and method.name not in only and label not in only:
+            continue
+        weights = method.weights(group, options)
+        identity = {
+            **shared,
+            "group": models,
+            "method": {
+                "name": method.name,
+                "version": method.version,
+                "options": options.model_dump(mode="json", exclude=set(weights)),
+                "weights": {role: hash_weights(path) for role, path in weights.items()},
+            },
+        }
+        denoise = [metric.identity() for metric in metrics if metric.task == "denoise" and not method.needs_guidance]
+        tasks: list[tuple[Task, int | None, dict[str, Any]]] = [("denoise", None, {"denoise": denoise})] if denoise else []
+        if any(metric.task == "generate" for metric in metrics):
+            tasks += [("generate", n, {"sampler": suite.sampler.model_dump(), "steps": n}) for n in steps]
+        for task, n, extra in tasks:
+            cells.append(Cell(group, method, options, label, order, task, n, {**identity, "task": task, **extra}))
     return cells
-
-
-def _parts(model: Path, group: Group) -> list[str]:
-    own = model != group.pipeline and (model / "text_encoder").is_dir()
-    return ["unet", "text_encoder"] if own else ["unet"]
 
 
 def configured(suite: Suite, key: Literal["prompts", "metrics"], choice: Choice) -> Any:
@@ -258,12 +267,12 @@ def _unique(suite: Suite, key: str, names: Sequence[str]) -> None:
             raise UserError(f"{suite.file}: {key}: {name} is there twice; give one a label")
 
 
-def _only(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
-    known = dict.fromkeys([cell.method.name for cell in cells] + [cell.label for cell in cells])
+def _known(suite: Suite, groups: Sequence[Group], only: Sequence[str]) -> None:
+    rows = [row for group in groups for row in rows_of(suite, group)] if only else []
+    known = dict.fromkeys([method.name for _, method, _ in rows] + [label for label, _, _ in rows])
     for name in only:
         if name not in known:
             raise UserError(f"--only: unknown method {name!r}: {registry.suggest(name, known)}")
-    return [cell for cell in cells if not only or cell.method.name in only or cell.label in only]
 
 
 def _digest(prompts: Sequence[Prompt]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from afa_bench.engine.inline import Work, run_shards
 from afa_bench.features import FeatureBank, ImageSet, Reals, Row
+from afa_bench.models.identity import vae_identity
 from afa_bench.plan import Cell, Plan
 from afa_bench.provenance import provenance
 from afa_bench.score import Missing, inputs_of, missing_weights, score_cell
@@ -157,8 +158,8 @@ def _reals(plan: Plan) -> Reals:
     return Reals(
         paired={prompt.id: prompt.image for prompt in plan.samples.prompts},
         find=lambda: plan.prompts.reference(plan.suite.file.parent),
-        pipeline=first.group.pipeline,
-        vae=first.identity["group"]["pipeline"]["vae"],
+        group=first.group,
+        vae=vae_identity(first.identity["group"]),
         size=plan.suite.size,
     )
 

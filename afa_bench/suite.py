@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from afa_bench.errors import UserError
@@ -121,15 +122,16 @@ def find_suite(name: str) -> Path:
 
 
 def read_suite(path: Path) -> Suite:
-    """Read and validate a suite.
+    """Read and validate a suite; ``extends: NAME`` (a packaged suite, or a file beside it) stands in for keys that it leaves out.
 
     Raises:
         UserError: unreadable, not YAML, or a key that is unknown, missing or wrong.
     """
-    document, nodes = read_mapping(path, "of keys such as name, groups, prompts, methods, metrics")
+    document, origins = _read(path, ())
 
     def where(place: Place) -> str:
-        return f"{path}:{line_of(nodes, place)}"
+        file, nodes = origins.get(place[0] if place else "", origins[""])
+        return f"{file}:{line_of(nodes, place)}"
 
     if "file" in document:
         raise UserError(f"{where(('file',))}: file: unknown key")
@@ -139,3 +141,27 @@ def read_suite(path: Path) -> Suite:
 
     suite = validated(Suite, document, where, known)
     return suite.model_copy(update={"file": path})
+
+
+Origin: TypeAlias = tuple[Path, yaml.Node | None]
+"""The file that a key was read from, and its nodes."""
+
+
+def _read(path: Path, readers: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str | int, Origin]]:
+    """A suite's keys, and for each the file it is from; those of the suite that it extends stand in for those it does not have.
+
+    Raises:
+        UserError: unreadable, a suite that extends itself, or one without a name of its own.
+    """
+    if path in readers:
+        raise UserError(f"{path}: extends: this suite extends itself")
+    document, nodes = read_mapping(path, "of keys such as name, groups, prompts, methods, metrics")
+    origins: dict[str | int, Origin] = dict.fromkeys(document, (path, nodes)) | {"": (path, nodes)}
+    extended = document.pop("extends", None)
+    if extended is None:
+        return document, origins
+    if "name" not in document:
+        raise UserError(f"{path}: name: a suite that extends another needs a name of its own")
+    beside = path.parent / str(extended)
+    inherited, theirs = _read(beside if beside.is_file() else find_suite(str(extended)), (*readers, path))
+    return {**inherited, **document}, {**theirs, **origins}

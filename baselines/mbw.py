@@ -36,6 +36,10 @@ class MBW(Method[MBWOptions]):
         chosen(group.models, options.models, self.name)
         return {self.name: options}
 
+    def evaluations(self, group: Group, options: MBWOptions) -> int:
+        """One."""
+        return 1
+
     def build(self, group: Group, models: Sequence[Model], options: MBWOptions) -> Denoiser:
         """The merged model.
 

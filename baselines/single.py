@@ -38,6 +38,10 @@ class Base(Method[BaseOptions]):
             raise UserError(f"base: model: {options.model!r} is not in group {group.name}; expected {' or '.join(names)}")
         return {options.model: options}
 
+    def evaluations(self, group: Group, options: BaseOptions) -> int:
+        """One."""
+        return 1
+
     def build(self, group: Group, models: Sequence[Model], options: BaseOptions) -> Denoiser:
         """The model of that name; the group's only one where none is given.
 

@@ -65,6 +65,10 @@ class Weighted(Method[WeightedOptions]):
         require_fit(options.form, len(chosen(group.models, options.models, self.name)), options.settings, self.name)
         return {self.name: options}
 
+    def evaluations(self, group: Group, options: WeightedOptions) -> int:
+        """One."""
+        return 1
+
     def build(self, group: Group, models: Sequence[Model], options: WeightedOptions) -> Denoiser:
         """The merged model.
 

@@ -62,7 +62,9 @@ class AFA(Method[AFAOptions]):
         Raises:
             UserError: neither the options nor the group name one.
         """
-        folder = options.sabw or group.sabw
+        from afa_bench.models.group import located
+
+        folder = located(str(options.sabw)) if options.sabw else group.sabw
         if folder is None:
             raise UserError(f"afa: sabw: group {group.name} has no aggregator of its own; expected a folder of trained weights")
         return {"sabw": folder}

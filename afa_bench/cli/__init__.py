@@ -18,6 +18,7 @@ def app() -> typer.Typer:
     from afa_bench.cli import (
         bench,
         compare,
+        doctor,
         export,
         fetch,
         figure,
@@ -30,6 +31,7 @@ def app() -> typer.Typer:
         score,
         stats,
         table,
+        validate,
         verify,
     )
 
@@ -38,6 +40,8 @@ def app() -> typer.Typer:
     root.command("run")(run.run)
     root.command("fetch")(fetch.fetch)
     root.command("score")(score.score)
+    root.command("validate")(validate.validate)
+    root.command("doctor")(doctor.doctor)
     root.command("table")(table.table)
     root.command("figure")(figure.figure)
     root.command("merge")(merge.merge)

@@ -24,6 +24,7 @@ def run(
     only: Annotated[str, typer.Option(help="Only these methods or rows: afa,weighted.")] = "",
     steps: Annotated[str, typer.Option(help="These numbers of sampling steps in place of the suite's: 10,20,50.")] = "",
     group: Annotated[str, typer.Option(help="These groups in place of the suite's: mini-1,mini-2.")] = "",
+    size: Annotated[int | None, typer.Option(min=8, help="Image size in place of the suite's; filed apart.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of all results; this suite's are in a folder of its name below.")] = Path(
         "results"
     ),
@@ -41,7 +42,12 @@ def run(
     from afa_bench.tables import build_table, load_results
 
     plan = make_plan(
-        read_suite(find_suite(suite)), limit=limit, only=names(only), steps=numbers(steps, "--steps"), groups=names(group)
+        read_suite(find_suite(suite)),
+        limit=limit,
+        only=names(only),
+        steps=numbers(steps, "--steps"),
+        groups=names(group),
+        size=size,
     )
     console = Console(stderr=True)
     folder = out / plan.name

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from afa_bench.errors import UserError
+from afa_bench.fetch.library import Library, data_folder
+from afa_bench.fetch.sources import Source
+from afa_bench.models import families
+from afa_bench.models.entry import Entry, as_entry
 from afa_bench.reading import read_mapping, validated
 from afa_bench.registry import suggest
 
 ZOO = "zoo:"
 """Prefix of a path inside the miniature zoo that ships with the package."""
 
+DATA = "data:"
+"""Prefix of a path inside the data folder."""
+
 
 class ModelRef(BaseModel):
-    """One model: a folder in the diffusers layout with ``unet/`` and, where it differs from the pipeline's, ``text_encoder/``."""
+    """One model: a folder in the diffusers layout (its denoiser, and text encoders where they differ) or a single file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,9 +38,14 @@ class Group(BaseModel):
 
     Attributes:
         name: as in tables.
-        pipeline: a stock diffusers pipeline folder: VAE, tokenizer, scheduler, and the text encoder of models without their own.
+        pipeline: a stock diffusers pipeline folder or a single file: VAE, tokenizers, scheduler, and the text encoders of models
+            without their own.
         models: at least one.
         sabw: a folder with the aggregator trained for these models in this order, if there is one.
+        trained: such folders of other methods, by the method's name.
+        architecture: ``sd15``, ``sdxl`` or ``flux``.
+        configs: a folder of configurations in the diffusers layout for single files; by default the packaged one.
+        prediction_type: what the models predict, where the scheduler's settings say something else.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,6 +54,95 @@ class Group(BaseModel):
     pipeline: Path
     models: tuple[ModelRef, ...]
     sabw: Path | None = None
+    trained: dict[str, Path] = {}
+    architecture: str = "sd15"
+    configs: Path | None = None
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None
+
+    @property
+    def family(self) -> families.Family:
+        """The architecture's parts."""
+        return families.family(self.architecture, self.name)
+
+
+class GroupFile(BaseModel):
+    """A group's YAML file, as written: nothing needs to be fetched yet."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    pipeline: Entry
+    models: Annotated[tuple[Entry, ...], Field(min_length=1)]
+    sabw: str | None = None
+    trained: dict[str, str] = {}
+    architecture: str | None = None
+    configs: str | None = None
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None
+    file: Path = Field(default=Path(), exclude=True)
+
+    def sources(self) -> list[Source]:
+        """The files that ``afa-bench fetch`` brings: the pipeline's shared parts, and the models.
+
+        Raises:
+            UserError: a hub repository as a folder, and no ``architecture`` that says which files it has.
+        """
+        kind, where = self._family_or_none(), str(self.file)
+        of_models = [source for model in self.models for source in model.sources(kind, False, where)]
+        return [*self.pipeline.sources(kind, True, where), *of_models]
+
+    def _family_or_none(self) -> families.Family | None:
+        return families.family(self.architecture, str(self.file)) if self.architecture else None
+
+    def resolved(self) -> Group:
+        """The group with its folders and files in place.
+
+        Raises:
+            UserError: a folder or file that does not exist, is not fetched yet, or is another one than the one pinned.
+        """
+        kind, library = self._family_or_none(), Library()
+        places = [entry.place(self.file, key, kind, library, self._folder) for key, entry in self._entries()]
+        return self._group(places, (kind or families.family_of(places[0])).name, self._folder)
+
+    def sketched(self) -> Group:
+        """The group as it will be, whether or not its folders and files are there yet.
+
+        Raises:
+            UserError: as :meth:`sources`.
+        """
+        kind, library = self._family_or_none(), Library()
+        places = [entry.sketch(self.file, key, kind, library) for key, entry in self._entries()]
+        return self._group(places, (kind or families.SD15).name, lambda key, text: located(text, self.file.parent))
+
+    def _entries(self) -> list[tuple[str, Entry]]:
+        return [("pipeline", self.pipeline), *((f"models.{model.name}", model) for model in self.models)]
+
+    def _group(self, places: Sequence[Path], architecture: str, folder: Callable[[str, str], Path]) -> Group:
+        return Group(
+            name=self.name,
+            pipeline=places[0],
+            models=tuple(ModelRef(name=m.name, path=path) for m, path in zip(self.models, places[1:], strict=True)),
+            sabw=folder("sabw", self.sabw) if self.sabw else None,
+            trained={method: folder(f"trained.{method}", path) for method, path in self.trained.items()},
+            architecture=architecture,
+            configs=folder("configs", self.configs) if self.configs else None,
+            prediction_type=self.prediction_type,
+        )
+
+    def _folder(self, key: str, text: str, may_be_file: bool = False) -> Path:
+        """A path of the user's, relative to the group's file or behind a prefix; what is below the data folder may come later."""
+        full = located(text, self.file.parent)
+        if not (full.is_dir() or (may_be_file and full.is_file()) or text.startswith(DATA)):
+            raise UserError(f"{self.file}: {key}: no such folder: {full}")
+        return full
+
+
+def located(text: str, folder: Path = Path()) -> Path:
+    """A path as users write it: inside the zoo after ``zoo:``, inside the data folder after ``data:``, else relative."""
+    from afa_bench.mini import zoo
+
+    if text.startswith(DATA):
+        return data_folder() / text.removeprefix(DATA)
+    return zoo() / text.removeprefix(ZOO) if text.startswith(ZOO) else folder / Path(text).expanduser()
 
 
 def packaged() -> dict[str, Path]:
@@ -49,37 +151,39 @@ def packaged() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def read_group(name: str, folder: Path, where: str) -> Group:
-    """A group by the name of a packaged one or by the path of a YAML file (relative to ``folder``).
+def read_group_file(name: str, folder: Path, where: str) -> GroupFile:
+    """A group's file by the name of a packaged one or by its path (relative to ``folder``).
 
     Raises:
-        UserError: no such group, not YAML, a wrong or missing key, a model folder that does not exist.
+        UserError: no such group, not YAML, a wrong or missing key.
     """
     known = packaged()
     path = known.get(name, folder / name)
     if name not in known and not path.is_file():
         raise UserError(f"{where}: unknown group {name!r}: {suggest(name, known)} (or the path of a group's YAML file)")
     content, _ = read_mapping(path, "with the keys pipeline and models")
-    if not isinstance(content.get("models"), Mapping) or not content["models"]:
-        raise UserError(f"{path}: models: expected a mapping of model names to folders")
-    content["models"] = [{"name": str(model), "path": place} for model, place in content["models"].items()]
-    group = validated(Group, {"name": path.stem, **content}, str(path))
-    return _resolve(group, path)
+    content["models"] = _models(path, content.get("models"))
+    if "pipeline" in content:
+        content["pipeline"] = as_entry(content["pipeline"], "pipeline")
+    group = validated(GroupFile, {"name": path.stem, **content}, str(path))
+    names = [model.name for model in group.models]
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: models: expected a name of its own for each model")
+    return group.model_copy(update={"file": path})
 
 
-def _resolve(group: Group, file: Path) -> Group:
-    def place(key: str, path: Path) -> Path:
-        from afa_bench.mini import zoo
+def read_group(name: str, folder: Path, where: str) -> Group:
+    """A group with its files in place, see :func:`read_group_file`.
 
-        text = str(path)
-        full = zoo() / text.removeprefix(ZOO) if text.startswith(ZOO) else (file.parent / path.expanduser())
-        if not full.is_dir():
-            raise UserError(f"{file}: {key}: no such folder: {full}")
-        return full
+    Raises:
+        UserError: as that, or a model that does not exist or is not fetched yet.
+    """
+    return read_group_file(name, folder, where).resolved()
 
-    return Group(
-        name=group.name,
-        pipeline=place("pipeline", group.pipeline),
-        models=tuple(ModelRef(name=m.name, path=place(f"models.{m.name}", m.path)) for m in group.models),
-        sabw=place("sabw", group.sabw) if group.sabw else None,
-    )
+
+def _models(path: Path, content: Any) -> list[dict[str, Any]]:
+    if isinstance(content, Mapping) and content:
+        return [as_entry(place, str(name)) for name, place in content.items()]
+    if isinstance(content, list) and content and all(isinstance(entry, Mapping) and entry.get("name") for entry in content):
+        return [dict(entry) for entry in content]
+    raise UserError(f"{path}: models: expected a list of entries with a name, or a mapping of model names to folders or entries")

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afa_bench.errors import UserError
 from afa_bench.method import Denoiser, Model
+from afa_bench.models.families import SD15, Family
 from afa_bench.models.group import Group
 from afa_bench.models.hashing import check_safetensors
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import StableDiffusionPipeline
+    from torch import nn
 
 
 @dataclass
 class LoadedGroup:
-    """A group in memory: VAE, tokenizer and scheduler are one for all methods, so that only the denoiser differs between them."""
+    """A group in memory: VAE, tokenizers and scheduler are one for all methods, so that only the denoiser differs."""
 
     group: Group
     vae: Any
-    tokenizer: Any
+    tokenizers: Sequence[Any]
     scheduler: Any
     models: list[Model]
 
-    def pipeline(self, denoiser: Denoiser, scheduler: str) -> StableDiffusionPipeline:
+    @property
+    def tokenizer(self) -> Any:
+        """The first tokenizer; SD 1.5 has no other."""
+        return self.tokenizers[0]
+
+    def pipeline(self, denoiser: Denoiser, scheduler: str) -> Any:
         """A stock pipeline around a denoiser, without the safety checker (it would blacken images and spoil the metrics).
 
         Raises:
@@ -34,18 +41,22 @@ class LoadedGroup:
         """
         import diffusers
 
+        from afa_bench.models.text import encoders_of
+
+        family = self.group.family
         kind = getattr(diffusers, scheduler, None)
         if kind is None or not issubclass(kind, diffusers.SchedulerMixin):
             raise UserError(f"sampler.scheduler: {scheduler!r} is not a scheduler of diffusers {diffusers.__version__}")
-        pipeline = diffusers.StableDiffusionPipeline(
+        if ("FlowMatch" in scheduler) != ("FlowMatch" in family.scheduler):
+            raise UserError(f"sampler.scheduler: {scheduler} does not fit {family.name}; its own is {family.scheduler}")
+        unchecked = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        pipeline = getattr(diffusers, family.pipeline)(
             vae=self.vae,
-            text_encoder=denoiser.text_encoders[0],
-            tokenizer=self.tokenizer,
-            unet=denoiser.unet,
+            **dict(zip(family.tokenizers, self.tokenizers, strict=True)),
+            **dict(zip(family.encoders, encoders_of(denoiser.text_encoders[0]), strict=True)),
+            **{family.denoiser[0]: denoiser.unet},
             scheduler=kind.from_config(self.scheduler.config),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
+            **(unchecked if family is SD15 else {}),
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -58,40 +69,121 @@ def load_group(group: Group, device: str, dtype: torch.dtype) -> LoadedGroup:
         UserError: a folder or file is missing, damaged, or of another architecture than it says.
     """
     import diffusers
-    import torch
     import transformers
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+
+    from afa_bench.models import single_file
+    from afa_bench.models.text import together
 
     for library in (transformers, diffusers):
         library.utils.logging.disable_progress_bar()
         library.utils.logging.set_verbosity_error()
-
-    def load(kind: Any, folder: Path) -> Any:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; expected a {kind.__name__} in the diffusers layout")
-        for file in folder.glob("*.safetensors"):
-            check_safetensors(file)
-        try:
-            weights = {} if kind in (CLIPTokenizer, DDIMScheduler) else {"torch_dtype": dtype, "use_safetensors": True}
-            if kind is CLIPTextModel:
-                weights = {"dtype": dtype, "use_safetensors": True}
-            part = kind.from_pretrained(str(folder), local_files_only=True, **weights)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            raise UserError(f"{folder}: does not load as {kind.__name__}: {error}") from error
-        return part.to(device).eval().requires_grad_(False) if isinstance(part, torch.nn.Module) else part
-
-    text_encoder = load(CLIPTextModel, group.pipeline / "text_encoder")
-    models = []
+    family, configs = group.family, group.configs or group.family.configs
+    part, kind = family.denoiser
+    shared = _shared(group, configs, dtype)
+    models: list[Model] = []
     for ref in group.models:
-        own = ref.path / "text_encoder"
-        shared = ref.path == group.pipeline or not own.is_dir()
-        encoder = text_encoder if shared else load(CLIPTextModel, own)
-        models.append(Model(ref.name, load(UNet2DConditionModel, ref.path / "unet"), encoder))
-    return LoadedGroup(
-        group=group,
-        vae=load(AutoencoderKL, group.pipeline / "vae"),
-        tokenizer=load(CLIPTokenizer, group.pipeline / "tokenizer"),
-        scheduler=load(DDIMScheduler, group.pipeline / "scheduler"),
-        models=models,
-    )
+        if ref.path.is_file():
+            own = single_file.load_denoiser(ref.path, family, configs, dtype, shared)
+        else:
+            own = {part: from_folder(ref.path, part, kind, dtype)}
+            for name, encoder in family.encoders.items():
+                has_own = ref.path != group.pipeline and (ref.path / name).is_dir()
+                own[name] = from_folder(ref.path, name, encoder, dtype) if has_own else shared[name]
+        texts = together([_ready(own[name], device) for name in family.encoders], models)
+        models.append(Model(ref.name, _ready(own[part], device), texts))
+    scheduler = shared["scheduler"]
+    scheduler.register_to_config(**_predicted(group))
+    return LoadedGroup(group, _ready(shared["vae"], device), [shared[name] for name in family.tokenizers], scheduler, models)
+
+
+def load_vae(group: Group, dtype: torch.dtype) -> Any:
+    """The group's VAE.
+
+    Raises:
+        UserError: missing or damaged.
+    """
+    from afa_bench.models import single_file
+
+    if group.pipeline.is_file():
+        return single_file.load_vae(group.pipeline, group.configs or group.family.configs, dtype)
+    return from_folder(group.pipeline, "vae", "AutoencoderKL", dtype)
+
+
+def from_folder(folder: Path, part: str, kind: str, dtype: torch.dtype) -> Any:
+    """A part of a pipeline in the diffusers layout.
+
+    Args:
+        folder: of the pipeline.
+        part: its subfolder.
+        kind: its class in diffusers or transformers.
+        dtype: of weights.
+
+    Raises:
+        UserError: missing, damaged, or another class.
+    """
+    import diffusers
+    import transformers
+
+    place = folder / part
+    if not place.is_dir():
+        raise UserError(f"{place}: no such folder; expected a {kind} in the diffusers layout")
+    for file in place.glob("*.safetensors"):
+        check_safetensors(file)
+    options: dict[str, Any] = {}
+    if (place / "config.json").is_file():  # a model; tokenizers and schedulers have other configurations
+        options = {"use_safetensors": True, ("torch_dtype" if hasattr(diffusers, kind) else "dtype"): dtype}
+    try:
+        library = diffusers if hasattr(diffusers, kind) else transformers
+        return getattr(library, kind).from_pretrained(str(place), local_files_only=True, **options)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise UserError(f"{place}: does not load as {kind}: {error}") from error
+
+
+def _shared(group: Group, configs: Path, dtype: torch.dtype) -> dict[str, Any]:
+    """The pipeline's parts but its denoiser: of a folder; of a single file with configurations beside it."""
+    from afa_bench.models import single_file
+
+    family, folder = group.family, group.pipeline
+    parts: dict[str, Any] = {"vae": load_vae(group, dtype)}
+    if folder.is_file():
+        folder = configs
+        loaded = single_file.load_denoiser(group.pipeline, family, configs, dtype, {**parts, **_words(family, configs, dtype)})
+        parts |= {name: loaded[name] for name in family.encoders}
+    else:
+        parts |= {name: from_folder(folder, name, kind, dtype) for name, kind in family.encoders.items()}
+    return parts | _words(family, folder, dtype)
+
+
+def _words(family: Family, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+    """Scheduler and tokenizers; the packaged configurations have no vocabulary, which is CLIP's everywhere."""
+    from afa_bench.models import single_file
+
+    parts = {"scheduler": from_folder(folder, "scheduler", family.scheduler, dtype)}
+    for index, (name, kind) in enumerate(family.tokenizers.items()):
+        if (folder / name).is_dir() or kind != "CLIPTokenizer":
+            parts[name] = from_folder(folder, name, kind, dtype)
+        else:
+            parts[name] = single_file.clip_tokenizer("!" if index else "<|endoftext|>")
+    return parts
+
+
+def _predicted(group: Group) -> dict[str, Any]:
+    """The scheduler's settings by what the models predict.
+
+    Raises:
+        UserError: the marks of the group's files contradict each other.
+    """
+    from afa_bench.models.single_file import marks
+
+    if group.prediction_type is not None:
+        return {"prediction_type": group.prediction_type}
+    found = {ref.name: marks(ref.path) for ref in group.models if ref.path.is_file()}
+    first, *others = found or {"": {}}
+    for other in others:
+        if found[other] != found[first]:
+            raise UserError(f"group {group.name}: models {first} and {other} predict different things; one schedule serves both")
+    return found.get(first, {})
+
+
+def _ready(module: nn.Module, device: str) -> nn.Module:
+    return module.to(device).eval().requires_grad_(False)

@@ -51,6 +51,11 @@ class PromptSet(BaseModel):
         """The files that ``afa-bench fetch`` brings for it; none for a set that ships with a package or is the user's own."""
         return ()
 
+    @property
+    def expected(self) -> int | None:
+        """How many prompts there are, where that is known before they are fetched."""
+        return None
+
     def prompts(self, folder: Path) -> Sequence[Prompt]:
         """All prompts, in the set's order; paths in options are relative to ``folder``, the suite's own."""
         raise NotImplementedError

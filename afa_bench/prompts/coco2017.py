@@ -47,6 +47,11 @@ class Coco2017(PromptSet):
         """Captions, and the images of both splits in use."""
         return [ANNOTATIONS, *(IMAGES[split] for split in dict.fromkeys((self.split, self.reference_split)))]
 
+    @property
+    def expected(self) -> int | None:
+        """How many prompts there are."""
+        return {"val": 5_000, "train": 118_287}[self.split] if self.captions == "first" else None
+
     def prompts(self, folder: Path) -> list[Prompt]:
         """The captions.
 

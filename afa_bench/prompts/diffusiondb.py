@@ -56,6 +56,11 @@ class DiffusionDB(PromptSet):
         drawn = sorted(map(int, select(map(str, range(1, PARTS + 1)), self.parts, self.seed)))
         return {part: _file(f"images/part-{part:06d}.zip") for part in drawn}
 
+    @property
+    def expected(self) -> int:
+        """How many prompts there are."""
+        return self.count
+
     def prompts(self, folder: Path) -> list[Prompt]:
         """The selection, in its random order.
 

@@ -33,6 +33,11 @@ class DrawBench(PromptSet):
         """The sheet."""
         return [SHEET]
 
+    @property
+    def expected(self) -> int:
+        """How many prompts there are."""
+        return PROMPTS
+
     def prompts(self, folder: Path) -> list[Prompt]:
         """The sheet's rows.
 

@@ -60,6 +60,11 @@ class JourneyDB(PromptSet):
         drawn = sorted(select((f"{folder:03d}" for folder in range(FOLDERS)), self.folders, self.seed))
         return {folder: _file(f"data/valid/imgs/{folder}.tgz") for folder in drawn}
 
+    @property
+    def expected(self) -> int:
+        """How many prompts there are."""
+        return self.count
+
     def prompts(self, folder: Path) -> list[Prompt]:
         """The selection, in its random order; an id is ``FOLDER/NAME``.
 

@@ -47,6 +47,11 @@ class LaionCoco(PromptSet):
         files = HubFiles(repo=REPO, pattern="*.parquet", revision=self.revision, kind="datasets", draw=self.parts, seed=self.seed)
         return [files]
 
+    @property
+    def expected(self) -> int:
+        """How many prompts there are."""
+        return self.count
+
     def prompts(self, folder: Path) -> list[Prompt]:
         """The selection, in its random order.
 

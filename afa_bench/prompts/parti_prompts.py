@@ -35,6 +35,11 @@ class PartiPrompts(PromptSet):
         """The table."""
         return [TABLE]
 
+    @property
+    def expected(self) -> int:
+        """How many prompts there are."""
+        return 1632
+
     def prompts(self, folder: Path) -> list[Prompt]:
         """The table's rows.
 

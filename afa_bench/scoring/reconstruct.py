@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from afa_bench.models.group import Group
 from afa_bench.prompts.images import Picture, read
 from afa_bench.scoring.images import decode
 
@@ -18,12 +18,12 @@ class Reconstructor:
     """A VAE that is loaded when the first image is asked for.
 
     Args:
-        pipeline: a diffusers pipeline folder.
+        group: the models whose pipeline it is.
         device: a torch device.
     """
 
-    def __init__(self, pipeline: Path, device: str) -> None:
-        self.pipeline = pipeline
+    def __init__(self, group: Group, device: str) -> None:
+        self.group = group
         self.device = device
         self.lock = Lock()
         self._vae: Any = None
@@ -31,11 +31,11 @@ class Reconstructor:
     def __call__(self, images: Sequence[Image.Image]) -> list[Image.Image]:
         """RGB images of one size, as the VAE gives them back."""
         import torch
-        from diffusers import AutoencoderKL
+
+        from afa_bench.models.load import load_vae
 
         if self._vae is None:
-            vae = AutoencoderKL.from_pretrained(str(self.pipeline / "vae"), local_files_only=True)
-            self._vae = vae.float().eval().to(self.device)
+            self._vae = load_vae(self.group, torch.float32).eval().to(self.device)
         batch = np.stack([np.asarray(image) for image in images])
         pixels = torch.from_numpy(batch).permute(0, 3, 1, 2).to(self.device) / 127.5 - 1
         with torch.no_grad():

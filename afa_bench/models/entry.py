@@ -1,0 +1,115 @@
+"""Where one checkpoint comes from: a folder, a single file, a hub repository, CivitAI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from afa_bench.errors import UserError
+from afa_bench.fetch.library import Library
+from afa_bench.fetch.sources import CivitaiFile, HubFile, Source
+from afa_bench.models.families import Family
+
+
+class Entry(BaseModel):
+    """One checkpoint, by exactly one of ``folder``, ``file``, ``hub`` and ``civitai``.
+
+    Attributes:
+        name: as in tables.
+        folder: in the diffusers layout; relative to the group's file, or ``zoo:...``, ``data:...``.
+        file: a single safetensors file, as ``folder``; together with ``hub``: a file of that repository.
+        hub: ``owner/name``; without ``file`` a repository in the diffusers layout.
+        revision: of the repository: a commit, or a branch that the lock file pins to one.
+        civitai: a version's id (``modelVersionId``).
+        sha256: of a single file, where it is known.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    folder: str | None = None
+    file: str | None = None
+    hub: str | None = None
+    revision: str = "main"
+    civitai: int | None = None
+    sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Entry:
+        given = [self.folder, self.hub, self.civitai, None if self.hub else self.file]
+        if sum(origin is not None for origin in given) != 1:
+            raise ValueError("expected one of folder, file, hub and civitai (or hub with file)")
+        return self
+
+    def sources(self, family: Family | None, shared: bool, where: str) -> list[Source]:
+        """The files that are fetched for it.
+
+        Args:
+            family: its architecture; needed for a hub repository in the diffusers layout.
+            shared: of such a repository, everything but the denoiser; otherwise the denoiser and the text encoders.
+            where: the group's file, for errors.
+
+        Raises:
+            UserError: a hub repository in the diffusers layout, without a family.
+        """
+        if self.civitai is not None:
+            return [CivitaiFile(version=self.civitai, sha256=self.sha256)]
+        if self.hub is None:
+            return []
+        if self.file is not None:
+            return [HubFile(repo=self.hub, file=self.file, revision=self.revision, sha256=self.sha256)]
+        if family is None:
+            raise UserError(f"{where}: architecture: expected sd15, sdxl or flux, which says what files {self.hub} has")
+        if shared:
+            names = ["model_index.json", *family.files(["vae", *family.encoders, *family.tokenizers, "scheduler"])]
+        else:
+            names = family.files([family.denoiser[0], *family.encoders])
+        return [HubFile(repo=self.hub, file=name, revision=self.revision) for name in names]
+
+    def sketch(self, where: Path, key: str, family: Family | None, library: Library) -> Path:
+        """Where it will be, whether or not it is there yet.
+
+        Raises:
+            UserError: as :meth:`sources`.
+        """
+        from afa_bench.models.group import located
+
+        sources = self.sources(family, key == "pipeline", str(where))
+        if not sources:
+            return located(self.folder or self.file or "", where.parent)
+        path = library.path(sources[0])
+        return path if len(sources) == 1 else path.parent
+
+    def place(
+        self, where: Path, key: str, family: Family | None, library: Library, path_of: Callable[[str, str, bool], Path]
+    ) -> Path:
+        """The folder or the file on this machine.
+
+        Raises:
+            UserError: it does not exist, is not fetched yet, or is another one than the one pinned.
+        """
+        if self.hub is None and self.civitai is None:
+            return path_of(key, self.folder or self.file or "", True)
+        sources = self.sources(family, key == "pipeline", str(where))
+        try:
+            paths = [library.locate(source) for source in sources]
+        except UserError as error:
+            raise UserError(f"{where}: {key}: {error}") from error
+        if len(paths) == 1:
+            return paths[0]
+        names = [source.file for source in sources if isinstance(source, HubFile)]
+        root = paths[0].parents[names[0].count("/")]
+        if any(root / name != path for name, path in zip(names, paths, strict=True)):
+            raise UserError(f"{where}: {key}: some files of {self.hub} are in the hub's cache and some in {library.folder}")
+        return root
+
+
+def as_entry(value: Any, name: str) -> dict[str, Any]:
+    """What the user wrote as the keys of an :class:`Entry`: a text is a folder, or a single file by its suffix."""
+    if isinstance(value, Mapping):
+        return {"name": name, **value}
+    text = str(value)
+    return {"name": name, "file" if text.endswith(".safetensors") else "folder": text}

@@ -1,0 +1,50 @@
+"""What a group is: the bytes of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from afa_bench.models.group import Group
+from afa_bench.models.hashing import hash_file, hash_folder, hash_weights
+
+
+def group_identity(group: Group) -> dict[str, Any]:
+    """sha256 of everything in a group that fixes its results.
+
+    Raises:
+        UserError: a folder or file is missing or damaged.
+    """
+    family = group.family
+    if group.pipeline.is_file():
+        pipeline = {"file": hash_weights(group.pipeline)}
+    else:
+        pipeline = {part: hash_weights(group.pipeline / part) for part in ("vae", *family.encoders)}
+        pipeline |= {part: hash_folder(group.pipeline / part) for part in (*family.tokenizers, "scheduler")}
+    if any(path.is_file() for path in (group.pipeline, *(ref.path for ref in group.models))):
+        pipeline["configs"] = hash_folder(group.configs or family.configs)
+        pipeline["vocabulary"] = hash_file(Path(str(files("open_clip") / "bpe_simple_vocab_16e6.txt.gz")))
+    if group.prediction_type is not None:
+        pipeline["prediction_type"] = group.prediction_type
+    models = {
+        ref.name: {"file": hash_weights(ref.path)}
+        if ref.path.is_file()
+        else {part: hash_weights(ref.path / part) for part in own_parts(ref.path, group)}
+        for ref in group.models
+    }
+    return {"name": group.name, "pipeline": pipeline, "models": models}
+
+
+def own_parts(model: Path, group: Group) -> Sequence[str]:
+    """The folders of a model which are its own: its denoiser, and the text encoders that are not the pipeline's."""
+    encoders = [part for part in group.family.encoders if model != group.pipeline and (model / part).is_dir()]
+    return [group.family.denoiser[0], *encoders]
+
+
+def vae_identity(identity: Mapping[str, Any]) -> str:
+    """What stands for the VAE in a group's identity: its own hash, or that of the single file that it is in."""
+    pipeline = identity["pipeline"]
+    found: str = pipeline["vae"] if "vae" in pipeline else pipeline["file"]
+    return found
