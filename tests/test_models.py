@@ -163,6 +163,7 @@ def test_weights_are_loaded_in_the_format_asked_for(zoo, dtype):
     assert {parameter.dtype for part in (model.unet, model.text_encoder) for parameter in part.parameters()} == {dtype}
 
 
+@pytest.mark.slow
 def test_velocity_is_predicted_where_the_group_or_the_files_say_so(zoo):
     assert load_group(files(zoo, "sd15"), "cpu", torch.float32).scheduler.config.prediction_type == "epsilon"
     said = load_group(files(zoo, "sd15", prediction_type="v_prediction"), "cpu", torch.float32)
