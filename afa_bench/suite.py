@@ -156,7 +156,8 @@ def _read(path: Path, readers: tuple[Path, ...]) -> tuple[dict[str, Any], dict[s
     if path in readers:
         raise UserError(f"{path}: extends: this suite extends itself")
     document, nodes = read_mapping(path, "of keys such as name, groups, prompts, methods, metrics")
-    origins: dict[str | int, Origin] = {key: (path, nodes) for key in ("", *document)}
+    keys: tuple[str | int, ...] = ("", *document)
+    origins: dict[str | int, Origin] = dict.fromkeys(keys, (path, nodes))
     extended = document.pop("extends", None)
     if extended is None:
         return document, origins
