@@ -103,15 +103,15 @@ def diffusiondb(count: int = 4) -> dict[str, bytes]:
     return files
 
 
-def journeydb(folders: tuple[str, ...]) -> dict[str, bytes]:
+def journeydb(folders: tuple[str, ...], split: str = "valid", annotations: str = "valid_anno_repath") -> dict[str, bytes]:
     names = [(folder, f"{folder}_{index}.jpg") for folder in (*folders, "zzz") for index in range(3)]
     lines = [
         {"img_path": f"./{folder}/{name}", "prompt": f" {name} in oil --ar 16:9 ", "Task2": {"Caption": f"A painting of {name}."}}
         for folder, name in names
     ]
     text = "\n".join(map(json.dumps, lines)).encode()
-    place = "/datasets/JourneyDB/JourneyDB/data/valid"
-    files = {f"{place}/valid_anno_repath.jsonl.tgz": tarred({"valid_anno_repath.jsonl": text})}
+    place = f"/datasets/JourneyDB/JourneyDB/data/{split}"
+    files = {f"{place}/{annotations}.jsonl.tgz": tarred({f"{annotations}.jsonl": text})}
     for folder in folders:
         inside = {f"./{f}/{name}": picture(index, "JPEG") for index, (f, name) in enumerate(names) if f == folder}
         files[f"{place}/imgs/{folder}.tgz"] = tarred(inside | {"../../../escaped.jpg": picture(0), "evil.sh": b"rm"})

@@ -144,6 +144,15 @@ def test_journeydb_unpacks_images_alone_and_takes_captions_on_request(world, tmp
     assert captions[0].text.startswith("A painting of")
 
 
+def test_journeydb_s_training_split_is_another(world):
+    split = journeydb.JourneyDB(split="train", count=5, folders=2)
+    world.files = sets.journeydb(FOLDERS, "train", "train_anno_realease_repath")
+    fetch(split)
+    prompts = split.prompts(HERE)
+    assert len(prompts) == 5
+    assert all(isinstance(prompt.image, images.StoredImage) and "train" in str(prompt.image.path) for prompt in prompts)
+
+
 def test_files_of_a_pattern_stay_what_they_were_when_the_repository_grows(world):
     prompt_set, files, _ = CASES["laion-coco"]
     world.files = dict(files)

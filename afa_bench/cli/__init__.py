@@ -24,6 +24,7 @@ def app() -> typer.Typer:
         figure,
         gate,
         ls,
+        maps,
         merge,
         mini,
         report,
@@ -31,6 +32,7 @@ def app() -> typer.Typer:
         score,
         stats,
         table,
+        train,
         validate,
         verify,
     )
@@ -44,6 +46,9 @@ def app() -> typer.Typer:
     root.command("doctor")(doctor.doctor)
     root.command("table")(table.table)
     root.command("figure")(figure.figure)
+    root.command("train")(train.train)
+    root.command("maps")(maps.maps)
+    root.command("wins")(maps.wins)
     root.command("merge")(merge.merge)
     root.command("compare")(compare.compare)
     root.command("gate")(gate.gate)

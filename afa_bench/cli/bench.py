@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from afa_bench.bench import afa
+
 app = typer.Typer(help="Measure speed and memory on this machine.", no_args_is_help=True)
 
 
@@ -40,3 +42,6 @@ def methods(
 
     counts = (numbers(models, "--models"), numbers(images, "--images"), numbers(steps, "--steps"))
     typer.echo(run_methods(architecture, split(names), *counts, rounds=rounds, device=device, dtype=dtype, out=out), nl=False)
+
+
+app.command("afa")(afa.afa)

@@ -19,33 +19,37 @@ from afa_bench.prompts.select import select
 
 REPO = "JourneyDB/JourneyDB"
 FOLDERS = 200
-"""Of the validation split: ``data/valid/imgs/000.tgz`` to ``199.tgz``."""
+"""Of a split: ``data/SPLIT/imgs/000.tgz`` to ``199.tgz``."""
 
 
 def _file(name: str) -> HubFile:
     return HubFile(repo=REPO, file=name, kind="datasets")
 
 
-ANNOTATIONS = _file("data/valid/valid_anno_repath.jsonl.tgz")
+ANNOTATIONS = {
+    "valid": _file("data/valid/valid_anno_repath.jsonl.tgz"),
+    "train": _file("data/train/train_anno_realease_repath.jsonl.tgz"),
+}
 """One line an image: ``img_path`` (``./FOLDER/NAME.jpg``), ``prompt``, ``Task2.Caption`` and more."""
 
 
 class JourneyDB(PromptSet):
-    """Midjourney prompts and images of the validation split, which shares no image and no prompt group with the training split.
-
-    Training takes its samples from the training split, so the two are distinct.
+    """Midjourney prompts and images of a split; the validation split shares no image and no prompt group with the training split.
 
     Attributes:
+        split: the validation split, to generate from; the training split, to train on.
         count: how many.
-        folders: the selection is drawn from so many of the split's 200 archives (about 1,170 images each), drawn by the seed.
+        folders: the selection is drawn from so many of the split's 200 archives, drawn by the seed. They have about 1,170 images
+            each in the validation split, 20,900 in the training split.
         seed: of both draws.
         text: the user's prompt, or the caption that the data set's authors made for it.
         images: fetch the images as well; without them there is no FID and no CLIP-I.
     """
 
-    source: ClassVar[str] = "huggingface.co/datasets/JourneyDB/JourneyDB, validation split; accept its terms and set HF_TOKEN"
+    source: ClassVar[str] = "huggingface.co/datasets/JourneyDB/JourneyDB; accept its terms and set HF_TOKEN"
     licence: ClassVar[str] = "JourneyDB Terms of Usage: non-commercial"
 
+    split: Literal["valid", "train"] = "valid"
     count: Annotated[int, Field(ge=1)] = 50_000
     folders: Annotated[int, Field(ge=1, le=FOLDERS)] = 45
     seed: int = 0
@@ -54,11 +58,11 @@ class JourneyDB(PromptSet):
 
     def sources(self) -> Sequence[Needed]:
         """The annotations, and the archives drawn."""
-        return [ANNOTATIONS, *(self._archives().values() if self.images else ())]
+        return [ANNOTATIONS[self.split], *(self._archives().values() if self.images else ())]
 
     def _archives(self) -> dict[str, HubFile]:
         drawn = sorted(select((f"{folder:03d}" for folder in range(FOLDERS)), self.folders, self.seed))
-        return {folder: _file(f"data/valid/imgs/{folder}.tgz") for folder in drawn}
+        return {folder: _file(f"data/{self.split}/imgs/{folder}.tgz") for folder in drawn}
 
     @property
     def expected(self) -> int:
@@ -71,7 +75,7 @@ class JourneyDB(PromptSet):
         Raises:
             UserError: not fetched, changed since, another layout, or the archives hold fewer than ``count``.
         """
-        path = locate(ANNOTATIONS)
+        path = locate(ANNOTATIONS[self.split])
         archives = self._archives()
         texts: dict[str, str] = {}
         for row in _rows(path):

@@ -117,7 +117,7 @@ class _Training:
     def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """What fixes the weights at a step; without a cooldown a training may go on for more steps than it was begun with."""
         free = {"epochs", "steps", "accumulation", "gradient_checkpointing", "log_every", "validate_every", "checkpoint_every"}
-        lasting = self.settings.model_dump(exclude=free)
+        lasting = self.settings.model_dump(include=set(Settings.model_fields) - free)
         return {**lasting, "steps": self.steps if self.settings.cooldown else None, **about}
 
     def _parts(self) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from afa_bench.errors import UserError
 
 
 class Pairs(Protocol):
-    """Pairs by number. ``empty`` holds the empty prompt's text states ``(1, L, D)``."""
+    """Pairs by number."""
 
-    empty: Tensor
+    @property
+    def empty(self) -> Tensor:
+        """The empty prompt's text states ``(1, L, D)``."""
 
-    def __len__(self) -> int:
-        """Number of pairs."""
+    def __len__(self) -> int: ...
 
     def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Tensor]:
         """Latents ``(B, C, H, W)``, scaled as the denoiser sees them, and text states ``(B, L, D)`` of some pairs in an epoch.
@@ -37,12 +38,31 @@ class TensorPairs:
     empty: Tensor
 
     def __len__(self) -> int:
-        """Number of pairs."""
         return len(self.latents)
 
     def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Tensor]:
         """The same in every epoch."""
         return self.latents[list(rows)], self.text[list(rows)]
+
+
+@dataclass
+class Subset:
+    """Some rows of other pairs."""
+
+    whole: Pairs
+    rows: Sequence[int]
+
+    @property
+    def empty(self) -> Tensor:
+        """The empty prompt's text states ``(1, L, D)``."""
+        return self.whole.empty
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Tensor]:
+        """As the whole's."""
+        return self.whole.batch([self.rows[row] for row in rows], epoch)
 
 
 class Order:

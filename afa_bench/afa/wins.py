@@ -1,0 +1,131 @@
+"""Which model denoises best where (the paper, figure 1): the share of wins by prompt, noise, step and place.
+
+At every place of the latent map the model with the least squared error of its prediction wins. That the winners change with the
+prompt, the noise, the step and the place is why an ensemble should weigh its models by all four.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from afa_bench.identity import seed_of
+from afa_bench.models.load import LoadedGroup
+from afa_bench.models.text import encode
+from afa_bench.prompts.base import Prompt
+from afa_bench.prompts.images import read
+from afa_bench.training.cache import Encoding
+
+Winners = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Wins:
+    """Winners at every place.
+
+    Attributes:
+        models: names, in their order.
+        prompts: their texts.
+        images: of the prompts, ``(H, W, 3)``.
+        timesteps: at which the images were noised.
+        winners: numbers of models, ``(prompts, timesteps, noises, h, w)``.
+    """
+
+    models: Sequence[str]
+    prompts: Sequence[str]
+    images: Sequence[NDArray[np.uint8]]
+    timesteps: Sequence[int]
+    winners: Winners
+
+    def shares(self, *kept: int, of: Winners | None = None) -> NDArray[np.float64]:
+        """The models' shares of wins, ``(*kept, N)``: over all axes of ``winners`` but those kept."""
+        winners = self.winners if of is None else of
+        others = tuple(axis for axis in range(winners.ndim) if axis not in kept)
+        return np.stack([(winners == model).mean(axis=others) for model in range(len(self.models))], axis=-1)
+
+    def table(self, patches: int = 4) -> dict[str, Any]:
+        """All shares: overall, by prompt, noise, timestep, and place, which is one of ``patches`` x ``patches`` parts."""
+
+        def named(shares: NDArray[np.float64]) -> dict[str, float]:
+            return dict(zip(self.models, shares.tolist(), strict=True))
+
+        rows, columns = (np.array_split(np.arange(side), patches) for side in self.winners.shape[-2:])
+        return {
+            "overall": named(self.shares()),
+            "by_prompt": {prompt: named(row) for prompt, row in zip(self.prompts, self.shares(0), strict=True)},
+            "by_timestep": {str(t): named(row) for t, row in zip(self.timesteps, self.shares(1), strict=True)},
+            "by_noise": [named(row) for row in self.shares(2)],
+            "by_place": [
+                [named(self.shares(of=self.winners[..., row[:, None], column])) for column in columns if len(column)]
+                for row in rows
+                if len(row)
+            ],
+        }
+
+
+@torch.no_grad()
+def denoising_wins(
+    loaded: LoadedGroup,
+    prompts: Sequence[Prompt],
+    size: int,
+    *,
+    timesteps: Sequence[int],
+    noises: int = 8,
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> Wins:
+    """Noise each prompt's image, let every model predict, and note who is nearest at each place.
+
+    Args:
+        loaded: the models, each with its own text encoder.
+        prompts: all with an image, of which a square of ``size`` pixels is taken.
+        size: in pixels.
+        timesteps: at which to noise.
+        noises: draws for each image and timestep; the same for all models.
+        seed: of the noises.
+        advance: called after each prompt and timestep.
+
+    Raises:
+        UserError: an image that cannot be read.
+    """
+    unets, encoders = [model.unet for model in loaded.models], [model.text_encoder for model in loaded.models]
+    dtype = next(unets[0].parameters()).dtype
+    encoding = Encoding(loaded.vae.float(), loaded.tokenizer, encoders, size)
+    winners, images = [], []
+    for prompt in prompts:
+        latents = encoding.latents(prompt).to(next(unets[0].parameters()).device)
+        states = encode([prompt.text], loaded.tokenizer, encoders).chunk(len(encoders), dim=-1)
+        drawn = [torch.randn(latents.shape[1:], generator=_generator(seed, prompt.id, number)) for number in range(noises)]
+        noise = torch.stack(drawn).to(latents)
+        for step in timesteps:
+            times = torch.full((noises,), step, device=latents.device)
+            noisy = loaded.scheduler.add_noise(latents.expand_as(noise), noise, times).to(dtype)
+            velocity = loaded.scheduler.config.prediction_type == "v_prediction"
+            target = loaded.scheduler.get_velocity(latents.expand_as(noise), noise, times) if velocity else noise
+            winners.append(_winners(unets, noisy, times, states, target))
+            advance()
+        images.append(np.asarray(Image.open(io.BytesIO(read(prompt.image or b""))).convert("RGB")))
+    shape = (len(prompts), len(timesteps), *winners[0].shape)
+    names = [model.name for model in loaded.models]
+    return Wins(names, [prompt.text for prompt in prompts], images, list(timesteps), torch.stack(winners).view(shape).numpy())
+
+
+def _winners(unets: Sequence[Any], noisy: Tensor, times: Tensor, states: Sequence[Tensor], target: Tensor) -> Tensor:
+    """``(noises, h, w)``: the number of the model with the least squared error, the first of equals."""
+    errors = []
+    for unet, text in zip(unets, states, strict=True):
+        predicted = unet(noisy, times, text.expand(len(noisy), -1, -1), return_dict=False)[0]
+        errors.append((predicted.float() - target.float()).square().mean(dim=1).cpu())
+    return torch.stack(errors).argmin(dim=0)
+
+
+def _generator(seed: int, prompt: str, number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed_of(seed, prompt, "noise", number))

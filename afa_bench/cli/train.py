@@ -1,0 +1,81 @@
+"""``afa-bench train``: what a method learns, on a group's frozen models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="A YAML file: group, data, and settings; docs/training.md has all keys.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The training's folder; by default trainings/ and the file's name.", metavar="DIR")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of encoded images and captions, to share among trainings.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Train SABW, or another trainable, on frozen models. Run again to resume.
+
+    On several GPUs: accelerate launch -m afa_bench train CONFIG
+    """
+    from rich.console import Console
+
+    from afa_bench.training.config import read_config
+
+    chosen = read_config(config)
+    console = Console(stderr=True)
+    from afa_bench.training import run
+
+    bars = Bars(console)
+    try:
+        outcome = run.train(chosen, out or Path("trainings") / config.stem, bars, cache)
+    finally:
+        bars.stop()
+    losses = [f"{name.replace('_', ' ')} {outcome.values[name]:.4f}" for name in LOSSES if name in outcome.values]
+    console.print(f"{', '.join(losses)}{': ' if losses else ''}{outcome.weights}", highlight=False, soft_wrap=True)
+
+
+LOSSES = ("loss", "validation_loss")
+
+
+class Bars:
+    """Progress on the terminal: pairs encoded, then steps with the losses and the rate."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        times, now = (TimeElapsedColumn(), TimeRemainingColumn()), TextColumn("{task.fields[now]}")
+        self.bars = Progress(TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), *times, now, console=console)
+        self.stop = self.bars.stop
+        self.tasks: dict[str, TaskID] = {}
+        self.first = (0, 0.0)
+
+    def _task(self, name: str, total: int) -> TaskID:
+        """A stage's bar, which is drawn from its first news on: the other processes of a training have none."""
+        if name not in self.tasks:
+            self.bars.start()
+            self.tasks[name] = self.bars.add_task(name, total=total, now="")
+        return self.tasks[name]
+
+    def encoded(self, count: int, total: int) -> None:
+        """So many more pairs are in the cache."""
+        self.bars.advance(self._task("encoding", total), count)
+
+    def trained(self, done: int, total: int, values: Mapping[str, float]) -> None:
+        """Steps done, and the last logged values."""
+        now = time.monotonic()
+        if "training" not in self.tasks:
+            self.first = done, now
+        steps, seconds = done - self.first[0], now - self.first[1]
+        losses = [f"{name.replace('_', ' ')} {values[name]:.4f}" for name in LOSSES if name in values]
+        rate = [f"{steps / seconds:.2f} steps/s"] if steps else []
+        self.bars.update(self._task("training", total), completed=done, now="  ".join(losses + rate))

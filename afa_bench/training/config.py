@@ -1,0 +1,109 @@
+"""The YAML file of a training: its schema and its reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from afa_bench import registry
+from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.method import Options
+from afa_bench.models.group import Group, read_group
+from afa_bench.prompts.base import Prompt, PromptSet
+from afa_bench.reading import Place, line_of, read_mapping, validated
+from afa_bench.suite import Choice
+from afa_bench.training.settings import Count, Positive, Settings
+from afa_bench.training.trainable import Trainable
+
+Tracker = Literal["tensorboard", "wandb", "trackio"]
+
+
+class TrainConfig(Settings):
+    """A validated training: what, of which group, on which pairs; the keys of :class:`Settings` stand beside these.
+
+    Attributes:
+        group: a packaged group, or a group file's path relative to this one.
+        trainable: what is trained, and its options.
+        data: a prompt set whose prompts have images, and its options.
+        size: height and width in pixels to which images are resized (the shorter side) and cropped at random.
+        crops: different random crops of an image, which the epochs take in turn. Each is encoded and kept once.
+        validation: pairs that are held out for the validation loss.
+        trackers: that the log goes to as well, through accelerate.
+    """
+
+    group: str
+    trainable: Choice = Choice(name="afa")
+    data: Choice
+    size: Positive = 512
+    crops: Positive = 1
+    validation: Count = 64
+    trackers: tuple[Tracker, ...] = ()
+    file: Annotated[Path, Field(exclude=True)] = Path()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_alone(cls, document: Any) -> Any:
+        if not isinstance(document, Mapping):
+            return document
+        named = {
+            key: {"name": value} for key, value in document.items() if key in ("trainable", "data") and isinstance(value, str)
+        }
+        return {**document, **named}
+
+    def read_group(self) -> Group:
+        """The group's models and where they are."""
+        return read_group(self.group, self.file.parent, f"{self.file}: group")
+
+    def read_trainable(self) -> tuple[Trainable[Any], Options]:
+        """The trainable and its validated options.
+
+        Raises:
+            UserError: an unknown name or option.
+        """
+        where = f"{self.file}: trainable"
+        trainable: Trainable[Any] = registry.load("trainables", self.trainable.name, where)()
+        return trainable, validated(trainable.Options, self.trainable.options, f"{where}: {self.trainable.name}", noun="option")
+
+    def prompt_set(self) -> PromptSet:
+        """The prompt set which the pairs come from.
+
+        Raises:
+            UserError: an unknown name or option.
+        """
+        where = f"{self.file}: data"
+        kind: type[PromptSet] = registry.load("prompts", self.data.name, where)
+        return validated(kind, self.data.options, f"{where}: {self.data.name}", noun="option")
+
+    def read_pairs(self) -> list[Prompt]:
+        """The prompts which have an image.
+
+        Raises:
+            UserError: none has, or what the prompt set says.
+        """
+        chosen = self.prompt_set()
+        prompts = [prompt for prompt in chosen.prompts(self.file.parent) if prompt.image is not None][: chosen.limit]
+        if not prompts:
+            raise UserError(f"{self.file}: data: {self.data.name}: no prompt with an image to train on", NOTHING_TO_DO)
+        return prompts
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read and validate a training's file.
+
+    Raises:
+        UserError: unreadable, not YAML, or a key that is unknown, missing or wrong.
+    """
+    document, nodes = read_mapping(path, "of keys such as group, data, trainable, epochs")
+
+    def where(place: Place) -> str:
+        return f"{path}:{line_of(nodes, place)}"
+
+    def known(place: Place) -> Iterable[str]:
+        return TrainConfig.model_fields
+
+    if "file" in document:
+        raise UserError(f"{where(('file',))}: file: unknown key")
+    return validated(TrainConfig, document, where, known).model_copy(update={"file": path})

@@ -1,0 +1,145 @@
+"""A training from its file to the folder of its weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import accelerate
+import diffusers
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+
+import afa_bench
+from afa_bench.errors import UserError
+from afa_bench.models.hashing import hash_weights
+from afa_bench.models.load import load_group
+from afa_bench.store.atomic import write_json
+from afa_bench.training.cache import Encoding, cache_pairs
+from afa_bench.training.config import TrainConfig
+from afa_bench.training.loop import fit
+from afa_bench.training.pairs import Pairs, Subset, generator
+
+WEIGHTS = "weights"
+"""Folder of the learned part, within a training's."""
+FACTS = "training.json"
+
+
+class Progress(Protocol):
+    """What a training tells while it runs."""
+
+    def encoded(self, count: int, total: int) -> None:
+        """So many more pairs are in the cache."""
+
+    def trained(self, done: int, total: int, values: Mapping[str, float]) -> None:
+        """Steps done, and the last logged values."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the weights are, and the last logged values."""
+
+    weights: Path
+    values: Mapping[str, float]
+
+
+def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | None = None) -> Outcome:
+    """Train what a file says into a folder; where a part of it is done, go on.
+
+    The folder gets ``weights/`` (the learned part, as ``save_pretrained`` writes it), ``log.jsonl``, ``checkpoint.pt``,
+    ``training.json`` (all settings, and the sha256 of every frozen model) and ``cache/``.
+
+    Args:
+        config: a validated file.
+        folder: of this training; another training's is refused.
+        progress: told by the main process.
+        cache: folder of encoded pairs, in place of the one in ``folder``.
+
+    Raises:
+        UserError: a mistake in the file, or models and data that do not fit.
+        KeyboardInterrupt: interrupted, after a checkpoint was written.
+    """
+    group, (trainable, options) = config.read_group(), config.read_trainable()
+    prompts = config.read_pairs()
+    accelerator = _accelerator(config, folder)
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32)
+    loaded = load_group(group, str(accelerator.device), dtype)
+    torch.manual_seed(config.seed)  # a fresh learned part is drawn from it
+    learner = trainable.build(group, loaded.models, options)
+
+    encoders = learner.denoiser.text_encoders
+    encoding = Encoding(loaded.vae.float(), loaded.tokenizer, encoders, config.size, config.crops, config.seed)
+    pairs = cache_pairs(
+        prompts,
+        encoding,
+        cache or folder / "cache",
+        lambda count: progress.encoded(count, len(prompts)) if accelerator.is_main_process else None,
+        accelerator.process_index,
+        accelerator.num_processes,
+        accelerator.wait_for_everyone,
+    )
+    for module in (loaded.vae, *encoding.distinct):
+        module.to("cpu")  # their work is done
+
+    about = {
+        "trainable": config.trainable.name,
+        "options": options.model_dump(mode="json"),
+        "models": {ref.name: hash_weights(ref.path / "unet") for ref in group.models},
+        "pairs": pairs.folder.name,
+        "validation": config.validation,
+    }
+    if accelerator.is_main_process:
+        versions = {module.__name__: module.__version__ for module in (afa_bench, torch, diffusers, accelerate)}
+        write_json(folder / FACTS, {**config.model_dump(mode="json"), **about, "versions": versions})
+    if config.trackers:
+        accelerator.init_trackers("afa-bench", config={key: str(value) for key, value in config.model_dump(mode="json").items()})
+    trained, held = _split(pairs, config)
+    values: dict[str, float] = {}
+
+    def report(done: int, total: int, latest: Mapping[str, float]) -> None:
+        values.update(latest)
+        progress.trained(done, total, latest)
+
+    more = {"validation": held, "report": report, "accelerator": accelerator, "about": about}
+    learned = fit(learner, loaded.scheduler, trained, config, folder=folder, **more)
+    if accelerator.is_main_process:
+        save_whole(learned, folder / WEIGHTS)
+    accelerator.end_training()
+    return Outcome(folder / WEIGHTS, values)
+
+
+def save_whole(learned: Any, folder: Path) -> None:
+    """``save_pretrained``, whole or not at all."""
+    temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    learned.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+
+
+def _accelerator(config: TrainConfig, folder: Path) -> Accelerator:
+    known = [str(tracker) for tracker in get_available_trackers()]
+    for tracker in config.trackers:
+        if tracker not in known:
+            raise UserError(f"{config.file}: trackers: {tracker} is not installed: pip install {tracker}")
+    return Accelerator(mixed_precision=config.mixed_precision, log_with=list(config.trackers) or None, project_dir=str(folder))
+
+
+def _split(pairs: Pairs, config: TrainConfig) -> tuple[Pairs, Pairs | None]:
+    """The pairs to train on and those held out, drawn by the seed.
+
+    Raises:
+        UserError: fewer pairs than a batch are left.
+    """
+    order = torch.randperm(len(pairs), generator=generator(config.seed, 0, 1)).tolist()
+    held, rest = order[: config.validation], order[config.validation :]
+    if len(rest) < config.batch:
+        raise UserError(
+            f"{config.file}: data: {len(pairs)} pairs; expected at least {config.validation} for validation and {config.batch} "
+            "for a batch"
+        )
+    return Subset(pairs, sorted(rest)), Subset(pairs, sorted(held)) if held else None
