@@ -190,5 +190,5 @@ def _digest(module: nn.Module) -> str:
     tensors: Iterable[tuple[str, Tensor]] = sorted(module.state_dict().items())
     for name, tensor in tensors:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
