@@ -21,8 +21,6 @@ from afa_bench.bench.live import LiveBytes
 from afa_bench.errors import UserError
 from afa_bench.training.loss import Draw, denoising_loss
 
-GB = 1e9
-
 Prepare: TypeAlias = Callable[[], Callable[[], None]]
 """Brings models and inputs into memory, and returns a step."""
 
@@ -70,7 +68,7 @@ class Cost:
     @property
     def memory(self) -> str:
         """As in the table."""
-        return f"{self.peak / GB:.2f} GB"
+        return f"{self.peak / 1e9:.2f} GB" if self.peak >= 1e9 else f"{self.peak / 1e6:.0f} MB"
 
 
 @dataclass(frozen=True)
