@@ -25,6 +25,7 @@ from PIL import Image
 
 from afa_bench.afa.sabw import SABW
 from afa_bench.errors import UserError
+from afa_bench.fetch.needs import needs_of
 from afa_bench.models.group import read_group
 from afa_bench.models.load import load_group
 from afa_bench.prompts.base import Prompt
@@ -179,6 +180,13 @@ def test_a_mistake_is_one_line(config: Path, tmp_path: Path, change: dict[str, A
     with pytest.raises(UserError, match=message) as caught:
         train(read_config(changed(config, **change)), tmp_path / "out", Silent())
     assert "\n" not in str(caught.value)
+
+
+def test_fetch_knows_what_a_training_needs(config: Path) -> None:
+    assert needs_of(str(config)) == []
+    needs = needs_of(str(changed(config, data={"name": "journeydb", "split": "train", "folders": 1})))
+    assert needs[0].id.endswith("train_anno_realease_repath.jsonl.tgz")
+    assert len(needs) == 2
 
 
 # --- other processes

@@ -107,3 +107,8 @@ def read_config(path: Path) -> TrainConfig:
     if "file" in document:
         raise UserError(f"{where(('file',))}: file: unknown key")
     return validated(TrainConfig, document, where, known).model_copy(update={"file": path})
+
+
+def is_training(path: Path) -> bool:
+    """Whether a file says what to train, and not what to run."""
+    return path.is_file() and "data" in read_mapping(path, "of keys")[0]
