@@ -231,7 +231,7 @@ def test_two_processes_have_the_losses_of_one(config: Path, tmp_path: Path) -> N
     done = subprocess.run(command(config, tmp_path / "two", *launcher), env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     logs = [read_log(tmp_path / name / "log.jsonl") for name in ("one", "two")]
-    assert len(logs[0]) == len(logs[1]) == 6
+    assert len(logs[0]) == len(logs[1]) == 7, "four steps, three validations"
     for one, two in zip(*logs, strict=True):
         for key in {"loss", "validation_loss"} & one.keys():
             assert two[key] == pytest.approx(one[key], abs=1e-5)
