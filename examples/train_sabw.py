@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 import torch
-from afa_bench.afa.pipeline import AFAPipeline
 
 from afa_bench.afa.maps import attention_maps
 from afa_bench.afa.method import AFAOptions
 from afa_bench.afa.picture import draw_maps, save
+from afa_bench.afa.pipeline import AFAPipeline
 from afa_bench.afa.trainable import SABWOptions, TrainAFA
 from afa_bench.models.group import read_group
 from afa_bench.models.load import load_group
@@ -36,7 +36,7 @@ learner = TrainAFA().build(group, loaded.models, SABWOptions(hidden=16))
 
 # Images and captions, encoded once by the frozen VAE and text encoders.
 prompts = MiniPrompts().prompts(Path())[:256]
-encoding = Encoding(loaded.vae, loaded.tokenizer, learner.denoiser.text_encoders, size=32)
+encoding = Encoding.of(loaded, learner.denoiser.text_encoders, size=32)
 pairs = cache_pairs(prompts, encoding, out / "cache", advance=lambda count: None)
 
 # 50 steps of AdamW on the denoising loss. Only the aggregator learns. Interrupted, the script goes on from its checkpoint.

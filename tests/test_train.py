@@ -140,7 +140,7 @@ def test_crops_are_drawn_and_cover_the_image() -> None:
 def test_the_cache_holds_what_the_encoders_say(tiny_group: Path, pictures: Path, tmp_path: Path) -> None:
     loaded = load_group(read_group(str(tiny_group), Path(), "test"), "cpu", torch.float32)
     encoders = [model.text_encoder for model in loaded.models]
-    encoding = Encoding(loaded.vae, loaded.tokenizer, encoders, size=16, crops=2)
+    encoding = Encoding.of(loaded, encoders, size=16, crops=2)
     images = [(pictures / f"{index:02d}.png").read_bytes() for index in range(COUNT)]
     prompts = [Prompt(f"{index}", f"picture {index}", image=images[index % COUNT]) for index in range(70)]
     told: list[int] = []

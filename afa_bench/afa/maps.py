@@ -14,7 +14,7 @@ from torch import Tensor
 from afa_bench.afa.method import AFA, AFAOptions
 from afa_bench.errors import UserError
 from afa_bench.models.load import LoadedGroup
-from afa_bench.models.text import encode
+from afa_bench.models.text import conditions
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,9 @@ def attention_maps(
     if not steps or any(not 1 <= step <= of for step in steps):
         raise UserError(f"maps: steps: {', '.join(map(str, steps)) or 'none'}; expected numbers from 1 to {of}")
     pipeline = loaded.pipeline(denoiser, "DDIMScheduler")
-    states = encode([prompt, ""], loaded.tokenizer, denoiser.text_encoders)
     with ensemble.aggregate.record() as recorded:
         image = pipeline(
-            prompt_embeds=states[:1],
-            negative_prompt_embeds=states[1:] if guidance > 1 else None,
+            **conditions([prompt], "", guidance > 1, loaded, denoiser.text_encoders),
             generator=torch.Generator().manual_seed(seed),
             num_inference_steps=of,
             guidance_scale=guidance,

@@ -52,7 +52,7 @@ class TrainAFA(Trainable[SABWOptions]):
         unets = [model.unet for model in models]
         if options.start is None:
             settings = options.model_dump(exclude={"start"})
-            experts = [Expert.of(ref.path, ref.name).entry() for ref in group.models]
+            experts = [(Expert.of(ref.path, ref.name) if ref.path.is_dir() else Expert(ref.name)).entry() for ref in group.models]
             sabw = SABW.for_model(unets[0], len(models), experts=experts, **settings)
         else:
             sabw = SABW.read(options.start)

@@ -98,7 +98,7 @@ def denoising_wins(
     """
     unets, encoders = [model.unet for model in loaded.models], [model.text_encoder for model in loaded.models]
     dtype = next(unets[0].parameters()).dtype
-    encoding = Encoding(loaded.vae.float(), loaded.tokenizer, encoders, size)
+    encoding = Encoding.of(loaded, encoders, size)
     winners, images = [], []
     for prompt in prompts:
         latents = encoding.latents(prompt).to(next(unets[0].parameters()).device)

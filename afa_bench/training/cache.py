@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint, fingerprint_of_rows, seed_of
+from afa_bench.models.load import LoadedGroup
 from afa_bench.models.text import encode
 from afa_bench.prompts.base import Prompt
 from afa_bench.prompts.images import identity, read
@@ -55,6 +56,18 @@ class Encoding:
     size: int
     crops: int = 1
     seed: int = 0
+
+    @classmethod
+    def of(cls, loaded: LoadedGroup, encoders: Sequence[nn.Module], size: int, crops: int = 1, seed: int = 0) -> Encoding:
+        """By a group's VAE, which is brought to fp32, and its tokenizer.
+
+        Raises:
+            UserError: a group of another architecture than Stable Diffusion 1.5.
+        """
+        family = loaded.group.family
+        if family.name != "sd15":
+            raise UserError(f"group {loaded.group.name}: {family.name} cannot be trained on or studied yet; expected sd15")
+        return cls(loaded.vae.float(), loaded.tokenizer, encoders, size, crops, seed)
 
     @property
     def distinct(self) -> list[nn.Module]:

@@ -16,7 +16,7 @@ from accelerate.tracking import get_available_trackers
 
 import afa_bench
 from afa_bench.errors import UserError
-from afa_bench.models.hashing import hash_weights
+from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
 from afa_bench.store.atomic import write_json
 from afa_bench.training.cache import Encoding, cache_pairs
@@ -72,7 +72,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
     learner = trainable.build(group, loaded.models, options)
 
     encoders = learner.denoiser.text_encoders
-    encoding = Encoding(loaded.vae.float(), loaded.tokenizer, encoders, config.size, config.crops, config.seed)
+    encoding = Encoding.of(loaded, encoders, config.size, config.crops, config.seed)
     pairs = cache_pairs(
         prompts,
         encoding,
@@ -88,7 +88,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
     about = {
         "trainable": config.trainable.name,
         "options": options.model_dump(mode="json"),
-        "models": {ref.name: hash_weights(ref.path / "unet") for ref in group.models},
+        "models": group_identity(group)["models"],
         "pairs": pairs.folder.name,
         "validation": config.validation,
     }
