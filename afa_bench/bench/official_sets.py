@@ -20,7 +20,8 @@ def run_sets(job: dict[str, Any]) -> dict[str, Any]:
     ``job["features"]``: a folder for ``PACKAGE.npz`` with ``first`` and ``second`` ``(n, 2048)``.
     ``job["splits"]``, ``job["subset"]``: of IS and KID.
     """
-    weights = inception_weights(Path(job["weights"]), sorted(Path(job["sets"][1]).iterdir())[:8])
+    images = [path for folder in job["sets"] for path in sorted(Path(folder).iterdir())[::2]]
+    weights = inception_weights(Path(job["weights"]), images)
     answers: dict[str, Any] = {}
     packages: tuple[Callable[[list[str], dict[str, Any], Path], Any], ...] = (clean_fid, pytorch_fid, torch_fidelity)
     for run in packages:

@@ -276,7 +276,7 @@ def inception_rows(oracle: Oracle) -> list[Row]:
         if package == "torch-fidelity":
             values["kid"] = float(kernel_inception_distances(first, second, size=SUBSET).mean())
             values["is"] = inception_score(both[0]["probabilities"].astype(np.float64), SPLITS)
-        rows += [Row(key.upper(), resize, package, np.array(value), np.array(answer[key]), 1e-3) for key, value in values.items()]
+        rows += [Row(key.upper(), resize, package, np.array(v), np.array(answer[key]), 1e-3) for key, v in values.items()]
     return rows
 
 
