@@ -12,6 +12,13 @@ import torch
 
 CPU = torch.device("cpu")
 
+LAST = tuple(
+    f"{branch}.bn.{kind}"
+    for branch in ("branch1x1", "branch3x3_2a", "branch3x3_2b", "branch3x3dbl_3a", "branch3x3dbl_3b", "branch_pool")
+    for kind in ("weight", "bias")
+)
+"""Ends of the names of the last block's last normalisations."""
+
 
 def run_sets(job: dict[str, Any]) -> dict[str, Any]:
     """FID of clean-fid, pytorch-fid and torch-fidelity, IS and KID of torch-fidelity, and the features of all images.
@@ -40,24 +47,34 @@ def inception_weights(folder: Path, images: list[Path]) -> Path:
     look alike.
     """
     from official import drawn
-    from PIL import Image
     from torchvision.models import inception_v3
-    from torchvision.transforms.functional import pil_to_tensor
 
     file = folder / "inception.pth"
     if not file.is_file():
         network = inception_v3(num_classes=1008, aux_logits=False, init_weights=False)
         network.load_state_dict(drawn(network.state_dict()))
-        for layer in network.modules():
-            if isinstance(layer, torch.nn.BatchNorm2d):
-                layer.momentum = None
-        sized = [pil_to_tensor(Image.open(path).convert("RGB").resize((299, 299))) for path in images]
-        with torch.no_grad():
-            network.train()(torch.stack(sized) / 127.5 - 1)
+        if images:
+            _see(network, images)
         state = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
-        state["fc.weight"] *= 0.3  # probabilities that are neither all the same nor all on one class
+        for name in state:
+            if name.startswith("Mixed_7c") and name.endswith(LAST):
+                state[name] *= 0.3  # features of the size that the published network's have
+        state["fc.weight"] *= 4  # probabilities that are neither all the same nor all on one class
         torch.save(state, file)
     return file
+
+
+def _see(network: torch.nn.Module, images: list[Path]) -> None:
+    """Have the normalisations take on the statistics of images."""
+    from PIL import Image
+    from torchvision.transforms.functional import pil_to_tensor
+
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None
+    sized = [pil_to_tensor(Image.open(path).convert("RGB").resize((299, 299))) for path in images]
+    with torch.no_grad():
+        network.train()(torch.stack(sized) / 127.5 - 1)
 
 
 def clean_fid(sets: list[str], job: dict[str, Any], weights: Path) -> tuple[dict[str, float], dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Every metric against the official package that defines it; see ``docs/parity.md``."""
 
+import shutil
 from pathlib import Path
 
 import environment
@@ -38,7 +39,9 @@ ROWS = (
 @pytest.fixture(scope="module")
 def oracle(pytestconfig, tmp_path_factory):
     python = environment.build(Path(pytestconfig.cache.mkdir("oracle")))
-    return parity.Oracle(python, tmp_path_factory.mktemp("oracle"))
+    folder = tmp_path_factory.mktemp("oracle")
+    yield parity.Oracle(python, folder)
+    shutil.rmtree(folder)  # two gigabytes of weights
 
 
 @pytest.fixture(scope="module")
