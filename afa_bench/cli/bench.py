@@ -44,4 +44,28 @@ def methods(
     typer.echo(run_methods(architecture, split(names), *counts, rounds=rounds, device=device, dtype=dtype, out=out), nl=False)
 
 
+@app.command("metrics")
+def metrics(
+    official: Annotated[Path, typer.Option(help="Interpreter of an environment with the official packages.", metavar="PYTHON")],
+    size: Annotated[str, typer.Option(help="small or true; ImageReward and Inception have one size.")] = "small",
+    images: Annotated[int, typer.Option(min=1, help="How many, of 512 px.")] = 8,
+    device: Annotated[str, typer.Option(help="Ours; the official loops run on the CPU.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="Of torch, on either side.")] = 2,
+) -> None:
+    """Measure the metrics beside the official packages, on the same random weights.
+
+    tests/oracle/environment.py builds an environment with these packages.
+    """
+    from rich.console import Console
+
+    from afa_bench.bench.metrics import run_metrics
+    from afa_bench.bench.official import CLIP_SIZES
+    from afa_bench.errors import UserError
+    from afa_bench.registry import suggest
+
+    if size not in CLIP_SIZES:
+        raise UserError(f"--size: unknown size {size!r}: {suggest(size, CLIP_SIZES)}")
+    Console().print(run_metrics(official, size, images, device, threads))
+
+
 app.command("afa")(afa.afa)
