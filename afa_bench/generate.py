@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from afa_bench.models.text import conditions, encode
 from afa_bench.plan import Cell, Plan, Sample
 from afa_bench.prompts.images import read
 from afa_bench.store.layout import CellStore
+from afa_bench.suite import Suite
 
 Row = dict[str, Any]
 
@@ -75,41 +76,18 @@ class Generator:
         A row depends on its sample alone, up to rounding.
         """
         pipeline, loaded, encoders = self._denoiser(cell)
-        sampler, size = self.plan.suite.sampler, self.plan.suite.size
-        texts = [sample.prompt.text for sample in batch]
-        images: Tensor = pipeline(
-            **conditions(texts, sampler.negative_prompt, sampler.guidance > 1, loaded, encoders),
-            latents=self._noise(pipeline, batch),
-            generator=[torch.Generator().manual_seed(seed_of(sample.seed, "sampler")) for sample in batch],
-            num_inference_steps=cell.steps,
-            guidance_scale=sampler.guidance,
-            height=size,
-            width=size,
-            output_type="pt",
-        ).images
-        return images.float().cpu()
+        sampler, texts = self.plan.suite.sampler, [sample.prompt.text for sample in batch]
+        given = conditions(texts, sampler.negative_prompt, sampler.guidance > 1, loaded, encoders)
+        return draw(pipeline, self.plan.suite, cell.steps or 0, batch, given)
 
     def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
         return [self._save(image, sample, store) for image, sample in zip(self.sample(cell, batch), batch, strict=True)]
 
-    def _noise(self, pipeline: Any, batch: Sequence[Sample]) -> Tensor:
-        """Each sample's initial noise from its own generator on the CPU: the same for all methods, batches and devices."""
-        packed = hasattr(pipeline, "transformer")  # FLUX: 2 x 2 latents are one token
-        cell = pipeline.vae_scale_factor * (2 if packed else 1)
-        side = self.plan.suite.size // cell * (2 if packed else 1)
-        channels = pipeline.transformer.config.in_channels // 4 if packed else pipeline.unet.config.in_channels
-        shape = (channels, side, side)
-        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(sample.seed)) for sample in batch])
-        if packed:
-            noise = pipeline._pack_latents(noise, len(batch), *shape)
-        return noise.to(self.device, self.dtype)
-
     def _save(self, image: Tensor, sample: Sample, store: CellStore) -> Row:
         if not torch.isfinite(image).all():
             return {"error": "the image is not finite"}
-        pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "PNG")
+        to_image(image).save(buffer, "PNG")
         name = f"{hashlib.sha256(sample.id.encode()).hexdigest()[:16]}.png"
         store.write_image(name, buffer.getvalue())
         return {"file": name, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
@@ -162,6 +140,47 @@ class Generator:
             self._built = (key, (pipeline, denoiser.text_encoders))
         pipeline, encoders = self._built[1]
         return pipeline, self._loaded, encoders
+
+
+def draw(pipeline: Any, suite: Suite, steps: int, batch: Sequence[Sample], given: Mapping[str, Tensor]) -> Tensor:
+    """Images of samples: ``(B, 3, H, W)`` in [0, 1], fp32 on the CPU.
+
+    Args:
+        pipeline: a stock pipeline around a denoiser.
+        suite: its sampler, size and number format are used.
+        steps: of the scheduler.
+        batch: what to draw.
+        given: the prompts as :func:`conditions` gives them.
+    """
+    images: Tensor = pipeline(
+        **given,
+        latents=_noise(pipeline, suite, batch).to(given["prompt_embeds"].device),
+        generator=[torch.Generator().manual_seed(seed_of(sample.seed, "sampler")) for sample in batch],
+        num_inference_steps=steps,
+        guidance_scale=suite.sampler.guidance,
+        height=suite.size,
+        width=suite.size,
+        output_type="pt",
+    ).images
+    return images.float().cpu()
+
+
+def to_image(image: Tensor) -> Image.Image:
+    """``(3, H, W)`` in [0, 1] as 8-bit RGB."""
+    return Image.fromarray((image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+
+
+def _noise(pipeline: Any, suite: Suite, batch: Sequence[Sample]) -> Tensor:
+    """Each sample's initial noise from its own generator on the CPU: the same for all methods, batches and devices."""
+    packed = hasattr(pipeline, "transformer")  # FLUX: 2 x 2 latents are one token
+    cell = pipeline.vae_scale_factor * (2 if packed else 1)
+    side = suite.size // cell * (2 if packed else 1)
+    channels = pipeline.transformer.config.in_channels // 4 if packed else pipeline.unet.config.in_channels
+    shape = (channels, side, side)
+    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(sample.seed)) for sample in batch])
+    if packed:
+        noise = pipeline._pack_latents(noise, len(batch), *shape)
+    return noise.to(getattr(torch, suite.dtype))
 
 
 def _columns(sample: Sample) -> Row:

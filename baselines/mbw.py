@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from afa_bench.errors import UserError
 from afa_bench.merging.mbw import MBWSettings
 from afa_bench.method import Denoiser, Method, Model, Options
+from afa_bench.models.group import located
 from baselines.merged import chosen, merged
 
 if TYPE_CHECKING:
@@ -15,9 +16,16 @@ if TYPE_CHECKING:
 
 
 class MBWOptions(MBWSettings, Options):
-    """The weights, see ``MBWSettings``; ``models``: names in the order of the weights, by default all in the group's order."""
+    """The weights, see ``MBWSettings``.
+
+    Attributes:
+        models: names in the order of the weights, by default all in the group's order.
+        recipe: instead of all others, a recipe of ``afa-bench merge`` or one that ``afa-bench search`` found; ``zoo:`` stands for
+            the folder of the miniature zoo.
+    """
 
     models: tuple[str, ...] | None = None
+    recipe: str | None = None
 
 
 class MBW(Method[MBWOptions]):
@@ -28,11 +36,13 @@ class MBW(Method[MBWOptions]):
     Options = MBWOptions
 
     def variants(self, group: Group, options: MBWOptions) -> Mapping[str, MBWOptions]:
-        """One row.
+        """One row, with the weights of the recipe if there is one: they are what the results depend on, not its file.
 
         Raises:
-            UserError: a model that the group does not have.
+            UserError: a model that the group does not have, or a recipe of another form.
         """
+        if options.recipe is not None:
+            options = _of_recipe(options)
         chosen(group.models, options.models, self.name)
         return {self.name: options}
 
@@ -62,3 +72,16 @@ class MBW(Method[MBWOptions]):
             return {"weights": weights[link.block]}
 
         return merged(models, weighted, settings)
+
+
+def _of_recipe(options: MBWOptions) -> MBWOptions:
+    from afa_bench.merging.recipe import MBW as FORM
+    from afa_bench.merging.recipe import read_recipe
+
+    if options.model_fields_set != {"recipe"}:
+        raise UserError("mbw: recipe: has the weights and the models; expected no other option beside it")
+    path = located(str(options.recipe))
+    recipe = read_recipe(path)
+    if recipe.form != FORM:
+        raise UserError(f"{path}: form: {recipe.form}; expected {FORM}")
+    return MBWOptions(**recipe.settings, models=tuple(recipe.models))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -167,6 +169,19 @@ def test_to_a_folder_and_back(tmp_path: Path, config: str) -> None:
     assert all(torch.equal(value, direct[key]) for key, value in copy.items())
     with pytest.raises(UserError, match="exists already; expected the name of a new folder"):
         merge(path, folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="needs files without a name")
+def test_a_killed_merge_leaves_no_file(tmp_path: Path) -> None:
+    pair(tmp_path)
+    job = open_recipe(read_recipe(recipe(tmp_path)), tmp_path)
+    before = sorted(tmp_path.iterdir())
+    child = os.fork()
+    if child == 0:
+        merge_to(job, tmp_path / "out.safetensors", lambda count: os.kill(os.getpid(), signal.SIGKILL))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_real_models_through_a_single_file(tmp_path: Path) -> None:

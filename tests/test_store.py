@@ -7,7 +7,7 @@ import time
 import pytest
 
 from afa_bench.errors import UserError
-from afa_bench.store.atomic import read_json, write_bytes, write_json
+from afa_bench.store.atomic import new_folder, read_json, write_bytes, write_json
 from afa_bench.store.layout import SCHEMA, CellStore, Store, checked
 
 
@@ -33,7 +33,7 @@ while True:
     n += 1
 """
     process = subprocess.Popen([sys.executable, "-c", code])
-    while not path.exists():
+    while not path.exists() and process.poll() is None:
         time.sleep(0.01)
     time.sleep(0.1)
     os.kill(process.pid, signal.SIGKILL)
@@ -41,6 +41,32 @@ while True:
     data = path.read_bytes()
     assert len(data) == 3_000_000
     assert len(set(data)) == 1
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from afa_bench.store import atomic
+with atomic.{kind}(Path({path!r})) as place:
+    {write}
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="needs files without a name")
+def test_a_kill_leaves_no_file_at_all(tmp_path):
+    code = KILLED.format(kind="writing", path=str(tmp_path / "a.bin"), write="place.write(bytes(10**6)); place.flush()")
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_a_kill_has_left_is_removed_by_the_next_try(tmp_path):
+    code = KILLED.format(kind="new_folder", path=str(tmp_path / "out"), write="(place / 'half').touch()")
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "whole").touch()
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["out", "out/whole"]
 
 
 @pytest.mark.parametrize("parent", ["/proc/self/nowhere", "file/below"])

@@ -30,6 +30,7 @@ def app() -> typer.Typer:
         report,
         run,
         score,
+        search,
         stats,
         table,
         train,
@@ -50,6 +51,7 @@ def app() -> typer.Typer:
     root.command("maps")(maps.maps)
     root.command("wins")(maps.wins)
     root.command("merge")(merge.merge)
+    root.command("search")(search.search)
     root.command("compare")(compare.compare)
     root.command("gate")(gate.gate)
     root.command("report")(report.report)

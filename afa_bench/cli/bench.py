@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from afa_bench.bench import afa
+from afa_bench.bench.merge import merge
 
 app = typer.Typer(help="Measure speed and memory on this machine.", no_args_is_help=True)
 
@@ -69,3 +70,6 @@ def metrics(
 
 
 app.command("afa")(afa.afa)
+
+
+app.command("merge")(merge)

@@ -76,3 +76,24 @@ def maps(
     from afa_bench.mini.models import Zoo
 
     sheets.save(sheets.both_maps(Zoo(zoo), count), out)
+
+
+@app.command("routes")
+def routes(
+    out: Annotated[Path, typer.Option(help="The PNG file; the numbers are beside it, in a .json file.", metavar="FILE")],
+    zoo: Annotated[Path | None, typer.Option(help="A folder that `build` made.", metavar="DIR")] = None,
+    count: Annotated[int, typer.Option(help="Held-out prompts.", min=4)] = 16,
+) -> None:
+    """Draw whom the routers of the mixtures of experts choose, by block and timestep."""
+    from afa_bench.mini import sheet as sheets
+    from afa_bench.mini.models import Zoo
+    from afa_bench.store.atomic import write_json
+
+    image, facts = sheets.routes(Zoo(zoo), count)
+    sheets.save(image, out)
+    write_json(out.with_suffix(".json"), facts)
+    for name, found in facts.items():
+        typer.echo(
+            f"{name}: {len(found['collapsed'])} of {found['routers']} routers give one expert 95% of all rows or more; "
+            f"{found['calls_a_step']:.1f} expert calls a step; the halves of guidance disagree in {found['halves_disagree']:.0%}"
+        )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +18,7 @@ from afa_bench.merging.layout import VAE, Link, carried
 from afa_bench.merging.recipe import Recipe
 from afa_bench.merging.safetensors import Spec, write
 from afa_bench.merging.sources import FILES, Source, open_source, split, split_spec
-from afa_bench.store.atomic import writing
+from afa_bench.store.atomic import new_folder, writing
 
 EMA = "model_ema."
 """Averaged weights of a training: they belong to the unmerged model and are left out."""
@@ -127,7 +125,7 @@ def _merge_to_folder(job: Job, out: Path, advance: Advance) -> None:
         raise UserError("merge: like: expected a diffusers folder with the configurations and the tokenizer of the result")
     counterparts = {key: link for key in job.specs if (link := job.first.layout.of_ldm(key)) is not None}
     metadata = job.metadata()
-    with _new_folder(out) as folder:
+    with new_folder(out) as folder:
         _copy_settings(job.like, folder)
         for part in dict.fromkeys(link.part for link in counterparts.values()):
             links = {key: link for key, link in counterparts.items() if link.part == part}
@@ -150,20 +148,3 @@ def _copy_settings(source: Path, target: Path) -> None:
             copy = target / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder under a temporary name beside ``out``, renamed at the end or removed."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part"))
-        try:
-            yield temporary
-            temporary.chmod(0o755)
-            temporary.rename(out)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench.errors import UserError
-from afa_bench.mini.recipe import GROUPS, VERSION, Recipe
+from afa_bench.mini.recipe import GROUPS, ROUTERS, VERSION, Recipe
 
 # One thread a process and no giving back of memory to the system between steps: what was fastest on CPUs.
 ENVIRONMENT = {
@@ -62,8 +62,14 @@ def plan(recipe: Recipe) -> dict[str, Step]:
     steps["generalist"] = Step("expert", ("base",), (("own", None), ("folder", "generalist"), ("number", number)))
     for group, names in GROUPS.items():
         steps[f"{group}-sabw"] = Step("sabw", tuple(f"{group}-{name}" for name in names), (("group", group),))
+    for group, names in GROUPS.items():
+        for method in ROUTERS:
+            experts = tuple(f"{group}-{name}" for name in names)
+            steps[f"{group}-{method}"] = Step("router", experts, (("group", group), ("method", method)))
     for group in GROUPS:
         steps[f"{group}-measure"] = Step("measure", (f"{group}-sabw", "generalist"), (("group", group),))
+        routed = (f"{group}-sabw", *(f"{group}-{method}" for method in ROUTERS))
+        steps[f"{group}-routing"] = Step("routing", routed, (("group", group),))
         steps[f"{group}-maps"] = Step("map_focus", (f"{group}-sabw",), (("group", group),))
     return steps
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from afa_bench.errors import UserError
 from afa_bench.mini import zoo
-from afa_bench.mini.recipe import GROUPS
+from afa_bench.mini.recipe import GROUPS, ROUTERS
 
 
 def load(root: Path | None = None) -> dict[str, Any]:
@@ -43,6 +43,12 @@ def _lines(parts: Mapping[str, Any]) -> Iterator[str]:
             versus = measured["afa_minus"].get(name)
             text = f"{name:14s} {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]"
             yield f"{text}  AFA {_signed(versus)} ({versus['relative']:+.1%})" if versus else text
+        routing = parts[f"{group}-routing"]
+        for method in ROUTERS:
+            loss, versus, usage = routing["losses"][method], routing["minus"][method]["afa"], routing["usage"][method]
+            text = f"{method:14s} {loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]"
+            collapsed = f"{len(usage['collapsed'])} of {usage['routers']} routers collapsed"
+            yield f"{text}  minus AFA {_signed(versus)} ({versus['relative']:+.1%}), {collapsed}"
         maps = parts[f"{group}-maps"]
         yield f"weight of an object's own expert in its half {maps['own_half']:.3f}, in the other {maps['other_half']:.3f}:"
         yield f"{_signed(maps['difference'])} over {maps['scenes']} scenes"

@@ -16,7 +16,7 @@ from afa_bench.mini import unet as unets
 from afa_bench.mini.loop import Report, generator
 from afa_bench.mini.models import Zoo
 from afa_bench.mini.pairs import LAYOUTS
-from afa_bench.mini.recipe import GROUPS
+from afa_bench.mini.recipe import GROUPS, ROUTERS
 from afa_bench.mini.stages import Facts
 from afa_bench.stats import mean_interval, paired_difference
 
@@ -59,7 +59,45 @@ def measure(zoo: Zoo, report: Report, group: str) -> Facts:
     return result
 
 
-def _ensemble(ensemble: EnsembleUNet) -> unets.Denoise:
+@torch.no_grad()
+def routing(zoo: Zoo, report: Report, group: str) -> Facts:
+    """Losses of a group's mixtures of experts on the same pairs, beside AFA's and single models', and whom the routers chose."""
+    rows = range(min(PAIRS, len(zoo.heldout)))
+    latents, states = zoo.heldout_latents(rows), zoo.heldout_states(rows)
+    experts, names = zoo.experts(group), GROUPS[group]
+    together = states.repeat(1, 1, len(experts))
+    singles = {"base": zoo.unet("base"), **dict(zip(names, experts, strict=True))}
+    found: dict[str, FLOATS] = {}
+    usage: dict[str, Any] = {}
+    total = len(singles) + 1 + len(ROUTERS)
+
+    def measured(name: str, denoise: unets.Denoise, text: Tensor) -> None:
+        found[name] = unets.losses(denoise, latents, text).double().numpy()
+        report(len(found), total, float(found[name].mean()))
+
+    for name, unet in singles.items():
+        measured(name, unets.stock(unet), states)
+    measured("afa", _ensemble(zoo.ensemble(group)), together)
+    for method in ROUTERS:
+        mixture: Any = zoo.built(group, method)
+        with mixture.router.record() as record:
+            measured(method, _ensemble(mixture), together)
+        usage[method] = record.summary()
+    best = np.min([found[name].mean(axis=1) for name in names], axis=0)
+    return {
+        "pairs": len(latents),
+        "timesteps": unets.TIMESTEPS,
+        "losses": {name: summary(values) for name, values in found.items()},
+        "best_expert_of_each_pair": float(best.mean()),
+        "minus": {
+            method: {name: difference(found[method], values) for name, values in found.items() if name != method}
+            for method in ROUTERS
+        },
+        "usage": usage,
+    }
+
+
+def _ensemble(ensemble: Any) -> unets.Denoise:
     return lambda noisy, times, states: ensemble(noisy, times, states).sample
 
 

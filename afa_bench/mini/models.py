@@ -8,17 +8,20 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from afa_bench import registry
 from afa_bench.afa.ensemble import EnsembleUNet
 from afa_bench.afa.sabw import SABW
+from afa_bench.method import Denoiser, Model
 from afa_bench.mini import zoo
 from afa_bench.mini.dataset import Dataset
-from afa_bench.mini.recipe import GROUPS
+from afa_bench.mini.recipe import GROUPS, ROUTERS
 from afa_bench.mini.text import tokens
 from afa_bench.mini.unet import encode_text
 from afa_bench.mini.vae import encode
+from afa_bench.models.group import Group, ModelRef
 
 
 class Zoo:
@@ -66,6 +69,19 @@ class Zoo:
     def experts(self, group: str) -> list[UNet2DConditionModel]:
         """A group's models in their order."""
         return [self.unet(f"{group}/{name}") for name in GROUPS[group]]
+
+    def group(self, name: str) -> Group:
+        """A group as methods know it."""
+        models = tuple(ModelRef(name=model, path=self.root / name / model) for model in GROUPS[name])
+        trained = {method: self.root / name / method for method in ROUTERS}
+        return Group(name=name, pipeline=self.root / "base", models=models, sabw=self.root / name / "sabw", trained=trained)
+
+    def built(self, group: str, method: str) -> nn.Module:
+        """The denoiser of a registered method, with its default options."""
+        kind = registry.load("methods", method)
+        models = [Model(name, unet, self.text_encoder) for name, unet in zip(GROUPS[group], self.experts(group), strict=True)]
+        denoiser: Denoiser = kind().build(self.group(group), models, kind.Options())
+        return denoiser.unet
 
     def sabw(self, group: str) -> SABW:
         """A group's trained aggregator."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from afa_bench.mini.drawings import PIXELS
 from afa_bench.mini.loop import generator
 from afa_bench.mini.measure import MAP_BLOCKS, scene_maps, two_kinds
 from afa_bench.mini.models import Zoo
-from afa_bench.mini.recipe import GROUPS
+from afa_bench.mini.recipe import GROUPS, ROUTERS
 
 ZOOM = 3  # screen pixels a pixel
 INK = (40, 40, 40)
@@ -97,9 +98,29 @@ def maps(zoo: Zoo, group: str, count: int = 8) -> Image.Image:
     return contact_sheet([zoo.heldout.captions[row] for row in rows], columns, across=2)
 
 
+def routes(zoo: Zoo, count: int = 16, steps: int = 10) -> tuple[Image.Image, dict[str, Any]]:
+    """Whom the routers of both groups choose while held-out prompts are drawn with guidance: a picture, and the numbers."""
+    rows = pick(zoo, count - count // 4, count // 4)
+    held, empty = zoo.heldout_states(rows), zoo.states([""])
+    parts, facts = [], {}
+    for group, names in GROUPS.items():
+        together = held.repeat(1, 1, len(names)), empty.repeat(1, 1, len(names))
+        for method in ROUTERS:
+            mixture: Any = zoo.built(group, method)
+            with mixture.router.record() as usage:
+                sample(zoo, lambda x, t, c, unet=mixture: unet(x, t, c).sample, *together, 0, steps)  # type: ignore[misc]
+            facts[f"{group} {method}"] = usage.summary(guided=True)
+            parts.append(usage.picture(names, f"{method} in {group}: experts by block and timestep"))
+    return stacked(parts), facts
+
+
 def both_maps(zoo: Zoo, count: int = 8) -> Image.Image:
     """The maps of both groups, one below the other."""
-    parts = [maps(zoo, group, count) for group in GROUPS]
+    return stacked([maps(zoo, group, count) for group in GROUPS])
+
+
+def stacked(parts: Sequence[Image.Image]) -> Image.Image:
+    """Pictures, one below the other."""
     whole = Image.new("RGB", (max(part.width for part in parts), sum(part.height + 12 for part in parts)), "white")
     top = 0
     for part in parts:

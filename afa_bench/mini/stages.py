@@ -15,8 +15,10 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel
 
+from afa_bench import registry
 from afa_bench.afa.ensemble import EnsembleUNet
 from afa_bench.afa.sabw import SABW
+from afa_bench.method import Model
 from afa_bench.mini import clip as clips
 from afa_bench.mini import unet as unets
 from afa_bench.mini import vae as vaes
@@ -25,7 +27,7 @@ from afa_bench.mini.loop import Log, Report, fit, rank_and_world
 from afa_bench.mini.models import Zoo
 from afa_bench.mini.muon import Muon
 from afa_bench.mini.pairs import Painter
-from afa_bench.mini.recipe import GROUPS, Recipe
+from afa_bench.mini.recipe import GROUPS, Part, Recipe
 from afa_bench.mini.text import save_tokenizer, tokens, train_tokenizer
 from afa_bench.training.loss import Draw, denoising_loss
 
@@ -213,26 +215,53 @@ def expert(ws: Workspace, report: Report, own: str | None, folder: str, number: 
 
 def sabw(ws: Workspace, report: Report, group: str) -> Facts:
     """A group's aggregator, on the full mix, with the loss of the paper (equation 12)."""
-    recipe, part = ws.recipe, ws.recipe.sabw
     models = ws.experts(group)
-    torch.manual_seed(part.seed)
-    model = SABW.for_model(models[0], len(models), hidden=recipe.sabw_hidden, experts=GROUPS[group])
-    ensemble = EnsembleUNet(models, model).eval().requires_grad_(False)
+    torch.manual_seed(ws.recipe.sabw.seed)
+    model = SABW.for_model(models[0], len(models), hidden=ws.recipe.sabw_hidden, experts=GROUPS[group])
+    ensemble = EnsembleUNet(models, model)
+    return _learned(ws, report, ensemble, model, ws.recipe.sabw, "conv_out", f"{group}/sabw")
+
+
+def router(ws: Workspace, report: Report, group: str, method: str) -> Facts:
+    """A group's routers, for a mixture of experts: in the same way, in a third of the steps."""
+    kind = registry.load("trainables", method)
+    models = [Model(name, unet, ws.text_encoder) for name, unet in zip(GROUPS[group], ws.experts(group), strict=True)]
+    torch.manual_seed(ws.recipe.router.seed)
+    learner = kind().build(ws.group(group), models, kind.Options(hidden=ws.recipe.sabw_hidden))
+    unet, model = learner.denoiser.unet, learner.learned
+    return _learned(ws, report, unet, model, ws.recipe.router, "head", f"{group}/{method}", learner.auxiliary)
+
+
+def _learned(
+    ws: Workspace,
+    report: Report,
+    unet: Any,
+    model: Any,
+    part: Part,
+    plain: str,
+    folder: str,
+    auxiliary: Callable[[], Tensor] = lambda: torch.zeros(()),
+) -> Facts:
+    """Train what a group's frozen models are joined by, on the full mix; what it draws itself continues the step's randomness."""
+    unet.eval().requires_grad_(False)
     model.train().requires_grad_(True)
+    count = len(unet.models)
     states, latents, weight = ws.train_states, ws.train_latents, torch.from_numpy(ws.train.weight)
-    empty, schedule = states[-1:].repeat(1, 1, len(models)), unets.scheduler()
+    empty, schedule = states[-1:].repeat(1, 1, count), unets.scheduler()
 
     def loss(rng: torch.Generator) -> Tensor:
         picks = torch.multinomial(weight, part.batch, replacement=True, generator=rng)
-        clean, text = latents[picks], states[picks].repeat(1, 1, len(models))
+        clean, text = latents[picks], states[picks].repeat(1, 1, count)
         drawn = Draw.of(clean.shape, schedule.config.num_train_timesteps, unets.TEXT_DROPOUT, rng)
-        return denoising_loss(ensemble, schedule, clean, text, empty, drawn)
+        with torch.random.fork_rng(devices=[]):
+            torch.random.set_rng_state(rng.get_state())
+            return denoising_loss(unet, schedule, clean, text, empty, drawn) + auxiliary()
 
-    optimizer = Muon([model], lr=part.lr, adam_lr=part.adam_lr, plain=("conv_out",))
-    checkpoint = ws.checkpoint(f"{group}-sabw")
+    optimizer = Muon([model], lr=part.lr, adam_lr=part.adam_lr, plain=(plain,))
+    checkpoint = ws.checkpoint(folder.replace("/", "-"))
     log = fit(
         [model], optimizer, loss, steps=part.steps, seed=part.seed, checkpoint=checkpoint, warmup=30, ema=part.ema, report=report
     )
     facts = _facts(log, model)
-    save_half(model, ws.root / group / "sabw")
+    save_half(model, ws.root / folder)
     return facts

@@ -16,7 +16,9 @@ from afa_bench.errors import UserError
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file open for writing under a temporary name in the same folder; flushed to the disk and renamed at the end, or removed.
+    """A file open for writing which has no name until it is whole; it is then flushed to the disk and given its name.
+
+    Where the file system knows no files without a name, it has a temporary one, which is removed if the writing fails.
 
     Raises:
         UserError: the folder cannot be written (read-only, full, not a folder).
@@ -24,14 +26,60 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        unnamed = _unnamed(path.parent)
         try:
-            with temporary.open("xb") as file:
+            with temporary.open("xb") if unnamed is None else os.fdopen(unnamed, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+                if unnamed is not None:
+                    _name(unnamed, temporary)
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _unnamed(folder: Path) -> int | None:
+    """A new file without a name, which is gone when whoever writes it is killed; None where there is no such thing."""
+    if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
+        return None
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except OSError:
+        return None
+
+
+def _name(unnamed: int, path: Path) -> None:
+    """Give a file its name. Python follows a link to a file without a name only relative to a folder."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.link(f"/proc/self/fd/{unnamed}", path.name, dst_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder under a temporary name beside ``path``, renamed to it at the end, or removed.
+
+    One that a kill has left is removed when the same folder is begun again.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir()
+            yield temporary
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,114 @@
+"""The score of a merge: a few images of it, through any registered metric of one value an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from afa_bench.errors import UserError
+from afa_bench.features import decode
+from afa_bench.generate import draw, to_image
+from afa_bench.metrics.base import Extractor, Floats, Metric
+from afa_bench.models.load import LoadedGroup
+from afa_bench.models.text import conditions
+from afa_bench.plan import Sample
+from afa_bench.prompts.images import read
+from afa_bench.search.rewriting import Rewriter
+from afa_bench.search.space import Row, Weights
+from afa_bench.suite import Suite
+
+
+@dataclass
+class _Features:
+    """Features of a few images (``metrics.base.Features``)."""
+
+    extractor: Extractor
+    samples: Sequence[Sample]
+    images: Mapping[str, Any]
+
+    @property
+    def clusters(self) -> list[str]:
+        return [sample.prompt.id for sample in self.samples]
+
+    @property
+    def captions(self) -> list[str]:
+        return [sample.prompt.text for sample in self.samples]
+
+    def generated(self, name: str) -> Floats:
+        return np.asarray(self.images[name], dtype=np.float64)
+
+    def texts(self) -> Floats:
+        return np.asarray(self.extractor.texts(self.captions), dtype=np.float64)
+
+    def paired(self, name: str) -> Floats | None:
+        if any(sample.prompt.image is None for sample in self.samples):
+            return None
+        real = [decode(read(sample.prompt.image or b""), sample.prompt.id) for sample in self.samples]
+        return np.asarray(self.extractor.images(real, self.captions)[name], dtype=np.float64)
+
+    def reference(self, name: str, kind: str) -> Floats | None:
+        return None
+
+
+class ImageJudge:
+    """Merges a group's models in memory, draws the samples and scores them (``auto_mbw.Judge``).
+
+    Args:
+        loaded: the group's models.
+        suite: whose sampler, size and number format are used.
+        samples: what is drawn, the same for all candidates.
+        metric: of one value an image.
+        steps: of the sampler.
+        device: for the metric's network.
+
+    Raises:
+        UserError: models that cannot be merged.
+    """
+
+    def __init__(
+        self, loaded: LoadedGroup, suite: Suite, samples: Sequence[Sample], metric: Metric, steps: int, device: str
+    ) -> None:
+        self.rewriter = Rewriter(loaded.models)
+        self._suite, self._samples, self._metric, self._steps = suite, samples, metric, steps
+        self._loaded = loaded
+        self._pipeline = loaded.pipeline(self.rewriter.denoiser, suite.sampler.scheduler)
+        self._extractor = metric.extractor()
+        self._extractor.load(device)
+        self._texts: tuple[Row | None, dict[str, Tensor]] | None = None
+
+    def merge(self, weights: Weights) -> None:
+        """Rewrite the blocks whose weights have changed."""
+        self.rewriter.write(weights)
+
+    @torch.no_grad()
+    def score(self, first: int, last: int) -> list[float]:
+        """The scores of samples ``first`` to ``last - 1``; higher is better.
+
+        Raises:
+            UserError: the metric needs what these prompts do not have, or gives no number.
+        """
+        samples = self._samples[first:last]
+        given = {name: states[first:last] for name, states in self._conditions().items()}
+        images = draw(self._pipeline, self._suite, self._steps, samples, given)
+        captions = [sample.prompt.text for sample in samples]
+        features = self._extractor.images([to_image(image) for image in images], captions)
+        values = self._metric.per_sample(_Features(self._extractor, samples, features))
+        if values is None:
+            raise UserError(f"--scorer: {self._metric.title}: needs what the prompts do not have; expected another metric")
+        if not np.isfinite(values).all():
+            raise UserError(f"--scorer: {self._metric.title}: is not a number for some image")
+        return [float(value) for value in (values if self._metric.direction == "higher" else -values)]
+
+    def _conditions(self) -> dict[str, Tensor]:
+        """All prompts as the pipeline takes them: encoded once for a text encoder."""
+        row = self.rewriter.text_row
+        if self._texts is None or self._texts[0] != row:
+            texts, sampler = [sample.prompt.text for sample in self._samples], self._suite.sampler
+            encoders = self.rewriter.denoiser.text_encoders
+            self._texts = (row, conditions(texts, sampler.negative_prompt, sampler.guidance > 1, self._loaded, encoders))
+        return self._texts[1]

@@ -1,0 +1,75 @@
+"""Mixtures of experts (the paper, appendix F): a router picks a model for each row, before every block or once a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from afa_bench.errors import UserError
+from afa_bench.method import Denoiser, Method, Model, Options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from afa_bench.models.group import Group
+    from baselines.router import Level, Router
+
+
+class MoEOptions(Options):
+    """``router``: a folder with the router's weights; by default the group's own."""
+
+    router: Path | None = None
+
+
+class _MoE(Method[MoEOptions]):
+    version = 1
+    Options = MoEOptions
+    level: ClassVar[Level]
+
+    def weights(self, group: Group, options: MoEOptions) -> Mapping[str, Path]:
+        """The router's folder.
+
+        Raises:
+            UserError: neither the options nor the group name one.
+        """
+        folder = options.router or group.trained.get(self.name)
+        if folder is None:
+            raise UserError(f"{self.name}: router: group {group.name} has none of its own; expected a folder of trained weights")
+        return {"router": folder}
+
+    def build(self, group: Group, models: Sequence[Model], options: MoEOptions) -> Denoiser:
+        """The models behind their router, which is brought to their device and number format.
+
+        Raises:
+            UserError: no router, or one for another number of models, another architecture or the other level.
+        """
+        from baselines.router import Router
+
+        router = Router.read(self.weights(group, options)["router"])
+        unets = [model.unet for model in models]
+        router.require_fit(unets[0], len(unets), self.level)
+        unet = routed(unets, router, self.level)
+        router.to(device=unet.device, dtype=unet.dtype)
+        return Denoiser(unet.eval(), [model.text_encoder for model in models])
+
+
+class BlockMoE(_MoE):
+    """Block-level mixture of experts."""
+
+    name = "moe-block"
+    level = "block"
+
+
+class DenoiserMoE(_MoE):
+    """Denoiser-level mixture of experts."""
+
+    name = "moe-denoiser"
+    level = "denoiser"
+
+
+def routed(unets: Sequence[nn.Module], router: Router, level: Level) -> nn.Module:
+    """The U-Nets behind a router."""
+    from baselines.routed import BlockMoEUNet, DenoiserMoEUNet
+
+    return (BlockMoEUNet if level == "block" else DenoiserMoEUNet)(unets, router)

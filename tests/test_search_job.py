@@ -1,0 +1,83 @@
+"""autoMBW on real (tiny) models: what is rewritten, what is found, and who takes the recipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from afa_bench.cli import app
+from afa_bench.models.group import read_group
+from afa_bench.models.load import load_group
+from afa_bench.plan import make_plan
+from afa_bench.search.rewriting import Rewriter
+from afa_bench.search.space import start
+from afa_bench.suite import read_suite
+from baselines.mbw import MBW, MBWOptions
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    document = {
+        "name": "zoo",
+        "groups": ["mini-1"],
+        "prompts": {"name": "mini", "limit": 2},
+        "methods": ["weighted", {"name": "mbw", "label": "auto-mbw", "recipe": str(tmp_path / "found" / "recipe.yaml")}],
+        "metrics": [{"name": "clip-t", "features": "mini-clip"}],
+        "sampler": {"guidance": 3.0},
+        "steps": [2],
+        "size": 32,
+        "images_per_prompt": 1,
+    }
+    (tmp_path / "zoo.yaml").write_text(yaml.safe_dump(document))
+    return tmp_path / "zoo.yaml"
+
+
+def test_a_search_ends_in_a_recipe_that_merge_and_mbw_take(suite: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    search = ["search", str(suite), "--scorer", "clip-t", "--images", "1,2", "--device", "cpu", "--out", str(out)]
+    first = CliRunner().invoke(app(), [*search, "--merges", "2"])
+    assert first.exit_code == 0, first.output
+    assert "is searched for and reported by suite zoo" in first.output
+    assert "2 of 2 merges" in first.output
+    again = CliRunner().invoke(app(), [*search, "--merges", "4"])
+    assert again.exit_code == 0, again.output
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert len(lines) == 1 + 4
+    assert [line["merges"] for line in lines[1:]] == [1, 2, 3, 4]
+    assert (out / "blocks.png").stat().st_size > 1000
+
+    merged = CliRunner().invoke(app(), ["merge", str(out / "recipe.yaml"), "-o", str(tmp_path / "merged")])
+    assert merged.exit_code == 0, merged.output
+    from diffusers import UNet2DConditionModel
+
+    written = UNet2DConditionModel.from_pretrained(tmp_path / "merged" / "unet", torch_dtype=torch.float32).state_dict()
+    (cell,) = [cell for cell in make_plan(read_suite(suite)).cells if cell.label == "auto-mbw"]
+    group = load_group(read_group("mini-1", tmp_path, "test"), "cpu", torch.float32)
+    built = MBW().build(cell.group, group.models, cell.options).unet.state_dict()
+    for key, value in built.items():
+        torch.testing.assert_close(value, written[key], atol=2e-3, rtol=2e-3)  # the files are in half precision
+    best = max((line for line in lines[1:]), key=lambda line: line["best"])
+    assert best["best"] == json.loads((out / "search.json").read_text())["best"]["mean"]
+
+
+def test_only_what_changes_is_rewritten_and_always_from_the_sources() -> None:
+    models = load_group(read_group("mini-1", Path(), "test"), "cpu", torch.float32).models
+    rewriter = Rewriter(models)
+    weights = start(rewriter.layout, 3, "simplex")
+    rewriter.write(weights)
+    everything = rewriter.rewritten
+    assert everything == 25 + 2  # the time embedding and BASE
+    for row in ((1.0, 0.0, 0.0), (0.0, 0.25, 0.75), (0.5, 0.5, 0.0)):
+        rewriter.write({**weights, "IN02": row, "IN03": row})
+    assert rewriter.rewritten == everything + 3 * 2
+    rows = [weights[block] for block in rewriter.layout.blocks]
+    rows[2] = rows[3] = (0.5, 0.5, 0.0)
+    expected = MBW().build(None, models, MBWOptions(simplex=tuple(rows))).unet.state_dict()  # type: ignore[arg-type]
+    assert all(torch.equal(value, expected[key]) for key, value in rewriter.denoiser.unet.state_dict().items())
+    rewriter.write({**weights, "IN00": (1.0, 0.0, 0.0)})
+    assert rewriter.rewritten == everything + 3 * 2 + 4  # back, and IN00 with the time embedding
