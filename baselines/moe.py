@@ -38,6 +38,10 @@ class _MoE(Method[MoEOptions]):
             raise UserError(f"{self.name}: router: group {group.name} has none of its own; expected a folder of trained weights")
         return {"router": folder}
 
+    def evaluations(self, group: Group, options: MoEOptions) -> int:
+        """One, if all rows choose alike."""
+        return 1
+
     def build(self, group: Group, models: Sequence[Model], options: MoEOptions) -> Denoiser:
         """The models behind their router, which is brought to their device and number format.
 

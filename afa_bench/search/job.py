@@ -16,7 +16,7 @@ from afa_bench.identity import seed_of
 from afa_bench.merging.layout import BASE, layout_of_unet
 from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, read_group
-from afa_bench.models.hashing import hash_weights
+from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
 from afa_bench.plan import Sample, configured
 from afa_bench.prompts.base import PromptSet
@@ -65,13 +65,11 @@ class Job:
 
     def about(self) -> dict[str, Any]:
         """All that fixes the scores and the order of the candidates: the first line of the log."""
-        models = {ref.name: hash_weights(ref.path / "unet") for ref in self.group.models}
         return {
             "search": "autoMBW",
             "version": 1,
             "suite": self.suite.name,
-            "group": self.group.name,
-            "models": models,
+            "group": group_identity(self.group),
             "scorer": self.scorer.identity(),
             "samples": [[sample.id, sample.seed] for sample in self.samples],
             "sampler": {**self.suite.sampler.model_dump(), "steps": self.steps, "size": self.suite.size},
@@ -115,6 +113,10 @@ def make_job(
     found = read_group(group or suite.groups[0], suite.file.parent, f"{suite.file}: groups")
     if len(found.models) < 2:
         raise UserError(f"search: group {found.name} has one model; expected two or more to merge")
+    if found.architecture not in ("sd15", "sdxl"):
+        raise UserError(
+            f"search: group {found.name} is {found.architecture}; expected models of SD 1.5 or SDXL, which have MBW's blocks"
+        )
     warnings = []
     if metric.key in {one.key for one in reported}:
         warnings.append(f"{metric.title} is searched for and reported by suite {suite.name}: there it is no independent measure")

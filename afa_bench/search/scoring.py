@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from afa_bench.errors import UserError
-from afa_bench.features import decode
 from afa_bench.generate import draw, to_image
 from afa_bench.metrics.base import Extractor, Floats, Metric
 from afa_bench.models.load import LoadedGroup
 from afa_bench.models.text import conditions
 from afa_bench.plan import Sample
 from afa_bench.prompts.images import read
+from afa_bench.scoring.images import decode
 from afa_bench.search.rewriting import Rewriter
 from afa_bench.search.space import Row, Weights
 from afa_bench.suite import Suite
