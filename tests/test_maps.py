@@ -86,6 +86,7 @@ def test_heat_goes_from_dark_to_bright() -> None:
     assert len(set(MODELS)) == 6
 
 
+@pytest.mark.slow
 def test_the_command_line_draws(tmp_path: Path) -> None:
     found = CliRunner().invoke(app(), ["maps", "dog on blue", "--of", "2", "--blocks", "-1", "-o", str(tmp_path / "maps.png")])
     assert found.exit_code == 0, found.output

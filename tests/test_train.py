@@ -63,8 +63,8 @@ def config(tmp_path: Path, tiny_group: Path, pictures: Path) -> Path:
     """A training of a few steps on tiny models."""
     return written(
         tmp_path / "my.yaml",
-        group=str(tiny_group), data={"name": "folder", "path": str(pictures)}, size=16, validation=2, steps=3, batch=2, lr=0.002,
-        trainable={"name": "afa", "hidden": 16}, log_every=1, validate_every=3,
+        group=str(tiny_group), data={"name": "folder", "path": str(pictures)}, size=16, validation=0, steps=2, batch=2, lr=0.002,
+        trainable={"name": "afa", "hidden": 16}, log_every=1,
     )  # fmt: skip
 
 
@@ -88,13 +88,17 @@ def test_from_a_folder_of_images_to_weights(config: Path, tmp_path: Path) -> Non
     assert facts["models"].keys() == {"one", "two", "three"}
     assert facts["lr"] == 0.002
     log = read_log(out / "log.jsonl")
-    assert [line["step"] for line in log if "validation_loss" in line] == [0, 3]
-    assert [line["step"] for line in log if "loss" in line] == [1, 2, 3]
+    assert [line["step"] for line in log] == [1, 2]
 
+
+@pytest.mark.slow
+def test_a_longer_training_goes_on_and_another_is_refused(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(read_config(config), out, Silent())
     cached = {path: path.stat().st_mtime_ns for path in (out / "cache").rglob("*.safetensors")}
-    longer = train(read_config(changed(config, steps=4)), out, Silent())
+    longer = train(read_config(changed(config, steps=3)), out, Silent())
     assert {path: path.stat().st_mtime_ns for path in cached} == cached, "nothing is encoded twice"
-    assert [line["step"] for line in read_log(out / "log.jsonl") if "loss" in line] == [1, 2, 3, 4]
+    assert [line["step"] for line in read_log(out / "log.jsonl") if "loss" in line] == [1, 2, 3]
     assert longer.values["loss"] > 0
     with pytest.raises(UserError, match=r"options: this checkpoint has .*; train into another folder"):
         train(read_config(changed(config, trainable={"name": "afa", "hidden": 32})), out, Silent())
@@ -166,7 +170,7 @@ def test_the_cache_holds_what_the_encoders_say(tiny_group: Path, pictures: Path,
     [
         ({"lrr": 1}, r"my\.yaml:\d+: lrr: unknown key: did you mean 'lr'"),
         ({"lr": -1}, r"my\.yaml:\d+: lr: .*greater than 0"),
-        ({"batch": 9}, r"my\.yaml: data: 10 pairs; expected at least 2 for validation and 9 for a batch"),
+        ({"batch": 11}, r"my\.yaml: data: 10 pairs; expected at least 0 for validation and 11 for a batch"),
         ({"trainable": "aaf"}, r"my\.yaml: trainable: unknown trainable 'aaf': did you mean 'afa'"),
         ({"trainable": {"name": "afa", "hiden": 3}}, r"my\.yaml: trainable: afa: hiden: unknown option: did you mean 'hidden'"),
         ({"group": "none.yaml"}, r"my\.yaml: group: unknown group 'none\.yaml'"),
@@ -225,7 +229,7 @@ def test_a_killed_training_ends_with_the_same_bits(config: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(config: Path, tmp_path: Path) -> None:
     """Under gloo, for the same batches: of 4, 2 in each process."""
-    changed(config, steps=4, batch=4)
+    changed(config, steps=4, batch=4, validation=2, validate_every=3)
     train(read_config(config), tmp_path / "one", Silent())
     launcher = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29533", "-m", "afa_bench")
     done = subprocess.run(command(config, tmp_path / "two", *launcher), env=environment(), capture_output=True, text=True)
