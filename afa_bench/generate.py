@@ -183,6 +183,11 @@ def _noise(pipeline: Any, suite: Suite, batch: Sequence[Sample]) -> Tensor:
     return noise.to(getattr(torch, suite.dtype))
 
 
+def failed(samples: Sequence[Sample], error: str) -> list[Row]:
+    """The rows of samples that could not be made."""
+    return [{**_columns(sample), "error": error, "seconds": 0.0, "device": ""} for sample in samples]
+
+
 def _columns(sample: Sample) -> Row:
     return {
         "sample_id": sample.id,

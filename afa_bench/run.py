@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from afa_bench.engine.inline import Work, run_shards
 from afa_bench.features import FeatureBank, ImageSet, Reals, Row
@@ -18,7 +18,15 @@ from afa_bench.provenance import provenance
 from afa_bench.score import Missing, inputs_of, missing_weights, score_cell
 from afa_bench.scoring.passes import Passes
 from afa_bench.store.atomic import write_json
+from afa_bench.store.claims import claimed
 from afa_bench.store.layout import SCHEMA, CellStore, Store
+
+WAIT = 1.0
+"""Seconds between two looks at what other processes have done."""
+
+Engine: TypeAlias = Callable[[Plan, Work, Store, str, int, Callable[[Cell, int], None]], int]
+"""Does the shards that no other process is at, and returns the number of samples made. Called with the plan, the work, the
+store, a device, the batch size and what to call after each batch: see :func:`afa_bench.engine.inline.run_shards`."""
 
 
 class Progress(Protocol):
@@ -31,14 +39,29 @@ class Progress(Protocol):
         """Steps of the current stage are done."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """Every ``count``-th shard, from number ``index`` (counted from 1): what one process of several does."""
+
+    index: int = 1
+    count: int = 1
+
+    def __contains__(self, number: int) -> bool:
+        return number % self.count == self.index - 1
+
+
+WHOLE: Final = Part()
+
+
 @dataclass
 class Outcome:
     """What a run did.
 
     Attributes:
         generated: samples made by this run, denoising losses included.
-        reused: samples found done.
-        failed: samples of the plan which are error rows.
+        reused: samples found done, or made meanwhile by other processes.
+        failed: samples of the plan which are error rows; 0 as long as some are left.
+        left: samples still to be made by the processes of other parts; as long as there are any, nothing is scored.
         generate_seconds, score_seconds: of this run.
         missing: why metrics have no value: a line each.
     """
@@ -46,15 +69,36 @@ class Outcome:
     generated: int
     reused: int
     failed: int
+    left: int
     generate_seconds: float
     score_seconds: float
     missing: Sequence[str] = ()
 
 
-def run_plan(plan: Plan, root: Path, device: str, batch_size: int, progress: Progress, strict: bool = False) -> Outcome:
+def run_plan(
+    plan: Plan,
+    root: Path,
+    device: str,
+    batch_size: int,
+    progress: Progress,
+    strict: bool = False,
+    part: Part = WHOLE,
+    engine: Engine = run_shards,
+) -> Outcome:
     """Generate and score all that is not done yet, below ``root / plan.name``.
 
-    A metric whose weights are not on this machine has no value, until it is there and the plan is run again.
+    A metric whose weights are not on this machine has no value, until it is there and the plan is run again. Several processes
+    may do this at the same time in one folder: each takes what no other is at, and all end when the work does.
+
+    Args:
+        plan: what is to be done.
+        root: folder of all results.
+        device: a torch device.
+        batch_size: samples at once.
+        progress: who watches.
+        strict: whether missing weights are an error.
+        part: of the shards, in the plan's order.
+        engine: how shards are done.
 
     Raises:
         UserError: a folder that cannot be written, a model that does not load, weights that are not the pinned ones; under
@@ -64,34 +108,66 @@ def run_plan(plan: Plan, root: Path, device: str, batch_size: int, progress: Pro
     store = Store(root / plan.name)
     store.prepare()
     write_json(store.root / "suite.json", {"schema": SCHEMA, "suite": plan.suite.name, "revision": plan.suite.revision})
-    open_cells = [cell for cell in plan.cells if not _complete(plan, cell, store, missing)]
-    work = [(cell, missing_shards(plan, cell, store)) for cell in open_cells]
-    todo = sum(len(plan.shards(cell)[shard]) for cell, shards in work for shard in shards)
-    begun = time.perf_counter()
-    if todo:
-        _describe(plan, work, store, device)
-        with progress.stage("generate", todo):
-            run_shards(plan, work, store, device, batch_size, lambda cell, done: progress.advance(_label(cell), done))
-    generated = time.perf_counter()
-    if open_cells:
-        _score(plan, open_cells, store, device, progress, missing)
-    total = sum(len(plan.cell_samples(cell)) for cell in plan.cells)
-    failed = sum((store.cell(cell.name).summary() or {})["failed"] for cell in plan.cells)
     lines = [f"{metric.title}: {missing.reasons[metric.key]}" for metric in plan.metrics if metric in missing]
-    return Outcome(todo, total - todo, failed, generated - begun, time.perf_counter() - generated, lines)
+    begun = time.perf_counter()
+    made = _generate(plan, store, missing, device, batch_size, progress, part, engine)
+    generated = time.perf_counter()
+    total = sum(len(plan.cell_samples(cell)) for cell in plan.cells)
+    if left := _samples(plan, _open_work(plan, store, missing)):
+        return Outcome(made, total - left - made, 0, left, generated - begun, 0, lines)
+    _score(plan, store, device, progress, missing)
+    failed = sum((store.cell(cell.name).summary() or {})["failed"] for cell in plan.cells)
+    return Outcome(made, total - made, failed, 0, generated - begun, time.perf_counter() - generated, lines)
 
 
-def missing_shards(plan: Plan, cell: Cell, store: Store) -> list[int]:
-    """The shards of a cell that are still to do: without a marker, or with one that names an image which is gone."""
-    files = store.cell(cell.name)
-    present = {path.name for path in files.images.iterdir()} if files.images.is_dir() else set()
-    missing = []
-    for shard, samples in enumerate(plan.shards(cell)):
-        rows = files.shard_rows(shard)
-        done = rows is not None and [row["sample_id"] for row in rows] == [sample.id for sample in samples]
-        if not done or any(row["file"] and row["file"] not in present for row in rows or ()):
-            missing.append(shard)
-    return missing
+def _open_work(plan: Plan, store: Store, missing: Missing, part: Part = WHOLE) -> Work:
+    """The cells with shards that are still to do, as the files say."""
+    work: list[tuple[Cell, list[int]]] = []
+    first = 0
+    for cell in plan.cells:
+        shards = plan.shards(cell)
+        numbers = [number for number in range(len(shards)) if first + number in part]
+        first += len(shards)
+        files = store.cell(cell.name)
+        if numbers and not _complete(plan, cell, store, missing):
+            todo = [number for number in numbers if not files.is_done(number, [sample.id for sample in shards[number]])]
+            if todo:
+                work.append((cell, todo))
+    return work
+
+
+def _samples(plan: Plan, work: Work) -> int:
+    return sum(len(plan.shards(cell)[shard]) for cell, shards in work for shard in shards)
+
+
+def _generate(
+    plan: Plan,
+    store: Store,
+    missing: Missing,
+    device: str,
+    batch_size: int,
+    progress: Progress,
+    part: Part,
+    engine: Engine,
+) -> int:
+    """Do what is open of a part, and wait for what others are at; returns how many samples this process made."""
+    made = 0
+    work = _open_work(plan, store, missing, part)
+    if not work:
+        return made
+    _describe(plan, work, store, device)
+    todo = _samples(plan, work)
+    with progress.stage("generate", todo):
+        while work:
+            now = engine(plan, work, store, device, batch_size, lambda cell, done: progress.advance(_label(cell), done))
+            made += now
+            work = _open_work(plan, store, missing, part)
+            before, todo = todo, _samples(plan, work)
+            if (elsewhere := before - now - todo) > 0:
+                progress.advance("other processes", elsewhere)
+            if work and not now:
+                time.sleep(WAIT)
+    return made
 
 
 def _complete(plan: Plan, cell: Cell, store: Store, missing: Missing) -> bool:
@@ -102,26 +178,36 @@ def _complete(plan: Plan, cell: Cell, store: Store, missing: Missing) -> bool:
 
 def _describe(plan: Plan, work: Work, store: Store, device: str) -> None:
     origin = provenance(device)
-    for cell, shards in work:
-        if shards:
-            store.cell(cell.name).write_about(
-                {
-                    "suite": plan.name,
-                    "revision": plan.suite.revision,
-                    "group": cell.group.name,
-                    "method": cell.method.name,
-                    "label": cell.label,
-                    "order": cell.order,
-                    "task": cell.task,
-                    "steps": cell.steps,
-                    "fingerprint": cell.fingerprint,
-                    "identity": cell.identity,
-                    "provenance": origin,
-                }
-            )
+    for cell, _ in work:
+        store.cell(cell.name).write_about(
+            {
+                "suite": plan.name,
+                "revision": plan.suite.revision,
+                "group": cell.group.name,
+                "method": cell.method.name,
+                "label": cell.label,
+                "order": cell.order,
+                "task": cell.task,
+                "steps": cell.steps,
+                "fingerprint": cell.fingerprint,
+                "identity": cell.identity,
+                "provenance": origin,
+            }
+        )
 
 
-def _score(plan: Plan, cells: Sequence[Cell], store: Store, device: str, progress: Progress, missing: Missing) -> None:
+def _score(plan: Plan, store: Store, device: str, progress: Progress, missing: Missing) -> None:
+    """Score the cells that are not scored yet, or wait until another process has."""
+    while not all(_complete(plan, cell, store, missing) for cell in plan.cells):
+        with claimed(store.root / "scoring") as mine:
+            if mine:
+                cells = [cell for cell in plan.cells if not _complete(plan, cell, store, missing)]
+                _score_cells(plan, cells, store, device, progress, missing)
+        if not mine:
+            time.sleep(WAIT)
+
+
+def _score_cells(plan: Plan, cells: Sequence[Cell], store: Store, device: str, progress: Progress, missing: Missing) -> None:
     bank = FeatureBank(_reals(plan), store, Passes(device))
     metrics = missing.present([metric for metric in plan.metrics if metric.task == "generate"])
     sets = [ImageSet(files, files.images, _Shards(plan, cell, files)) for cell in cells if (files := store.cell(cell.name))]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from afa_bench.plan import make_plan
-from afa_bench.run import Outcome, run_plan
+from afa_bench.run import WHOLE, Outcome, Part, run_plan
 from afa_bench.suite import read_suite
 
 
@@ -22,6 +22,6 @@ class Silent:
         pass
 
 
-def run(suite: Path, out: Path, batch_size: int = 4, **options: object) -> Outcome:
+def run(suite: Path, out: Path, batch_size: int = 4, part: Part = WHOLE, **options: object) -> Outcome:
     """What ``afa-bench run`` does, but for the table."""
-    return run_plan(make_plan(read_suite(suite), **options), out, "cpu", batch_size, Silent())  # type: ignore[arg-type]
+    return run_plan(make_plan(read_suite(suite), **options), out, "cpu", batch_size, Silent(), part=part)  # type: ignore[arg-type]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -22,6 +22,7 @@ from runs import run
 from afa_bench.errors import UserError
 from afa_bench.generate import Generator
 from afa_bench.plan import make_plan
+from afa_bench.run import Part
 from afa_bench.store.atomic import read_json
 from afa_bench.suite import read_suite
 
@@ -46,6 +47,10 @@ def summaries(out: Path) -> dict[str, bytes]:
 
 def command(suite: Path, out: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "afa_bench", "run", str(suite), "--out", str(out), "--batch-size", "2", *options]
+
+
+def tabulate(out: Path) -> bytes:
+    return subprocess.run([sys.executable, "-m", "afa_bench", "table", str(out / "tiny")], capture_output=True, check=True).stdout
 
 
 def test_a_run_makes_every_sample_once_and_a_second_nothing(tiny_suite, tmp_path):
@@ -87,12 +92,24 @@ def test_a_lost_image_and_a_lost_marker_are_made_again(tiny_suite, tmp_path):
     cell = min((out / "tiny").glob("tiny-one.*"))
     next((cell / "images").iterdir()).unlink()
     (cell / "summary.json").unlink()
-    (cell / "state" / "is.npz").write_bytes(b"")
     other = min((out / "tiny").glob("tiny-two.*"))
     (other / "state" / "shard-000000.json").unlink()
     (other / "summary.json").unlink()
     assert run(tiny_suite, out).generated == 20
     assert hashes(out) == before
+
+
+@pytest.mark.parametrize("length", [0, 100, -30])
+def test_a_damaged_features_file_is_made_again(tiny_suite, tmp_path, length):
+    out = tmp_path / "out"
+    run(tiny_suite, out, only=["one"])
+    before = summaries(out)
+    (features,) = out.rglob("lite0-*.npz")
+    truncate(features, length if length >= 0 else features.stat().st_size + length)
+    (summary,) = out.rglob("summary.json")
+    summary.unlink()
+    assert run(tiny_suite, out, only=["one"]).generated == 0
+    assert summaries(out) == before
 
 
 def test_results_without_images_are_complete(tiny_suite, tmp_path):
@@ -195,19 +212,54 @@ def test_the_command_line_says_one_line_and_the_exit_code(tiny_suite, tmp_path):
         assert failed.stderr.count("\n") == 1
 
 
+def test_parts_together_are_the_whole(tiny_suite, tmp_path):
+    run(tiny_suite, tmp_path / "whole")
+    parts = [run(tiny_suite, tmp_path / "parts", part=Part(index, 3)) for index in (2, 3, 1)]
+    assert sum(part.generated for part in parts) == CELLS * 10
+    assert all(part.generated > 0 for part in parts)
+    assert [part.left for part in parts] == [CELLS * 10 - 20, CELLS * 10 - 40, 0]
+    assert summaries(tmp_path / "parts") == summaries(tmp_path / "whole")
+    assert not list((tmp_path / "parts").rglob("*.claim.*"))
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_folder(tiny_suite, tmp_path):
+    run(tiny_suite, tmp_path / "one")
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["runs"])
+    with processes.Pool(2) as pool:
+        outcomes = [pool.apply_async(run, (tiny_suite, tmp_path / "two")) for _ in range(2)]
+        first, second = (outcome.get(timeout=900) for outcome in outcomes)
+    assert first.generated + second.generated == CELLS * 10
+    assert first.generated > 0
+    assert second.generated > 0
+    assert hashes(tmp_path / "two") == hashes(tmp_path / "one")
+    assert summaries(tmp_path / "two") == summaries(tmp_path / "one")
+
+
 @pytest.mark.slow
 def test_a_run_killed_ten_times_gives_the_bytes_of_one_that_was_not(tiny_suite, tmp_path):
+    """Each kill lands while samples are being made, a random moment after the first new image."""
+    document = yaml.safe_load(tiny_suite.read_text())
+    tiny_suite.write_text(yaml.safe_dump(document | {"steps": [4], "images_per_prompt": 8}))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    begun = time.monotonic()
-    table = subprocess.run(command(tiny_suite, whole), capture_output=True, check=True).stdout
-    took = time.monotonic() - begun
+    run(tiny_suite, whole)
+    processes = multiprocessing.get_context("forkserver")  # each is forked from one that has imported torch, and has run nothing
+    processes.set_forkserver_preload(["runs"])
     chance = random.Random(0)
     for _ in range(10):
-        process = subprocess.Popen(command(tiny_suite, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(0.3, 1) * took)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    resumed = subprocess.run(command(tiny_suite, killed), capture_output=True, check=True).stdout
-    assert resumed == table
+        before = len(list(killed.rglob("*.png")))
+        process = processes.Process(target=run, args=(tiny_suite, killed))
+        process.start()
+        while len(list(killed.rglob("*.png"))) == before:
+            assert process.is_alive(), "it ended before it could be killed"
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.2))
+        assert process.is_alive(), "it ended before it could be killed"
+        process.kill()
+        process.join()
+    assert not list(killed.rglob("summary.json"))  # no kill came after the samples were made
+    run(tiny_suite, killed)
     assert hashes(killed) == hashes(whole)
     assert summaries(killed) == summaries(whole)
+    assert tabulate(killed) == tabulate(whole)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,14 @@ from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+class Engines(StrEnum):
+    """Where shards are done."""
+
+    INLINE = "inline"
+    RAY = "ray"
+
 
 FAILED = 1
 """Exit code of a finished run in which some samples are error rows."""
@@ -31,13 +40,24 @@ def run(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples at once; by default by image size.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a metric's weights are not there.")] = False,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Only the I-th of N parts: for job arrays. The last scores.")] = "1/1",
+    engine: Annotated[Engines, typer.Option(help="Generate in this process, or on a Ray cluster (extra ray).")] = Engines.INLINE,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Ray: number of workers; by default one a GPU, or one a CPU.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Ray: of a running cluster, such as auto; by default this machine.")] = None,
 ) -> None:
-    """Generate what is missing, score it and print the table. Run again to resume; nothing is done twice."""
+    """Generate what is missing, score it and print the table. Run again to resume; nothing is done twice.
+
+    Several processes may work in one results folder at the same time: each takes what no other is at.
+    """
     from rich.console import Console
 
     from afa_bench.cli.table import print_table
+    from afa_bench.engine.inline import run_shards
+    from afa_bench.engine.ray import RayEngine
     from afa_bench.plan import make_plan
-    from afa_bench.run import run_plan
+    from afa_bench.run import Part, run_plan
     from afa_bench.suite import find_suite, read_suite
     from afa_bench.tables import build_table, load_results
 
@@ -52,7 +72,16 @@ def run(
     console = Console(stderr=True)
     folder = out / plan.name
     batch = batch_size or _batch_size(plan.suite.size)
-    outcome = run_plan(plan, out, device or best_device(), batch, Bars(console), strict)
+    outcome = run_plan(
+        plan,
+        out,
+        device or best_device(),
+        batch,
+        Bars(console),
+        strict,
+        part=Part(*fraction(shard, "--shard")),
+        engine=RayEngine(workers, address) if engine is Engines.RAY else run_shards,
+    )
     rate = f" ({outcome.generated / outcome.generate_seconds:.1f}/s)" if outcome.generated else ""
     console.print(
         f"{outcome.generated} samples made in {outcome.generate_seconds:.0f} s{rate}, {outcome.reused} found done, "
@@ -60,6 +89,9 @@ def run(
         highlight=False,
         soft_wrap=True,
     )
+    if outcome.left:
+        console.print(f"{outcome.left} samples of other parts are still to be made; whoever comes last scores", highlight=False)
+        return
     print_table(build_table(load_results(folder, [cell.name for cell in plan.cells])))
     for line in outcome.missing:
         console.print(f"warning: no value of {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -105,6 +137,18 @@ def numbers(text: str, option: str) -> list[int]:
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UserError(f"{option}: expected whole numbers above 0 such as 10,20,50, found {text!r}")
     return list(dict.fromkeys(map(int, parts)))
+
+
+def fraction(text: str, option: str) -> tuple[int, int]:
+    """The whole numbers I and N of an option ``I/N``.
+
+    Raises:
+        UserError: something else than 1 <= I <= N.
+    """
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise UserError(f"{option}: expected I/N with I from 1 to N, such as 2/8, found {text!r}")
+    return int(index), int(count)
 
 
 def best_device() -> str:

@@ -54,12 +54,19 @@ class CellStore:
 
     def shard_rows(self, shard: int) -> list[dict[str, Any]] | None:
         """The rows of a finished shard, or None."""
-        content = checked(self._shard(shard))
+        content = checked(self.shard(shard))
         return None if content is None else content["rows"]
+
+    def is_done(self, shard: int, samples: Sequence[str]) -> bool:
+        """Whether a shard is finished: it has a row for each of these sample ids, in this order, and every image is there."""
+        rows = self.shard_rows(shard)
+        if rows is None or [row["sample_id"] for row in rows] != list(samples):
+            return False
+        return all((self.images / row["file"]).is_file() for row in rows if row["file"])
 
     def write_shard(self, shard: int, rows: Sequence[dict[str, Any]]) -> None:
         """Mark a shard as finished. Its images must have been written before."""
-        write_json(self._shard(shard), {"schema": SCHEMA, "rows": list(rows)})
+        write_json(self.shard(shard), {"schema": SCHEMA, "rows": list(rows)})
 
     def features(self, extractor: str, shard: int) -> Path:
         """File of one shard's image features."""
@@ -69,7 +76,8 @@ class CellStore:
         """Write one image."""
         write_bytes(self.images / name, png)
 
-    def _shard(self, shard: int) -> Path:
+    def shard(self, shard: int) -> Path:
+        """The marker of a finished shard, with its rows; claims on it lie beside."""
         return self.folder / "state" / f"shard-{shard:06d}.json"
 
 

@@ -1,0 +1,129 @@
+"""Who works on what, where several processes share one results folder.
+
+A claim is a file that only one process can create, so that work is done once. Its owner renews it while it works. A claim ends
+when it is released, when its process is gone (seen on the same machine), or when nobody has renewed it for :data:`EXPIRES`
+seconds of the file system's own clock. Claims save work; they do not guard it: results are the same bytes whoever makes them,
+and files are written atomically, so two owners of one piece of work cost time and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from afa_bench.errors import UserError
+
+RENEWED = 10.0
+"""Seconds between renewals."""
+
+EXPIRES = 120.0
+"""Seconds without renewal after which a claim counts for nothing."""
+
+
+@contextmanager
+def claimed(work: Path) -> Iterator[bool]:
+    """Claim the work that is named by a path (which need not exist), until the end of the block.
+
+    A claim that is taken over keeps its file and gets a follower: ``<work>.claim.0``, ``.1`` and so on; the last one counts.
+    Following is creating a new file, which only one process can.
+
+    Yields:
+        True: it is this process's. False: somebody else is at it.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    claims = _claims(work)
+    if claims and _alive(claims[max(claims)]):
+        yield False
+        return
+    own = work.with_name(f"{work.name}.claim.{max(claims, default=-1) + 1}")
+    try:
+        own.parent.mkdir(parents=True, exist_ok=True)
+        with own.open("x") as file:
+            json.dump(_owner(), file)
+    except FileExistsError:
+        yield False
+        return
+    except OSError as error:
+        raise UserError(f"{own}: cannot be written: {error.strerror or error}") from error
+    ended = threading.Event()
+    renewal = threading.Thread(target=_renew, args=(own, ended), daemon=True)
+    renewal.start()
+    try:
+        yield True
+    finally:
+        ended.set()
+        renewal.join()
+        for claim in (*claims.values(), own):
+            claim.unlink(missing_ok=True)
+
+
+def living(folder: Path) -> list[str]:
+    """The names of all work in a folder on which some process is at the moment."""
+    names = {path.name.rsplit(".claim.", 1)[0] for path in folder.glob("*.claim.*")}
+    return sorted(name for name in names if (claims := _claims(folder / name)) and _alive(claims[max(claims)]))
+
+
+def _claims(work: Path) -> dict[int, Path]:
+    return {int(path.suffix[1:]): path for path in work.parent.glob(f"{work.name}.claim.*") if path.suffix[1:].isdigit()}
+
+
+def _renew(claim: Path, ended: threading.Event) -> None:
+    while not ended.wait(RENEWED):
+        try:
+            os.utime(claim)
+        except OSError:
+            return  # taken away: another process thought that this one was gone
+
+
+def _alive(claim: Path) -> bool:
+    try:
+        renewed = claim.stat().st_mtime
+        owner = json.loads(claim.read_text() or "{}")
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        owner = {}
+    if owner.get("machine") == _machine() and owner.get("process"):
+        return bool(owner["process"] == _started(owner["pid"]))
+    return _now(claim.parent) - renewed < EXPIRES
+
+
+def _owner() -> dict[str, Any]:
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "process": _started(pid)}
+
+
+def _machine() -> str:
+    """What process numbers belong to: this boot of this machine, and its namespace of processes."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""  # not Linux: claims end by release or by time
+
+
+def _started(pid: int) -> str | None:
+    """When a process began, in ticks since the boot: a later one of the same number began later. None: it is gone."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if after_name[0] == "Z" else f"{pid}-{after_name[19]}"
+
+
+def _now(folder: Path) -> float:
+    """The time by the clock that renewals are stamped with, which need not be this machine's."""
+    probe = folder / f".clock.{secrets.token_hex(4)}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)

@@ -1,0 +1,75 @@
+"""Claims: one owner at a time, and none for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from afa_bench.store.claims import EXPIRES, claimed, living
+
+
+def age(claim, seconds):
+    then = time.time() - seconds
+    os.utime(claim, (then, then))
+
+
+def elsewhere(work, number=0):
+    """A claim as another machine would leave it."""
+    claim = work.with_name(f"{work.name}.claim.{number}")
+    claim.write_text(json.dumps({"host": "other", "machine": "other", "pid": 1, "process": "1-1"}))
+    return claim
+
+
+def test_one_owner_at_a_time_and_nothing_left(tmp_path):
+    work = tmp_path / "folder" / "shard"
+    with claimed(work) as mine, claimed(work) as second, claimed(tmp_path / "folder" / "other") as other:
+        assert (mine, second, other) == (True, False, True)
+        assert living(tmp_path / "folder") == ["other", "shard"]
+    assert not list((tmp_path / "folder").iterdir())
+    with claimed(work) as again:
+        assert again
+
+
+def test_a_claim_of_another_machine_holds_until_it_expires(tmp_path):
+    work = tmp_path / "shard"
+    claim = elsewhere(work)
+    with claimed(work) as mine:
+        assert not mine
+    age(claim, EXPIRES + 5)
+    assert living(tmp_path) == []
+    with claimed(work) as mine:
+        assert mine
+        assert (tmp_path / "shard.claim.1").is_file()
+        with claimed(work) as second:
+            assert not second
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_claim_expires_too(tmp_path):
+    work = tmp_path / "shard"
+    claim = elsewhere(work)
+    claim.write_text("{")
+    with claimed(work) as mine:
+        assert not mine
+    age(claim, EXPIRES + 5)
+    with claimed(work) as mine:
+        assert mine
+
+
+def test_the_claim_of_a_process_that_was_killed_ends_at_once(tmp_path):
+    work = tmp_path / "shard"
+    code = (
+        "import pathlib, sys, time; from afa_bench.store.claims import claimed\n"
+        "with claimed(pathlib.Path(sys.argv[1])) as mine: print(mine, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(work)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "True\n"
+    with claimed(work) as mine:
+        assert not mine
+    process.kill()
+    process.wait()
+    with claimed(work) as mine:
+        assert mine
