@@ -70,7 +70,7 @@ def run_metrics(python: Path, size: str, images: int, device: str, threads: int)
         networks = our_networks(work / "weights", size, Path(theirs["vocabulary"]))
         for network in networks.values():
             network.load(device)
-            network.load = network.unload = lambda *_: None  # type: ignore[method-assign] # neither loading
+            network.load = network.unload = lambda *_: None  # type: ignore[method-assign, assignment] # neither loading
             seconds([network], cases[:1], device)  # nor the first call is what is measured
         ours = {name: seconds([network], cases, device) for name, network in networks.items()}
         together = seconds(list(networks.values()), cases, device)
