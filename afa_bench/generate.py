@@ -154,7 +154,7 @@ def draw(pipeline: Any, suite: Suite, steps: int, batch: Sequence[Sample], given
     """
     images: Tensor = pipeline(
         **given,
-        latents=_noise(pipeline, suite, batch).to(given["prompt_embeds"].device),
+        latents=initial_noise(pipeline, suite, batch).to(given["prompt_embeds"].device),
         generator=[torch.Generator().manual_seed(seed_of(sample.seed, "sampler")) for sample in batch],
         num_inference_steps=steps,
         guidance_scale=suite.sampler.guidance,
@@ -170,7 +170,7 @@ def to_image(image: Tensor) -> Image.Image:
     return Image.fromarray((image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
 
 
-def _noise(pipeline: Any, suite: Suite, batch: Sequence[Sample]) -> Tensor:
+def initial_noise(pipeline: Any, suite: Suite, batch: Sequence[Sample]) -> Tensor:
     """Each sample's initial noise from its own generator on the CPU: the same for all methods, batches and devices."""
     packed = hasattr(pipeline, "transformer")  # FLUX: 2 x 2 latents are one token
     cell = pipeline.vae_scale_factor * (2 if packed else 1)

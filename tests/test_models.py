@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from afa_bench.errors import UserError
-from afa_bench.generate import Generator
+from afa_bench.generate import Generator, initial_noise
 from afa_bench.models.group import Group, packaged, read_group, read_group_file
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
@@ -115,7 +115,7 @@ def test_our_conditions_are_those_of_the_stock_pipeline(zoo, name):
     stock, _, _ = generator._denoiser(cell)
     longest = {"max_sequence_length": 20} if name == "flux" else {}
     expected = pipeline(
-        [sample.prompt.text for sample in plan.samples], latents=generator._noise(stock, list(plan.samples)),
+        [sample.prompt.text for sample in plan.samples], latents=initial_noise(stock, plan.suite, list(plan.samples)),
         num_inference_steps=2, guidance_scale=SAMPLERS[name]["guidance"], height=32, width=32, output_type="pt", **longest,
     ).images  # fmt: skip
     assert torch.allclose(found, expected, atol=1e-5)

@@ -227,7 +227,9 @@ class Workshop:
 
 def _group(models: Sequence[Model]) -> Group:
     """The group of these models, which lie nowhere."""
-    return Group(name="bench", pipeline=Path(), models=tuple(ModelRef(name=model.name, path=Path()) for model in models))
+    return Group(
+        name="bench", pipeline=Path(), models=tuple(ModelRef(name=model.name, path=Path(model.name)) for model in models)
+    )
 
 
 def _flops(work: Callable[[], object]) -> int:
