@@ -241,7 +241,7 @@ def test_two_processes_share_one_folder(tiny_suite, tmp_path):
 def test_a_run_killed_ten_times_gives_the_bytes_of_one_that_was_not(tiny_suite, tmp_path):
     """Each kill lands while samples are being made, a random moment after the first new image."""
     document = yaml.safe_load(tiny_suite.read_text())
-    tiny_suite.write_text(yaml.safe_dump(document | {"steps": [4], "images_per_prompt": 8}))
+    tiny_suite.write_text(yaml.safe_dump(document | {"steps": [4], "images_per_prompt": 16}))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(tiny_suite, whole)
     processes = multiprocessing.get_context("forkserver")  # each is forked from one that has imported torch, and has run nothing
