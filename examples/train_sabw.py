@@ -53,7 +53,7 @@ sabw.save_pretrained(out / "sabw")
 # The aggregator and its experts as a stock diffusers pipeline.
 pipe = AFAPipeline.from_experts([ref.path for ref in group.models], sabw=out / "sabw", base=group.pipeline)
 noise = torch.Generator().manual_seed(0)
-image = pipe(prompt, num_inference_steps=20, guidance_scale=3.0, height=32, width=32, generator=noise).images[0]
+image = pipe(prompt, num_inference_steps=20, guidance_scale=3.0, generator=noise).images[0]
 image.resize((256, 256), 0).save(out / "image.png")
 
 # Which expert has how much weight where, in the first and the last but one block.

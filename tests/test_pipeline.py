@@ -81,6 +81,11 @@ def test_it_is_the_stock_pipeline_around_the_ensemble(pipe: Any, folder: Path) -
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_its_default_size_is_the_stock_s(pipe: Any, stock: Any) -> None:
+    call = {name: value for name, value in CALL.items() if name not in ("height", "width")}
+    assert pipe("a", **call).images.shape == stock("a", **call).images.shape
+
+
 def test_its_output_is_the_stock_s(pipe: Any) -> None:
     call = {**CALL, "output_type": "pil", "num_images_per_prompt": 2, "negative_prompt": ["x", "y"]}
     images = pipe(["a red dog", "a blue cat"], generator=seed(), **call).images

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -79,28 +79,32 @@ class AFAPipeline:
         require_same_prediction({f"model {number}": part.prediction for number, part in enumerate(parts, start=1)})
         if check:
             require_experts(trained, [part.expert for part in parts])
-        _stand_in(pipe, parts, aggregator)
-        return pipe
+        return _around(pipe, parts, aggregator)
 
 
-def _stand_in(pipe: Any, parts: Sequence[_Part], sabw: SABW) -> None:
-    """Put the ensemble, and the models' own text encoders where they have some, into a stock pipeline."""
+def _around(pipe: Any, parts: Sequence[_Part], sabw: SABW) -> Any:
+    """A pipeline of the same class with the ensemble, and with the models' own text encoders where they have some.
+
+    It is made anew, since a stock pipeline learns its default size from the denoiser that it is made with.
+    """
     slots = [slot for slot in ENCODERS if getattr(pipe, slot, None) is not None]
     own = {slot: [part.encoders[slot] for part in parts] for slot in slots}
     several = [slot for slot in slots if len({id(encoder) for encoder in own[slot]}) > 1]
     widths = None
     if several and hasattr(pipe, "unet"):  # a U-Net reads all encoders' states side by side: all are one model's or N models'
         several, widths = slots, [getattr(pipe, slot).config.hidden_size for slot in slots]
-    for slot in slots:
-        setattr(pipe, slot, EnsembleEncoder(own[slot]) if slot in several else own[slot][0])
+    encoders = {slot: EnsembleEncoder(own[slot]) if slot in several else own[slot][0] for slot in slots}
     together = ensemble([part.denoiser for part in parts], sabw, widths).eval()
-    setattr(pipe, "unet" if hasattr(pipe, "unet") else "transformer", together)
+    components = {**pipe.components, **encoders, "unet" if hasattr(pipe, "unet") else "transformer": together}
+    kind = type(pipe)
+    options = {name: pipe.config[name] for name in signature(kind).parameters if name not in components and name in pipe.config}
+    return kind(**components, **options)
 
 
 def _base(source: Source | DiffusionPipeline, settings: dict[str, Any]) -> Any:
     """The pipeline whose parts are shared, without its denoiser."""
     if isinstance(source, DiffusionPipeline):
-        return copy(source)
+        return source
     name, revision = _address(source)
     index = DiffusionPipeline.load_config(name, revision=revision, **_hub(settings))
     absent: dict[str, Any] = {slot: None for slot in ("unet", "transformer") if slot in index}
