@@ -122,7 +122,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a run does, known before it starts."""
+    """Everything that a run does, known before it starts.
+
+    Attributes:
+        name: of the results' folder.
+        whole: whether these are all cells of the suite.
+    """
 
     suite: Suite
     name: str
@@ -130,6 +135,7 @@ class Plan:
     samples: Samples
     cells: Sequence[Cell]
     metrics: Sequence[Metric]
+    whole: bool = True
 
     def cell_samples(self, cell: Cell) -> Sequence[Sample]:
         """The samples of a cell: a denoiser is measured once a prompt."""
@@ -188,7 +194,7 @@ def make_plan(
     if not cells:
         raise UserError(f"{suite.file}: methods: none applies to the groups chosen", NOTHING_TO_DO)
     name = suite.name + (f"-size{suite.size}" if size else "") + (f"-limit{limit}" if limit is not None else "")
-    return Plan(suite, name, prompt_set, samples, cells, metrics)
+    return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups))
 
 
 def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]]:

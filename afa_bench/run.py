@@ -19,7 +19,7 @@ from afa_bench.score import Missing, inputs_of, missing_weights, score_cell
 from afa_bench.scoring.passes import Passes
 from afa_bench.store.atomic import write_json
 from afa_bench.store.claims import claimed
-from afa_bench.store.layout import SCHEMA, CellStore, Store
+from afa_bench.store.layout import SCHEMA, CellStore, PlannedCell, Store
 
 WAIT = 1.0
 """Seconds between two looks at what other processes have done."""
@@ -107,7 +107,7 @@ def run_plan(
     missing = missing_weights(plan.metrics, strict)
     store = Store(root / plan.name)
     store.prepare()
-    write_json(store.root / "suite.json", {"schema": SCHEMA, "suite": plan.suite.name, "revision": plan.suite.revision})
+    _announce(plan, store)
     lines = [f"{metric.title}: {missing.reasons[metric.key]}" for metric in plan.metrics if metric in missing]
     begun = time.perf_counter()
     made = _generate(plan, store, missing, device, batch_size, progress, part, engine)
@@ -118,6 +118,14 @@ def run_plan(
     _score(plan, store, device, progress, missing)
     failed = sum((store.cell(cell.name).summary() or {})["failed"] for cell in plan.cells)
     return Outcome(made, total - made, failed, 0, generated - begun, time.perf_counter() - generated, lines)
+
+
+def _announce(plan: Plan, store: Store) -> None:
+    """Write down what is planned. A part of a suite adds to what is there; the whole of it takes its place."""
+    cells = [PlannedCell(cell.name, cell.group.name, cell.label, cell.steps, len(plan.cell_samples(cell))) for cell in plan.cells]
+    names = {cell.name for cell in cells}
+    others = [] if plan.whole else [cell for cell in store.planned() if cell.name not in names]
+    store.write_planned(plan.suite.name, plan.suite.revision, [*others, *cells])
 
 
 def _open_work(plan: Plan, store: Store, missing: Missing, part: Part = WHOLE) -> Work:
@@ -235,7 +243,7 @@ class _Shards(Sequence[Sequence[Row]]):
         return len(self.plan.shards(self.cell))
 
     def __getitem__(self, index: Any) -> Any:
-        return self.store.shard_rows(range(len(self))[index]) or []
+        return self.store.rows_of(range(len(self))[index])
 
 
 def _reals(plan: Plan) -> Reals:

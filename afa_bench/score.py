@@ -100,7 +100,7 @@ class _Features:
 
 def score_cell(plan: Plan, cell: Cell, store: CellStore, bank: FeatureBank, missing: Missing) -> None:
     """Compute a finished cell's metrics; write ``samples.parquet``, then ``summary.json``."""
-    shards = [store.shard_rows(shard) or [] for shard in range(len(plan.shards(cell)))]
+    shards = [store.rows_of(shard) for shard in range(len(plan.shards(cell)))]
     metrics = [metric for metric in plan.metrics if metric.task == cell.task]
     summary = score_images(ImageSet(store, store.images, shards), metrics, bank, missing)
     for metric in metrics:

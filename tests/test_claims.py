@@ -27,7 +27,8 @@ def test_one_owner_at_a_time_and_nothing_left(tmp_path):
     work = tmp_path / "folder" / "shard"
     with claimed(work) as mine, claimed(work) as second, claimed(tmp_path / "folder" / "other") as other:
         assert (mine, second, other) == (True, False, True)
-        assert living(tmp_path / "folder") == ["other", "shard"]
+        assert list(living(tmp_path / "folder")) == ["other", "shard"]
+        assert {owner.pid for owner in living(tmp_path / "folder").values()} == {os.getpid()}
     assert not list((tmp_path / "folder").iterdir())
     with claimed(work) as again:
         assert again
@@ -39,7 +40,7 @@ def test_a_claim_of_another_machine_holds_until_it_expires(tmp_path):
     with claimed(work) as mine:
         assert not mine
     age(claim, EXPIRES + 5)
-    assert living(tmp_path) == []
+    assert living(tmp_path) == {}
     with claimed(work) as mine:
         assert mine
         assert (tmp_path / "shard.claim.1").is_file()

@@ -23,15 +23,18 @@ def app() -> typer.Typer:
         fetch,
         figure,
         gate,
+        gc,
         ls,
         maps,
         merge,
         mini,
         report,
+        retry,
         run,
         score,
         search,
         stats,
+        status,
         table,
         train,
         validate,
@@ -41,6 +44,9 @@ def app() -> typer.Typer:
     root = typer.Typer(name="afa-bench", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     root.callback()(_root)
     root.command("run")(run.run)
+    root.command("status")(status.status)
+    root.command("retry")(retry.retry)
+    root.command("gc")(gc.gc)
     root.command("fetch")(fetch.fetch)
     root.command("score")(score.score)
     root.command("validate")(validate.validate)

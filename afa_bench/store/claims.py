@@ -2,8 +2,9 @@
 
 A claim is a file that only one process can create, so that work is done once. Its owner renews it while it works. A claim ends
 when it is released, when its process is gone (seen on the same machine), or when nobody has renewed it for :data:`EXPIRES`
-seconds of the file system's own clock. Claims save work; they do not guard it: results are the same bytes whoever makes them,
-and files are written atomically, so two owners of one piece of work cost time and nothing else.
+seconds of the file system's own clock. If that clock is set forward, a claim may end early; if it is set back, what is from its
+future ends, and owners renew theirs in time. Claims save work; they do not guard it: results are the same bytes whoever makes
+them, and files are written atomically, so two owners of one piece of work cost time and nothing else.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,8 @@ def claimed(work: Path) -> Iterator[bool]:
         yield False
         return
     except OSError as error:
+        with suppress(OSError):
+            own.unlink()  # on a full disk it is there, and empty
         raise UserError(f"{own}: cannot be written: {error.strerror or error}") from error
     ended = threading.Event()
     renewal = threading.Thread(target=_renew, args=(own, ended), daemon=True)
@@ -63,13 +68,50 @@ def claimed(work: Path) -> Iterator[bool]:
         ended.set()
         renewal.join()
         for claim in (*claims.values(), own):
-            claim.unlink(missing_ok=True)
+            with suppress(OSError):  # gone, or out of reach: it will expire
+                claim.unlink()
 
 
-def living(folder: Path) -> list[str]:
-    """The names of all work in a folder on which some process is at the moment."""
+@dataclass(frozen=True)
+class Owner:
+    """Who is at work.
+
+    Attributes:
+        host: its machine's name.
+        pid: its process' number there.
+        since: when it began, by its own clock, in seconds since 1970: for people to read, never compared.
+    """
+
+    host: str
+    pid: int
+    since: float
+
+
+def living(folder: Path) -> dict[str, Owner]:
+    """The names of all work in a folder on which some process is at the moment, and who that is."""
     names = {path.name.rsplit(".claim.", 1)[0] for path in folder.glob("*.claim.*")}
-    return sorted(name for name in names if (claims := _claims(folder / name)) and _alive(claims[max(claims)]))
+    last = {name: claims[max(claims)] for name in sorted(names) if (claims := _claims(folder / name))}
+    return {name: _owner_of(claim) for name, claim in last.items() if _alive(claim)}
+
+
+def lapsed(folder: Path) -> list[Path]:
+    """The files of all claims in a folder and below it that count for nothing."""
+    works = {path.with_name(path.name.rsplit(".claim.", 1)[0]) for path in folder.rglob("*.claim.*")}
+    found: list[Path] = []
+    for claims in map(_claims, sorted(works)):
+        last = claims.pop(max(claims), None) if claims else None
+        found += claims.values() if last is None or _alive(last) else [*claims.values(), last]
+    return found
+
+
+def clock(folder: Path) -> float:
+    """The time by the clock that renewals are stamped with, which need not be this machine's, in seconds since 1970."""
+    probe = folder / f".clock.{secrets.token_hex(4)}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _claims(work: Path) -> dict[int, Path]:
@@ -84,6 +126,14 @@ def _renew(claim: Path, ended: threading.Event) -> None:
             return  # taken away: another process thought that this one was gone
 
 
+def _owner_of(claim: Path) -> Owner:
+    try:
+        content = json.loads(claim.read_text())
+        return Owner(str(content["host"]), int(content["pid"]), float(content["since"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return Owner("?", 0, 0.0)
+
+
 def _alive(claim: Path) -> bool:
     try:
         renewed = claim.stat().st_mtime
@@ -94,12 +144,12 @@ def _alive(claim: Path) -> bool:
         owner = {}
     if owner.get("machine") == _machine() and owner.get("process"):
         return bool(owner["process"] == _started(owner["pid"]))
-    return _now(claim.parent) - renewed < EXPIRES
+    return abs(clock(claim.parent) - renewed) < EXPIRES  # one from the future was left before a clock was set back
 
 
 def _owner() -> dict[str, Any]:
     pid = os.getpid()
-    return {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "process": _started(pid)}
+    return {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "process": _started(pid), "since": time.time()}
 
 
 def _machine() -> str:
@@ -117,13 +167,3 @@ def _started(pid: int) -> str | None:
     except OSError:
         return None
     return None if after_name[0] == "Z" else f"{pid}-{after_name[19]}"
-
-
-def _now(folder: Path) -> float:
-    """The time by the clock that renewals are stamped with, which need not be this machine's."""
-    probe = folder / f".clock.{secrets.token_hex(4)}"
-    try:
-        probe.touch()
-        return probe.stat().st_mtime
-    finally:
-        probe.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,25 @@ class CellStore:
         """Write ``summary.json``: the cell is complete."""
         write_json(self.folder / "summary.json", {"schema": SCHEMA, **summary})
 
+    def remove_summary(self) -> None:
+        """Take the summary away: the cell is not complete any more."""
+        (self.folder / "summary.json").unlink(missing_ok=True)
+
     def shard_rows(self, shard: int) -> list[dict[str, Any]] | None:
         """The rows of a finished shard, or None."""
         content = checked(self.shard(shard))
         return None if content is None else content["rows"]
+
+    def rows_of(self, shard: int) -> list[dict[str, Any]]:
+        """The rows of a shard that has to be finished.
+
+        Raises:
+            UserError: it is not, any more.
+        """
+        rows = self.shard_rows(shard)
+        if rows is None:
+            raise UserError(f"{self.shard(shard)}: missing, although its samples were made: run the same command again")
+        return rows
 
     def is_done(self, shard: int, samples: Sequence[str]) -> bool:
         """Whether a shard is finished: it has a row for each of these sample ids, in this order, and every image is there."""
@@ -67,6 +82,14 @@ class CellStore:
     def write_shard(self, shard: int, rows: Sequence[dict[str, Any]]) -> None:
         """Mark a shard as finished. Its images must have been written before."""
         write_json(self.shard(shard), {"schema": SCHEMA, "rows": list(rows)})
+
+    def remove_shard(self, shard: int) -> None:
+        """Take a shard's marker away: it is to be made again."""
+        self.shard(shard).unlink(missing_ok=True)
+
+    def shards(self) -> list[int]:
+        """The numbers of all finished shards."""
+        return sorted(int(path.stem.removeprefix("shard-")) for path in (self.folder / "state").glob("shard-*.json"))
 
     def features(self, extractor: str, shard: int) -> Path:
         """File of one shard's image features."""
@@ -82,10 +105,42 @@ class CellStore:
 
 
 @dataclass(frozen=True)
+class PlannedCell:
+    """A cell as ``suite.json`` lists it: its folder's name, the table's row and column, and its number of samples."""
+
+    name: str
+    group: str
+    label: str
+    steps: int | None
+    samples: int
+
+
+@dataclass(frozen=True)
 class Store:
-    """The results of one suite."""
+    """The results of one suite. ``suite.json`` says which cells are planned; a folder a cell."""
 
     root: Path
+
+    def write_planned(self, suite: str, revision: int, cells: Sequence[PlannedCell]) -> None:
+        """Write ``suite.json``."""
+        about = {"suite": suite, "revision": revision, "cells": [asdict(cell) for cell in cells]}
+        write_json(self.root / "suite.json", {"schema": SCHEMA, **about})
+
+    def planned(self) -> list[PlannedCell]:
+        """The cells of ``suite.json``; none where there is no such file, or one of an earlier afa-bench.
+
+        Raises:
+            UserError: damaged.
+        """
+        file = self.root / "suite.json"
+        try:
+            return [PlannedCell(**cell) for cell in (checked(file) or {}).get("cells", [])]
+        except TypeError as error:
+            raise UserError(f"{file}: cells: damaged: {error}") from error
+
+    def cells(self) -> list[str]:
+        """The names of all cells that have a folder."""
+        return sorted(path.parent.name for path in self.root.glob("*/cell.json"))
 
     def cell(self, name: str) -> CellStore:
         """The folder of a cell."""

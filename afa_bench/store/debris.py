@@ -1,0 +1,86 @@
+"""What a results folder holds that is no result and that no process will use: kills and changes of a suite leave it behind."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from afa_bench.errors import UserError
+from afa_bench.store.claims import EXPIRES, clock, lapsed, living
+from afa_bench.store.layout import CellStore, Store
+
+HALF = re.compile(r"\..+\.(part|old)|\.clock\.[0-9a-f]{8}|\.probe")
+"""Names that files and folders have while they are written."""
+
+FEATURES = re.compile(r".+-(\d{6,})\.npz")
+
+
+@dataclass(frozen=True)
+class Debris:
+    """A file or folder that nothing needs, and why."""
+
+    path: Path
+    reason: str
+
+
+def find_debris(root: Path) -> list[Debris]:
+    """What may be removed from a suite's results. What processes that are at work may still need is left out, and all results.
+
+    Args:
+        root: such as ``results/mini``.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    store = Store(root)
+    planned = {cell.name for cell in store.planned()}
+    found = [*_half_files(root), *(Debris(claim, "claim of a process that is gone") for claim in lapsed(root))]
+    for name in store.cells():
+        files = store.cell(name)
+        busy = living(files.folder / "state")
+        if planned and name not in planned and not busy and files.summary() is None:
+            found = [debris for debris in found if not debris.path.is_relative_to(files.folder)]
+            found.append(Debris(files.folder, "unfinished, and no cell of the suite any more"))
+        elif not busy:
+            found += _features(files)
+    return found
+
+
+def remove_debris(debris: list[Debris]) -> None:
+    """Remove it for good.
+
+    Raises:
+        UserError: something cannot be removed.
+    """
+    for path in (one.path for one in debris):
+        try:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be removed: {error.strerror}") from error
+
+
+def _half_files(root: Path) -> Iterator[Debris]:
+    """What a kill has left half written; a file that is being written is younger."""
+    now = clock(root)
+    for path in sorted(root.rglob(".*")):
+        if HALF.fullmatch(path.name) and now - path.lstat().st_mtime > EXPIRES:
+            yield Debris(path, "half written")
+
+
+def _features(files: CellStore) -> Iterator[Debris]:
+    """Features of shards whose images are not there, or not all."""
+    kept: dict[int, bool] = {}
+    for path in sorted((files.folder / "state").glob("*.npz")):
+        if match := FEATURES.fullmatch(path.name):
+            shard = int(match[1])
+            if shard not in kept:
+                rows = files.shard_rows(shard)
+                kept[shard] = rows is not None and files.is_done(shard, [row["sample_id"] for row in rows])
+            if not kept[shard]:
+                yield Debris(path, "features without their images")
