@@ -99,9 +99,16 @@ class FeatureBank:
         self._unkept: dict[Path, Arrays] = {}
 
     def fill(
-        self, sets: Sequence[ImageSet], metrics: Sequence[Metric], advance: Callable[[int], None] = lambda count: None
+        self,
+        sets: Sequence[ImageSet],
+        metrics: Sequence[Metric],
+        advance: Callable[[int], None] = lambda count: None,
+        begin: Callable[[int], None] = lambda total: None,
     ) -> None:
-        """Extract, in one pass over the images, all features of them that ``metrics`` need and that are not there yet."""
+        """Extract, in one pass over the images, all features of them that ``metrics`` need and that are not there yet.
+
+        ``advance`` and ``begin`` are told the images done and those of each pass: see :meth:`Passes.run`.
+        """
         asked = [(metric, metric.extractor()) for metric in metrics if metric.features]
         extractors = {extractor.key: extractor for _, extractor in asked}
         readers = {extractor.key: extractor for metric, extractor in asked if "texts" in metric.needs}
@@ -122,7 +129,7 @@ class FeatureBank:
                 yield from self._references(extractor, kind)
 
         texts = [job for extractor in readers.values() for job in self._texts(extractor, prompts())]
-        self.passes.run(tasks, texts, advance)
+        self.passes.run(tasks, texts, advance, begin)
 
     def of_shard(self, extractor: Extractor, images: ImageSet, shard: int) -> Arrays:
         """Features of a shard's good images: name -> ``(n, D)``, in the order of its rows."""

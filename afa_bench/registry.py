@@ -7,7 +7,8 @@ imported before it is asked for.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
@@ -16,8 +17,9 @@ from afa_bench.errors import UserError
 Kind = Literal["methods", "trainables", "prompts", "metrics", "features"]
 
 
-def available(kind: Kind) -> dict[str, EntryPoint]:
-    """All registered plug-ins of a kind, by name, in alphabetical order.
+@cache
+def available(kind: Kind) -> Mapping[str, EntryPoint]:
+    """All registered plug-ins of a kind, by name, in alphabetical order. What is installed is looked through once.
 
     Raises:
         UserError: two packages register the same name.

@@ -35,6 +35,9 @@ class Progress(Protocol):
     def stage(self, title: str, total: int) -> AbstractContextManager[None]:
         """A part of the run with so many steps."""
 
+    def begin(self, total: int) -> None:
+        """The current stage begins anew, with so many steps."""
+
     def advance(self, label: str, steps: int) -> None:
         """Steps of the current stage are done."""
 
@@ -218,12 +221,10 @@ def _score(plan: Plan, store: Store, device: str, progress: Progress, missing: M
 def _score_cells(plan: Plan, cells: Sequence[Cell], store: Store, device: str, progress: Progress, missing: Missing) -> None:
     bank = FeatureBank(_reals(plan), store, Passes(device))
     metrics = missing.present([metric for metric in plan.metrics if metric.task == "generate"])
-    sets = [ImageSet(files, files.images, _Shards(plan, cell, files)) for cell in cells if (files := store.cell(cell.name))]
-    images = sum(len(plan.cell_samples(cell)) for cell in cells if cell.task == "generate")
-    with progress.stage("features", images):
-        bank.fill(
-            [s for s, cell in zip(sets, cells, strict=True) if cell.task == "generate"], metrics, partial(progress.advance, "")
-        )
+    drawn = [(cell, store.cell(cell.name)) for cell in cells if cell.task == "generate"]
+    sets = [ImageSet(files, files.images, _Shards(plan, cell, files)) for cell, files in drawn]
+    with progress.stage("features", 0):
+        bank.fill(sets, metrics, partial(progress.advance, ""), progress.begin)
     with progress.stage("score", len(cells)):
         for cell in cells:
             score_cell(plan, cell, store.cell(cell.name), bank, missing)

@@ -138,7 +138,7 @@ def _compute(metric: Metric, images: ImageSet, bank: FeatureBank) -> Interval | 
         return _mean(metric, rows)
     if not shards:
         return None
-    extractor = metric.extractor()
+    extractor, key = metric.extractor(), metric.key
     if metric.kind == "set":
         return metric.over_set(_Features(bank, extractor, images, shards))
     for shard in shards:
@@ -146,10 +146,10 @@ def _compute(metric: Metric, images: ImageSet, bank: FeatureBank) -> Interval | 
         values = metric.per_sample(part)
         if values is None:
             for row in rows:
-                row.pop(metric.key, None)
+                row.pop(key, None)
             return None
         for row, value in zip(part.rows, values.tolist(), strict=True):
-            row[metric.key] = value
+            row[key] = value
     return _mean(metric, rows)
 
 
@@ -165,7 +165,8 @@ def _spooled(parts: Iterable[NDArray[np.float32]]) -> Any:
 
 
 def _mean(metric: Metric, rows: Sequence[Row]) -> Interval:
-    column = np.array([row.get(metric.key) for row in rows], dtype=np.float64)
+    key = metric.key
+    column = np.array([row.get(key) for row in rows], dtype=np.float64)
     return mean_interval(column, [row["prompt_id"] for row in rows])
 
 

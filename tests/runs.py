@@ -22,6 +22,9 @@ class Silent:
     def stage(self, title: str, total: int) -> Iterator[None]:
         yield
 
+    def begin(self, total: int) -> None:
+        pass
+
     def advance(self, label: str, steps: int) -> None:
         pass
 

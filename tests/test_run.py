@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from runs import run
+from runs import Silent, run
 
 from afa_bench.errors import UserError
 from afa_bench.generate import Generator
 from afa_bench.plan import make_plan
-from afa_bench.run import Part
+from afa_bench.run import Part, run_plan
 from afa_bench.store.atomic import read_json
 from afa_bench.suite import read_suite
 
@@ -118,6 +119,26 @@ def test_results_without_images_are_complete(tiny_suite, tmp_path):
     for folder in [*out.rglob("images"), *out.rglob("state")]:
         shutil.rmtree(folder)
     assert run(tiny_suite, out).generated == 0
+
+
+def test_the_bars_end_full(tiny_suite, tmp_path):
+    stages: dict[str, list[int]] = {}  # title -> expected, done
+
+    class Watched(Silent):
+        @contextmanager
+        def stage(self, title, total):
+            self.bar = stages[title] = [total, 0]
+            yield
+
+        def begin(self, total):
+            self.bar[:] = total, 0
+
+        def advance(self, label, steps):
+            self.bar[1] += steps
+
+    run_plan(make_plan(read_suite(tiny_suite)), tmp_path / "out", "cpu", 4, Watched())
+    assert set(stages) == {"generate", "features", "score"}
+    assert all(expected == done > 0 for expected, done in stages.values()), stages
 
 
 def test_a_part_of_a_suite_is_a_part_of_its_results(tiny_suite, tmp_path):

@@ -117,6 +117,10 @@ class Bars:
             self.task = self.bars.add_task("loading", total=total)
             yield
 
+    def begin(self, total: int) -> None:
+        """The current stage begins anew, with so many steps."""
+        self.bars.reset(self.task, total=total)
+
     def advance(self, label: str, steps: int) -> None:
         """Steps of the current stage are done."""
         self.bars.update(self.task, advance=steps, description=label)

@@ -108,6 +108,6 @@ def _bar(console: Any) -> Any:
         columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("", total=None)
-            yield (lambda total: progress.update(task, total=total)), (lambda count: progress.update(task, advance=count))
+            yield (lambda total: progress.reset(task, total=total)), (lambda count: progress.update(task, advance=count))
 
     return bar()

@@ -84,7 +84,7 @@ class _Frechet:
         self.a = a - b.mean(axis=0)
         centred = (b - b.mean(axis=0)) / np.sqrt(len(b) - 1)
         self.trace_b = float((centred**2).sum())
-        projected = self.a @ centred.T if len(b) < b.shape[1] else self.a @ _root(centred.T @ centred)
+        projected = self.a @ centred.T
         self.gram = projected @ projected.T
         self.squares = (self.a**2).sum(axis=1)
 
@@ -100,10 +100,3 @@ class _Frechet:
         root = np.sqrt(w / (n - 1))
         eigenvalues = np.linalg.eigvalsh(root[:, None] * kernel * root[None, :])
         return float(mean @ mean + trace_a + self.trace_b - 2 * np.sqrt(np.clip(eigenvalues, 0, None)).sum())
-
-
-def _root(matrix: Floats) -> Floats:
-    """Symmetric square root of a positive semidefinite matrix ``(D, D)``."""
-    values, vectors = np.linalg.eigh(matrix)
-    root: Floats = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    return root

@@ -122,7 +122,7 @@ def score_folder(
         passes: what runs the networks.
         strict: whether weights that are not there are an error.
         advance: called with the number of images just done.
-        begin: called with their number before the first.
+        begin: called before each pass with the number of its images.
 
     Raises:
         UserError: nothing can be scored as asked.
@@ -135,8 +135,7 @@ def score_folder(
     reals = read_reference(reference, rows)
     bank = FeatureBank(reals, Store(out), passes)
     pictures = ImageSet(CellStore(out), images, shards, tolerant=True)
-    begin(len(rows))
-    bank.fill([pictures], present, advance)
+    bank.fill([pictures], present, advance, begin)
     summary = score_images(pictures, metrics, bank, Missing({**missing, **damaged}))
     for order, metric in enumerate(metrics):
         summary[metric.key]["order"] = order

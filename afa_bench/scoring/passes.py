@@ -100,6 +100,7 @@ class Passes:
         tasks: Callable[[], Iterable[Task]],
         texts: Sequence[Texts] = (),
         advance: Callable[[int], None] = lambda count: None,
+        begin: Callable[[int], None] = lambda total: None,
     ) -> None:
         """Do all tasks. Extractors with the same key are one.
 
@@ -107,16 +108,24 @@ class Passes:
             tasks: what is left to do, image by image; asked again for every pass.
             texts: to be embedded.
             advance: called with the number of images just done.
+            begin: called before each pass with the number of its images.
 
         Raises:
             UserError: an image that cannot be read where no one asked for its error; a network that does not fit at all.
         """
         begun = time.perf_counter()
-        asked = {extractor.key: extractor for task in tasks() for extractor in task.extractors}
+        asked: dict[str, Extractor] = {}
+        sizes: list[tuple[set[str], int]] = []
+        for task in tasks():
+            own = {extractor.key: extractor for extractor in task.extractors}
+            asked |= own
+            sizes.append((set(own), len(task.items)))
         waiting = list((asked | {job.extractor.key: job.extractor for job in texts}).values())
         while waiting:
             loaded, waiting = self._load(waiting)
             self.record.passes.append([extractor.name for extractor in loaded])
+            present = {extractor.key for extractor in loaded}
+            begin(sum(size for keys, size in sizes if keys & present))
             try:
                 for job in texts:
                     for extractor in loaded:
