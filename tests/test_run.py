@@ -19,6 +19,7 @@ import torch
 import yaml
 from PIL import Image
 from runs import Silent, run
+from safetensors.torch import load_file, save_file
 
 from afa_bench.errors import UserError
 from afa_bench.generate import Generator
@@ -198,6 +199,7 @@ def test_a_failing_sample_is_a_row_and_the_others_go_on(tiny_suite, tmp_path, ti
         ),
         (lambda models: truncate(models / "two/unet/diffusion_pytorch_model.safetensors"), "truncated or damaged: expected"),
         (lambda models: truncate(models / "base/vae/diffusion_pytorch_model.safetensors", 5), "not a safetensors file"),
+        (lambda models: rename(models / "base/text_encoder/model.safetensors"), "weights are not there, such as .*layers.0"),
     ],
 )
 def test_a_damaged_model_is_named_before_any_work(tiny_suite, tmp_path, tiny_group, damage, message):
@@ -209,6 +211,11 @@ def test_a_damaged_model_is_named_before_any_work(tiny_suite, tmp_path, tiny_gro
     with pytest.raises(UserError, match=message):
         run(tiny_suite, tmp_path / "out")
     assert not list(tmp_path.rglob("*.png"))
+
+
+def rename(path: Path) -> None:
+    """Call a layer's weights something else: transformers alone would draw them at random."""
+    save_file({name.replace("layers.0", "levels.0"): value for name, value in load_file(path).items()}, path, {"format": "pt"})
 
 
 def truncate(path: Path, length: int | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,14 +130,18 @@ def from_folder(folder: Path, part: str, kind: str, dtype: torch.dtype) -> Any:
         raise UserError(f"{place}: no such folder; expected a {kind} in the diffusers layout")
     for file in place.glob("*.safetensors"):
         check_safetensors(file)
-    options: dict[str, Any] = {}
-    if (place / "config.json").is_file():  # a model; tokenizers and schedulers have other configurations
-        options = {"use_safetensors": True, ("torch_dtype" if hasattr(diffusers, kind) else "dtype"): dtype}
+    library = diffusers if hasattr(diffusers, kind) else transformers
+    read = partial(getattr(library, kind).from_pretrained, str(place), local_files_only=True)
     try:
-        library = diffusers if hasattr(diffusers, kind) else transformers
-        return getattr(library, kind).from_pretrained(str(place), local_files_only=True, **options)
+        if not (place / "config.json").is_file():  # tokenizers and schedulers have other configurations
+            return read()
+        precision = {"torch_dtype" if library is diffusers else "dtype": dtype}
+        model, found = read(use_safetensors=True, output_loading_info=True, **precision)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise UserError(f"{place}: does not load as {kind}: {error}") from error
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(f"{place}: does not load as {kind}: {len(missing)} weights are not there, such as {missing[0]}")
+    return model
 
 
 def _shared(group: Group, configs: Path, dtype: torch.dtype) -> dict[str, Any]:
