@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from afa_bench.errors import UserError
+from afa_bench.finite import Watch
 from afa_bench.identity import seed_of
+from afa_bench.memory import in_batches, is_out_of_memory
 from afa_bench.metrics.denoising import DenoisingLoss, denoising_losses
 from afa_bench.models.families import SD15
 from afa_bench.models.load import LoadedGroup, load_group
@@ -26,6 +29,9 @@ from afa_bench.suite import Suite
 
 Row = dict[str, Any]
 
+BYTES_PER_PIXEL: Final = 3
+"""Of a PNG that cannot be compressed."""
+
 
 class Generator:
     """Runs shards. Holds the last group and the last denoiser, since a plan's cells come in their order.
@@ -33,7 +39,7 @@ class Generator:
     Args:
         plan: what to run.
         device: a torch device.
-        batch_size: samples at once; changes no image by more than rounding.
+        batch_size: samples at once; changes no image by more than rounding. Halved for a cell that memory is too small for.
     """
 
     def __init__(self, plan: Plan, device: str, batch_size: int) -> None:
@@ -41,18 +47,26 @@ class Generator:
         self.device = device
         self.batch_size = batch_size
         self.dtype: torch.dtype = getattr(torch, plan.suite.dtype)
+        self._fits: dict[str, int] = {}
         self._loaded: LoadedGroup | None = None
         self._built: tuple[tuple[Any, ...], Any] | None = None
 
     def run_shard(self, cell: Cell, samples: Sequence[Sample], store: CellStore, advance: Callable[[int], None]) -> list[Row]:
-        """Do a shard's samples and return their rows. A sample that fails becomes a row with its error; the others go on."""
+        """Do a shard's samples and return their rows. A sample that fails becomes a row with its error; the others go on.
+
+        Raises:
+            UserError: the models do not load or do not fit, or the disk is full.
+        """
         work = self._images if cell.task == "generate" else self._losses
-        rows: list[Row] = []
-        for start in range(0, len(samples), self.batch_size):
-            batch = samples[start : start + self.batch_size]
-            rows += self._batch(work, cell, batch, store)
-            advance(len(batch))
-        return rows
+        store.check_room(len(samples) * self.plan.suite.size**2 * BYTES_PER_PIXEL)
+
+        def batch(part: slice) -> list[Row]:
+            rows = self._batch(work, cell, samples[part], store)
+            advance(len(rows))
+            return rows
+
+        made, self._fits[cell.name] = in_batches(len(samples), self._fits.get(cell.name, self.batch_size), batch)
+        return [row for rows in made for row in rows]
 
     def _batch(self, work: Callable[..., list[Row]], cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
         begun = time.perf_counter()
@@ -60,13 +74,15 @@ class Generator:
             rows = work(cell, batch, store)
         except UserError:
             raise
-        except (RuntimeError, ValueError, FloatingPointError) as error:
+        except (RuntimeError, ValueError, FloatingPointError, MemoryError) as error:
+            if len(batch) > 1 and is_out_of_memory(error):
+                raise
             if len(batch) > 1:
                 return [row for sample in batch for row in self._batch(work, cell, [sample], store)]
             rows = [{"error": f"{type(error).__name__}: {error}"}]
         seconds = (time.perf_counter() - begun) / len(batch)
         return [
-            {**_columns(sample), **row, "seconds": seconds, "device": self.device}
+            {**_columns(sample), **row, "seconds": seconds, "batch": len(batch), "device": self.device}
             for sample, row in zip(batch, rows, strict=True)
         ]
 
@@ -75,17 +91,25 @@ class Generator:
 
         A row depends on its sample alone, up to rounding.
         """
+        return self._drawn(cell, batch)[0]
+
+    def _drawn(self, cell: Cell, batch: Sequence[Sample]) -> tuple[Tensor, list[str | None]]:
+        """Images, and for each where it stopped being finite, if it did."""
         pipeline, loaded, encoders = self._denoiser(cell)
         sampler, texts = self.plan.suite.sampler, [sample.prompt.text for sample in batch]
         given = conditions(texts, sampler.negative_prompt, sampler.guidance > 1, loaded, encoders)
-        return draw(pipeline, self.plan.suite, cell.steps or 0, batch, given)
+        with Watch(pipeline) as watch:
+            images = draw(pipeline, self.plan.suite, cell.steps or 0, batch, given, watch.step)
+        return images, watch.errors()
 
     def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
-        return [self._save(image, sample, store) for image, sample in zip(self.sample(cell, batch), batch, strict=True)]
+        images, errors = self._drawn(cell, batch)
+        return [
+            {"error": error} if error else self._save(image, sample, store)
+            for image, error, sample in zip(images, errors, batch, strict=True)
+        ]
 
     def _save(self, image: Tensor, sample: Sample, store: CellStore) -> Row:
-        if not torch.isfinite(image).all():
-            return {"error": "the image is not finite"}
         buffer = io.BytesIO()
         to_image(image).save(buffer, "PNG")
         name = f"{hashlib.sha256(sample.id.encode()).hexdigest()[:16]}.png"
@@ -110,7 +134,8 @@ class Generator:
             for sample, values in zip(known, losses.double().tolist(), strict=True):
                 row = {metric.key: float(np.mean(values))}
                 row |= {f"{metric.key}_t{step:03d}": value for step, value in zip(grid, values, strict=True)}
-                rows[sample.id] = row if np.isfinite(row[metric.key]) else {"error": "the loss is not finite"}
+                bad = [step for step, value in zip(grid, values, strict=True) if not np.isfinite(value)]
+                rows[sample.id] = {"error": f"the loss is not finite at timestep {bad[0]}"} if bad else row
         return list(rows.values())
 
     def _latents(self, loaded: LoadedGroup, samples: Sequence[Sample]) -> Tensor:
@@ -128,11 +153,13 @@ class Generator:
         """A stock pipeline around the cell's denoiser, the group it comes from, and the text encoders that it listens to."""
         if self._loaded is None or self._loaded.group != cell.group:
             self._loaded = self._built = None
-            self._loaded = load_group(cell.group, self.device, self.dtype)
+            with self._fitting(cell):
+                self._loaded = load_group(cell.group, self.device, self.dtype)
         key = (cell.group.name, cell.label, cell.options)
         if self._built is None or self._built[0] != key:
             self._built = None
-            denoiser = cell.method.build(cell.group, self._loaded.models, cell.options)
+            with self._fitting(cell):
+                denoiser = cell.method.build(cell.group, self._loaded.models, cell.options)
             denoiser.unet.eval().requires_grad_(False)
             if denoiser.guide is not None:
                 denoiser.guide(self.plan.suite.sampler.guidance)
@@ -141,8 +168,24 @@ class Generator:
         pipeline, encoders = self._built[1]
         return pipeline, self._loaded, encoders
 
+    @contextmanager
+    def _fitting(self, cell: Cell) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(f"{cell.group.name}, {cell.label}: the models do not fit into the memory of {self.device}") from error
 
-def draw(pipeline: Any, suite: Suite, steps: int, batch: Sequence[Sample], given: Mapping[str, Tensor]) -> Tensor:
+
+def draw(
+    pipeline: Any,
+    suite: Suite,
+    steps: int,
+    batch: Sequence[Sample],
+    given: Mapping[str, Tensor],
+    after_step: Callable[..., dict[str, Tensor]] | None = None,
+) -> Tensor:
     """Images of samples: ``(B, 3, H, W)`` in [0, 1], fp32 on the CPU.
 
     Args:
@@ -151,6 +194,7 @@ def draw(pipeline: Any, suite: Suite, steps: int, batch: Sequence[Sample], given
         steps: of the scheduler.
         batch: what to draw.
         given: the prompts as :func:`conditions` gives them.
+        after_step: called after each step, as diffusers does.
     """
     images: Tensor = pipeline(
         **given,
@@ -161,6 +205,7 @@ def draw(pipeline: Any, suite: Suite, steps: int, batch: Sequence[Sample], given
         height=suite.size,
         width=suite.size,
         output_type="pt",
+        callback_on_step_end=after_step,
     ).images
     return images.float().cpu()
 

@@ -164,9 +164,10 @@ def _generate(
     """Do what is open of a part, and wait for what others are at; returns how many samples this process made."""
     made = 0
     work = _open_work(plan, store, missing, part)
+    begun = {cell.name for cell, _ in work}
+    _describe(plan, [cell for cell in plan.cells if cell.name in begun or store.cell(cell.name).is_lost()], store, device)
     if not work:
         return made
-    _describe(plan, work, store, device)
     todo = _samples(plan, work)
     with progress.stage("generate", todo):
         while work:
@@ -187,9 +188,9 @@ def _complete(plan: Plan, cell: Cell, store: Store, missing: Missing) -> bool:
     return summary is not None and files.samples.is_file() and summary.get("inputs") == inputs_of(plan, cell, missing)
 
 
-def _describe(plan: Plan, work: Work, store: Store, device: str) -> None:
-    origin = provenance(device)
-    for cell, _ in work:
+def _describe(plan: Plan, cells: Sequence[Cell], store: Store, device: str) -> None:
+    origin = provenance(device) if cells else {}
+    for cell in cells:
         store.cell(cell.name).write_about(
             {
                 "suite": plan.name,

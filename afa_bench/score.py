@@ -195,7 +195,7 @@ def _parquet(rows: Sequence[Row]) -> bytes:
     import pyarrow.parquet as pq
 
     texts = ("sample_id", "prompt_id", "prompt", "category", "file", "sha256", "error", "device")
-    schema = {name: pa.string() for name in texts} | {name: pa.int64() for name in ("image_index", "repeat", "seed")}
+    schema = {name: pa.string() for name in texts} | {name: pa.int64() for name in ("image_index", "repeat", "seed", "batch")}
     columns = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({name: pa.array([row.get(name) for row in rows], schema.get(name, pa.float64())) for name in columns})
     buffer = io.BytesIO()

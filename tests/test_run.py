@@ -182,7 +182,7 @@ def test_a_failing_sample_is_a_row_and_the_others_go_on(tiny_suite, tmp_path, ti
     outcome = run(tiny_suite, tmp_path / "out")
     assert (outcome.generated, outcome.failed) == (30, 10)
     errors = {row["error"] for row in rows(tmp_path / "out")}
-    assert errors == {None, "the image is not finite"}
+    assert errors == {None, "not finite from step 1 of 2"}
     (summary,) = [read_json(path) for path in (tmp_path / "out").rglob("tiny-one.*/summary.json")]
     assert summary["failed"] == 10
     assert summary["metrics"]["is_lite0"]["value"] is None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
 
 from afa_bench import __version__
-from afa_bench.errors import UserError
+from afa_bench.errors import USAGE, UserError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
+
+
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code after SIGTERM, as of a job that is preempted or runs out of time."""
 
 
 def app() -> typer.Typer:
@@ -82,6 +87,7 @@ def _version(wanted: bool) -> None:
 
 def main() -> None:
     """Entry point: a user's mistake is one line and an exit code, never a traceback."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()()
     except UserError as error:
@@ -90,6 +96,21 @@ def main() -> None:
     except KeyboardInterrupt:
         print("afa-bench: interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except _Terminated:
+        print("afa-bench: terminated; run the same command again to go on", file=sys.stderr)
+        sys.exit(TERMINATED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:  # a disk or a mount that fails where no one expected it
+        print(f"afa-bench: {error}", file=sys.stderr)
+        sys.exit(USAGE)
+
+
+class _Terminated(BaseException):
+    """SIGTERM: unwinds like Ctrl-C, so that nothing half done and no claim stays."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
+    raise _Terminated

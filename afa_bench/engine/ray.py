@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,10 +184,13 @@ def _cluster(address: str | None) -> Iterator[Any]:
         import ray
     except ImportError:
         raise UserError("--engine ray: Ray is not installed; pip install 'afa-bench[ray]'") from None
+    terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError) as error:
         raise UserError(f"--address: {address}: no Ray cluster there: {error}") from error
+    with suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there
     try:
         yield ray
     finally:

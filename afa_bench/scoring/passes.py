@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from afa_bench.errors import UserError
+from afa_bench.memory import free, in_batches, is_out_of_memory
 from afa_bench.metrics.base import Arrays, Extractor
 
 BATCH = 64
@@ -135,7 +136,7 @@ class Passes:
             finally:
                 for extractor in loaded:
                     extractor.unload()
-                _free()
+                free()
         self.record.seconds += time.perf_counter() - begun
 
     def _load(self, waiting: list[Extractor]) -> tuple[list[Extractor], list[Extractor]]:
@@ -150,7 +151,7 @@ class Passes:
                     raise
                 if not loaded:
                     raise UserError(f"{extractor.name}: the network does not fit into the memory of {self.device}") from error
-                _free()
+                free()
                 return loaded, waiting[index:]
             loaded.append(extractor)
         return loaded, []
@@ -176,7 +177,7 @@ class Passes:
                                 raise UserError(f"{own.name}: not one image fits into the memory of {self.device}") from None
                             crowded[own.key] = own
                             extractor.unload()
-                            _free()
+                            free()
                     advance(len(task.items))
             except BaseException:
                 pool.shutdown(cancel_futures=True)
@@ -216,34 +217,13 @@ class Passes:
             MemoryError: not one image fits.
         """
         batch = self.record.batches.get(extractor.name, self.batch)
-        chunks: list[Arrays] = []
-        start = 0
-        while start < len(arrays):
-            part = slice(start, start + batch)
-            try:
-                chunks.append(extractor.encode(arrays[part], captions[part]))
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if min(batch, len(arrays) - start) == 1:
-                    raise MemoryError(extractor.name) from error
-                batch = min(batch, len(arrays) - start) // 2
-                self.record.batches[extractor.name] = batch
-            else:
-                start += batch
-                continue
-            _free()  # after the error is gone, and with it the tensors that it holds
+        chunks, fits = in_batches(len(arrays), batch, lambda part: extractor.encode(arrays[part], captions[part]))
+        if fits < batch:
+            self.record.batches[extractor.name] = fits
         return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
     def _texts(self, extractor: Extractor, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         return np.concatenate([extractor.texts(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)])
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch or Python ran out of memory, on any device."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _prepare(item: Item, extractors: Sequence[Extractor]) -> Prepared:
@@ -254,14 +234,3 @@ def _prepare(item: Item, extractors: Sequence[Extractor]) -> Prepared:
         return error
     except (OSError, ValueError, SyntaxError) as error:  # what a decoder or a conversion finds late
         return UserError(f"an image that cannot be converted: {error}")
-
-
-def _free() -> None:
-    """Give unused memory back."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

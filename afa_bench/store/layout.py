@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,10 @@ from afa_bench.store.atomic import read_json, write_bytes, write_json
 
 SCHEMA = 1
 """Version of every file in a results folder; a reader refuses a later one."""
+
+
+RESERVE = 2**20
+"""Bytes that have to be left on the disk beside a shard's images, for its rows and what goes with them."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,10 @@ class CellStore:
         """``cell.json``, or None."""
         about: dict[str, Any] | None = checked(self.folder / "cell.json")
         return about
+
+    def is_lost(self) -> bool:
+        """Whether results are there of which nothing says what they are: ``cell.json`` is gone."""
+        return self.folder.is_dir() and not (self.folder / "cell.json").is_file()
 
     def summary(self) -> dict[str, Any] | None:
         """``summary.json``, or None."""
@@ -94,6 +103,20 @@ class CellStore:
     def features(self, extractor: str, shard: int) -> Path:
         """File of one shard's image features."""
         return self.folder / "state" / f"{extractor}-{shard:06d}.npz"
+
+    def check_room(self, images: int) -> None:
+        """Make sure, before work begins, that there is room for what it will write: so many bytes of images, and their rows.
+
+        Raises:
+            UserError: the disk is full, or nearly so.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        left = shutil.disk_usage(self.folder).free
+        if left < images + RESERVE:
+            raise UserError(
+                f"{self.folder}: no space left on its disk: {left // 10**6} MB, but the next shard may take "
+                f"{(images + RESERVE) / 10**6:.0f} MB; make room, then run the same command again"
+            )
 
     def write_image(self, name: str, png: bytes) -> None:
         """Write one image."""
