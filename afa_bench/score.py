@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from afa_bench.plan import Cell, Plan
 from afa_bench.stats import Interval, mean_interval
 from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import CellStore
+from afa_bench.store.rows import encode_rows
 
 NO_WEIGHTS = "no value: its weights are not there, or not the pinned ones"
 
@@ -125,7 +125,7 @@ def write_results(
 ) -> None:
     """Write ``samples.parquet``, then ``summary.json``."""
     rows = [row for shard in shards for row in shard]
-    write_bytes(store.samples, _parquet(rows))
+    write_bytes(store.samples, encode_rows(rows))
     failed = sum(row["error"] is not None for row in rows)
     store.write_summary({**about, "samples": len(rows), "failed": failed, "metrics": dict(summary)})
 
@@ -188,16 +188,3 @@ def _entry(metric: Metric, interval: Interval | None, missing: bool) -> dict[str
         "weights": {} if missing else metric.hashes(),
         "note": NO_WEIGHTS if missing else metric.note,
     }
-
-
-def _parquet(rows: Sequence[Row]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    texts = ("sample_id", "prompt_id", "prompt", "category", "file", "sha256", "error", "device")
-    schema = {name: pa.string() for name in texts} | {name: pa.int64() for name in ("image_index", "repeat", "seed", "batch")}
-    columns = dict.fromkeys(name for row in rows for name in row)
-    table = pa.table({name: pa.array([row.get(name) for row in rows], schema.get(name, pa.float64())) for name in columns})
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    return buffer.getvalue()

@@ -124,6 +124,11 @@ def write_cell(
     return cell
 
 
+def rewrite(file: Path, old: str, new: str) -> None:
+    """Replace text in a file of a cell, as one from before these files had a sha256 of their own."""
+    file.write_text("{" + file.read_text().partition('",')[2].replace(old, new))
+
+
 def write_results(root: Path, steps: Sequence[int | None] = (None, 10, 20), groups: Sequence[str] = ("mini-1", "mini-2")) -> Path:
     """Two groups of four rows, every cell whole."""
     order = 0

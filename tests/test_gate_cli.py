@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from results_factory import METHODS, metric, write_cell, write_results
+from results_factory import METHODS, metric, rewrite, write_cell, write_results
 from typer.testing import CliRunner, Result
 
 from afa_bench.cli import app
@@ -183,7 +183,7 @@ def hostile_sides() -> None:
     rows.loc[3, "error"] = HOSTILE
     rows.to_parquet(file)
     for file in Path().glob("*/mini-1-0.*/cell.json"):  # half a character, which JSON can hold and UTF-8 cannot
-        file.write_text(file.read_text().replace("\\u0000", "\\ud800\\u0000"))
+        rewrite(file, "\\u0000", "\\ud800\\u0000")
     file = next(Path("head").glob("mini-1-1.*/samples.parquet"))
     rows = pd.read_parquet(file)
     rows["clip_t_mini"] -= 0.5

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from report_factory import add_images
-from results_factory import write_cell, write_results
+from results_factory import rewrite, write_cell, write_results
 from typer.testing import CliRunner, Result
 
 from afa_bench.cli import app
@@ -146,13 +146,13 @@ def other_seed(folder: Path) -> str:
 
 def other_identity(folder: Path) -> str:
     file = sorted(folder.glob("results/tiny/mini-1-3.010.*/cell.json"))[0]
-    file.write_text(file.read_text().replace('"size": 32', '"size": 64'))
+    rewrite(file, '"size": 32', '"size": 64')
     return "size: 64, but"
 
 
 def other_weights(folder: Path) -> str:
     file = sorted(folder.glob("results/tiny/mini-1-3.010.*/cell.json"))[0]
-    file.write_text(file.read_text().replace('"name": "afa"', '"name": "afa", "version": 2'))
+    rewrite(file, '"name": "afa"', '"name": "afa", "version": 2')
     return "cell.json: fingerprint: not that of the identity"
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from report_factory import SCRIPT, add_images, png
-from results_factory import METHODS, write_cell, write_results
+from results_factory import METHODS, rewrite, write_cell, write_results
 from typer.testing import CliRunner
 
 from afa_bench.cli import app
@@ -197,7 +197,7 @@ def test_the_page_asks_for_nothing_from_elsewhere(results, tmp_path):
 def test_a_suites_name_is_escaped(tmp_path):
     write_cell(tmp_path / "in")
     file = next(tmp_path.glob("in/*/cell.json"))
-    file.write_text(file.read_text().replace('"suite": "tiny"', '"suite": "</title><script>"'))
+    rewrite(file, '"suite": "tiny"', '"suite": "</title><script>"')
     report(tmp_path / "in", tmp_path / "out")
     assert "<h1>&lt;/title&gt;&lt;script&gt;, revision 3</h1>" in (tmp_path / "out/index.html").read_text()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results_factory import IMAGES, ODD, PROMPTS, metric, write_cell, write_results
+from results_factory import IMAGES, ODD, PROMPTS, metric, rewrite, write_cell, write_results
 
 from afa_bench.errors import USAGE, UserError
 from afa_bench.tables import FORMATS, Table, build_table, load_results, render
@@ -129,7 +129,7 @@ def test_nan_is_missing(tmp_path: Path) -> None:
     write_cell(tmp_path, label="good", metrics={"score": metric("Score", 0.5, 4, 0)})
     bad = write_cell(tmp_path, label="bad", order=1, metrics={"score": metric("Score", 0.7, 4, 0)})
     file = bad.folder / "summary.json"
-    file.write_text(file.read_text().replace("0.7", "NaN"))
+    rewrite(file, "0.7", "NaN")
     table = build_table(load_results(tmp_path))
     assert table.sections[0].rows[1].cells[0].value is None
     assert "NaN" not in "".join(render(table, form) for form in FORMATS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.registry import suggest
+from afa_bench.store.rows import read_columns
 from afa_bench.tables.load import CellResult, Results
 
 if TYPE_CHECKING:
@@ -65,12 +66,9 @@ def one_group(results: Results, group: str) -> list[CellResult]:
 
 def _images(cell: CellResult) -> dict[str, tuple[Path, str]]:
     """Prompt id -> its first image's file, and the prompt."""
-    import pyarrow.parquet as pq
-
     file = cell.folder / "samples.parquet"
-    if not file.exists():
-        raise UserError(f"{file}: missing: the images' names stand in it")
-    rows = pq.ParquetFile(file).read(["prompt_id", "prompt", "image_index", "repeat", "file"]).to_pylist()
+    names = ("prompt_id", "prompt", "image_index", "repeat", "file")
+    rows = read_columns(file, lambda field: field.name in names, "the images' names stand in it").to_pylist()
     return {
         row["prompt_id"]: (cell.folder / "images" / row["file"], row["prompt"])
         for row in sorted(rows, key=lambda row: (row["repeat"], row["image_index"]), reverse=True)

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.identity import fingerprint, sample_id, seed_of
@@ -21,6 +20,7 @@ from afa_bench.publish.hub import Benchmark
 from afa_bench.publish.submission import CELL_FILES, MANIFEST, derived, files_of, sha256
 from afa_bench.stats import mean_interval
 from afa_bench.store.layout import checked
+from afa_bench.store.rows import read_columns
 from afa_bench.tables.load import CellResult, MetricFile, load_results
 from afa_bench.tables.pairs import Samples, read_samples
 
@@ -148,11 +148,10 @@ def _value(key: str, entry: MetricFile, samples: Samples) -> Iterator[str]:
 def _rows(result: CellResult, counts: dict[str, int]) -> Iterator[str]:
     """The rows' ids and seeds against what they are made from, and the images that are there against the rows."""
     file = result.folder / CELL_FILES[1]
+    names = ("sample_id", "seed", "file", "sha256", *IDS)
     try:
-        parquet = pq.ParquetFile(file)
-        names = [name for name in ("sample_id", "seed", "file", "sha256", *IDS) if name in parquet.schema_arrow.names]
-        rows = parquet.read(names, use_threads=False).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+        rows = read_columns(file, lambda field: field.name in names, "a submission has its rows").to_pylist()
+    except (ValueError, pa.ArrowException) as error:
         raise UserError(f"{file}: corrupt: {error}") from error
     suite_seed = result.cell.identity.get("seed")
     images = result.folder / "images"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from afa_bench.errors import UserError
+from afa_bench.store.rows import read_columns
 from afa_bench.tables.load import CellResult
 
 SHARED = ("sample_id", "prompt_id", "prompt", "category", "image_index", "repeat", "seed")
@@ -67,15 +67,12 @@ def read_rows(cells: Sequence[CellResult]) -> Rows:
 
 
 def _read(file: Path) -> Columns:
-    if not file.exists():
-        raise UserError(f"{file}: missing: the report shows the samples")
+    table = read_columns(
+        file, lambda field: field.name in SHARED + OWN or pa.types.is_floating(field.type), "the report shows the samples"
+    )
     try:
-        parquet = pq.ParquetFile(file)  # not read_table, which imports pandas
-        known = parquet.schema_arrow
-        names = [field.name for field in known if field.name in SHARED + OWN or pa.types.is_floating(field.type)]
-        table = parquet.read(names, use_threads=False)
-        columns: Columns = {name: table[name].to_pylist() for name in names}
-    except (OSError, pa.ArrowException) as error:
+        columns: Columns = {name: table[name].to_pylist() for name in table.column_names}
+    except (ValueError, pa.ArrowException) as error:
         raise UserError(f"{file}: corrupt: {error}") from error
     if "sample_id" not in columns:
         raise UserError(f"{file}: column sample_id: missing")

@@ -97,8 +97,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write readable JSON atomically, with sorted keys: equal values give equal bytes. NaN is refused (``ValueError``)."""
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    write_bytes(path, json_text(value).encode())
+
+
+def json_text(value: Any) -> str:
+    """Readable JSON with sorted keys. NaN is refused (``ValueError``)."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -107,13 +111,35 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: it exists and is damaged.
     """
+    data = read_bytes(path)
+    return None if data is None else parse_json(path, data)
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """The bytes of a file, or None where there is no such file.
+
+    Raises:
+        UserError: it exists and cannot be read.
+    """
     try:
-        return json.loads(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError:
         return None
     except NotADirectoryError as error:
         raise UserError(f"{path.parent}: expected a folder") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def parse_json(path: Path, data: bytes) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged or unreadable: {error}") from error
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from afa_bench.errors import UserError
-from afa_bench.store.atomic import read_json, write_bytes, write_json
+from afa_bench.store.atomic import json_text, parse_json, read_bytes, write_bytes
 
 SCHEMA = 1
 """Version of every file in a results folder; a reader refuses a later one."""
 
+
+SEAL = b'{\n "sha256": "'
+"""How a versioned JSON file begins; those of earlier versions had no sha256."""
 
 RESERVE = 2**20
 """Bytes that have to be left on the disk beside a shard's images, for its rows and what goes with them."""
@@ -41,7 +45,7 @@ class CellStore:
 
     def write_about(self, about: dict[str, Any]) -> None:
         """Write ``cell.json``."""
-        write_json(self.folder / "cell.json", {"schema": SCHEMA, **about})
+        write_checked(self.folder / "cell.json", about)
 
     def about(self) -> dict[str, Any] | None:
         """``cell.json``, or None."""
@@ -59,7 +63,7 @@ class CellStore:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json``: the cell is complete."""
-        write_json(self.folder / "summary.json", {"schema": SCHEMA, **summary})
+        write_checked(self.folder / "summary.json", summary)
 
     def remove_summary(self) -> None:
         """Take the summary away: the cell is not complete any more."""
@@ -90,7 +94,7 @@ class CellStore:
 
     def write_shard(self, shard: int, rows: Sequence[dict[str, Any]]) -> None:
         """Mark a shard as finished. Its images must have been written before."""
-        write_json(self.shard(shard), {"schema": SCHEMA, "rows": list(rows)})
+        write_checked(self.shard(shard), {"rows": list(rows)})
 
     def remove_shard(self, shard: int) -> None:
         """Take a shard's marker away: it is to be made again."""
@@ -147,7 +151,7 @@ class Store:
     def write_planned(self, suite: str, revision: int, cells: Sequence[PlannedCell]) -> None:
         """Write ``suite.json``."""
         about = {"suite": suite, "revision": revision, "cells": [asdict(cell) for cell in cells]}
-        write_json(self.root / "suite.json", {"schema": SCHEMA, **about})
+        write_checked(self.root / "suite.json", about)
 
     def planned(self) -> list[PlannedCell]:
         """The cells of ``suite.json``; none where there is no such file, or one of an earlier afa-bench.
@@ -184,15 +188,25 @@ class Store:
         probe.unlink(missing_ok=True)
 
 
+def write_checked(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a versioned JSON file atomically; its first line is the sha256 of all bytes after it."""
+    rest = json_text({"schema": SCHEMA, **content}).encode()[1:]
+    write_bytes(path, SEAL + hashlib.sha256(rest).hexdigest().encode() + b'",' + rest)
+
+
 def checked(path: Path) -> Any:
     """The content of a versioned JSON file, or None where there is none.
 
     Raises:
         UserError: damaged, or written by a later version of afa-bench.
     """
-    content = read_json(path)
-    if content is None:
+    data = read_bytes(path)
+    if data is None:
         return None
+    content = parse_json(path, data)
+    digest, _, rest = data.removeprefix(SEAL).partition(b'",')
+    if data.startswith(SEAL) and hashlib.sha256(rest).hexdigest().encode() != digest:
+        raise UserError(f"{path}: damaged: its bytes are not those that were written; remove it, and run the suite again")
     if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
         raise UserError(f"{path}: schema: expected a file written by afa-bench")
     if content["schema"] > SCHEMA:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from afa_bench.errors import UserError
+from afa_bench.store.rows import read_columns
 
 NEEDED = ("sample_id", "prompt_id")
 
@@ -88,31 +88,30 @@ def read_samples(file: Path, parts: Sequence[str] = ()) -> Samples:
     Raises:
         UserError: the file is missing or corrupt, lacks a column, or holds a sample twice.
     """
-    if not file.exists():
-        raise UserError(f"{file}: missing: paired differences need the samples")
+    asked = {*NEEDED, *parts, "seed", "error"}
+    table = read_columns(
+        file, lambda field: field.name in asked or pa.types.is_floating(field.type), "paired differences need the samples"
+    )
+    known = {*table.column_names}
+    for name in (*NEEDED, *parts):
+        if name not in known:
+            raise UserError(f"{file}: column {name}: missing")
+    floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     try:
-        parquet = pq.ParquetFile(file)  # not read_table, which imports pandas
-        schema = parquet.schema_arrow
-        floats = [field.name for field in schema if pa.types.is_floating(field.type)]
-        known = {*schema.names}
-        for name in (*NEEDED, *parts):
-            if name not in known:
-                raise UserError(f"{file}: column {name}: missing")
-        extra = [name for name in ("seed", "error") if name in known]
-        table = parquet.read([*NEEDED, *extra, *floats, *parts], use_threads=False)
         rows = {name: table[name].combine_chunks() for name in table.column_names}  # whole arrays: a chunked one has no buffer
         ids, prompts = (rows[name].cast(pa.string()) for name in NEEDED)
         errors = rows["error"].cast(pa.string()) if "error" in known else pa.nulls(len(ids), pa.string())
-    except (OSError, pa.ArrowException) as error:
+        seeds = rows["seed"].cast(pa.int64()) if "seed" in known and not rows["seed"].null_count else None
+        broken = {name: _part(rows[name].cast(pa.string()).fill_null("")) for name in parts}
+        numbers = {name: _floats(rows[name]) for name in floats}
+    except (ValueError, pa.ArrowException) as error:
         raise UserError(f"{file}: corrupt: {error}") from error
     for name, column in zip(NEEDED, (ids, prompts), strict=True):
         if column.null_count:
             raise UserError(f"{file}: column {name}: empty in row {column.is_null().index(True).as_py()}")
     if pc.count_distinct(ids).as_py() != len(ids):
         raise UserError(f"{file}: column sample_id: the same sample stands there twice")
-    seeds = _numpy(rows["seed"]).astype(np.int64) if "seed" in known and not rows["seed"].null_count else None
-    broken = {name: _part(rows[name].cast(pa.string()).fill_null("")) for name in parts}
-    return Samples(file, ids, _part(prompts).codes, seeds, errors, {name: _floats(rows[name]) for name in floats}, broken)
+    return Samples(file, ids, _part(prompts).codes, None if seeds is None else _numpy(seeds), errors, numbers, broken)
 
 
 def _part(names: Any) -> Part:
