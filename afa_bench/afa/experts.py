@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
 from afa_bench.models.hashing import hash_file
+
+if TYPE_CHECKING:
+    from afa_bench.models.group import Group
 
 DENOISERS = ("unet", "transformer")
 """Where a pipeline's folder in the diffusers layout has its denoiser."""
@@ -75,13 +79,41 @@ def weights_sha256(folder: Path) -> str:
 
 
 def require_experts(trained: Sequence[Expert], found: Sequence[Expert | None]) -> None:
-    """Raise a UserError which names the first model that is not the one an aggregator was trained for.
+    """Raise a UserError which names the first model that is not the one an aggregator was trained for in its place.
 
-    What is not known (an expert without sha256, a model without a folder) is not compared.
+    Models are compared by their sha256. Where it is not known (an expert that is only named), a model is refused if it has the
+    name of another expert. A model of which nothing is known (a loaded pipeline) is not compared.
     """
+    names = [_own_name(expert) for expert in trained]
     for number, (expected, model) in enumerate(zip(trained, found, strict=False), start=1):
-        if model is not None and None not in (expected.sha256, model.sha256) and expected.sha256 != model.sha256:
-            raise UserError(
-                f"SABW: experts: model {number} is {model.name} with the sha256 {model.sha256}; expected {expected.name} with "
-                f"{expected.sha256}, which the aggregator was trained for"
+        if model is None:
+            continue
+        if None in (expected.sha256, model.sha256):
+            name = _own_name(model)
+            if name in names and names[number - 1] != name:
+                raise _misplaced(number, model.name, expected.name)
+        elif expected.sha256 != model.sha256:
+            raise _misplaced(
+                number, f"{model.name} with the sha256 {model.sha256}", f"{expected.name} with the sha256 {expected.sha256}"
             )
+
+
+def _own_name(expert: Expert) -> str:
+    """Its folder's or its repository's, without the owner and the revision."""
+    return expert.name.rpartition("/")[2].partition("@")[0]
+
+
+def _misplaced(number: int, found: str, expected: str) -> UserError:
+    return UserError(
+        f"SABW: experts: model {number} is {found}; expected {expected}, which the aggregator was trained for "
+        "(check: false allows others)"
+    )
+
+
+def experts_of(group: Group) -> list[Expert]:
+    """A group's models.
+
+    Raises:
+        UserError: a folder without a denoiser, or a file that cannot be read.
+    """
+    return [Expert.of(ref.path, ref.name) for ref in group.models]

@@ -28,6 +28,7 @@ class AFAOptions(Options):
         sabw: a folder with the aggregator's weights; by default the group's own.
         without: what the aggregator does not look at: ``spatial`` (one weight for all pixels), ``timestep``, ``text``.
         last_only: aggregate the models' predictions alone.
+        check: refuse models other than those, in their order, which the aggregator says it was trained for.
 
     The paper trains each of its ablations. Weights which were trained so say it themselves and need no option here; from weights
     which were not, the option takes the part away.
@@ -36,6 +37,7 @@ class AFAOptions(Options):
     sabw: Path | None = None
     without: tuple[Ablation, ...] = ()
     last_only: bool = False
+    check: bool = True
 
     @field_validator("without", mode="before")
     @classmethod
@@ -46,7 +48,11 @@ class AFAOptions(Options):
     def _identity(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What is as it always was is left out, so that results of earlier versions keep their identity."""
         kept: dict[str, Any] = handler(self)
-        return {key: value for key, value in kept.items() if value or key == "sabw"}
+        return {
+            key: value
+            for key, value in kept.items()
+            if key == "sabw" or getattr(self, key) != AFAOptions.model_fields[key].default
+        }
 
 
 class AFA(Method[AFAOptions]):
@@ -73,12 +79,16 @@ class AFA(Method[AFAOptions]):
         """The models behind their aggregator, which is brought to their device and number format.
 
         Raises:
-            UserError: no aggregator, or one for another number of models or another architecture.
+            UserError: no aggregator, or one for other models, another number of them, or another architecture.
         """
+        from afa_bench.afa.experts import Expert, experts_of, require_experts
         from afa_bench.afa.sabw import SABW
 
         sabw = SABW.read(self.weights(group, options)["sabw"]).ablated(options.without, options.last_only)
         denoiser = ensemble([model.unet for model in models], sabw)
+        trained = [Expert.read(entry) for entry in sabw.config.experts or ()]
+        if options.check and trained:
+            require_experts(trained, experts_of(group))
         return Denoiser(denoiser.eval(), [model.text_encoder for model in models])
 
 

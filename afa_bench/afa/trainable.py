@@ -46,13 +46,13 @@ class TrainAFA(Trainable[SABWOptions]):
         Raises:
             UserError: models of different architectures, or an aggregator for others.
         """
-        from afa_bench.afa.experts import Expert
+        from afa_bench.afa.experts import experts_of
         from afa_bench.afa.sabw import SABW
 
         unets = [model.unet for model in models]
         if options.start is None:
             settings = options.model_dump(exclude={"start"})
-            experts = [(Expert.of(ref.path, ref.name) if ref.path.is_dir() else Expert(ref.name)).entry() for ref in group.models]
+            experts = [expert.entry() for expert in experts_of(group)]
             sabw = SABW.for_model(unets[0], len(models), experts=experts, **settings)
         else:
             sabw = SABW.read(options.start)
