@@ -13,10 +13,10 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
-from afa_bench.afa.ensemble import EnsembleUNet, UNets, mean
+from afa_bench.afa.ensemble import BlockUNets, EnsembleUNet, mean
 from afa_bench.afa.sabw import weighted
-from afa_bench.afa.several import ADAPTERS, average
-from afa_bench.blocks.unet import Block, BlockView, Condition, Size
+from afa_bench.afa.several import ADAPTERS
+from afa_bench.blocks.unet import Block, Condition, Size
 from baselines.router import Router
 
 Rows = Tensor | None
@@ -49,7 +49,7 @@ class BlockMoEUNet(EnsembleUNet):
     Args:
         unets: of one configuration.
         router: one for each block.
-        text_widths: see :class:`UNets`.
+        text_widths: see :class:`afa_bench.afa.ensemble.UNets`.
     """
 
     def __init__(self, unets: Sequence[nn.Module], router: Router, text_widths: Sequence[int] | None = None) -> None:
@@ -88,18 +88,17 @@ class BlockMoEUNet(EnsembleUNet):
         return dispatched(weights, run)
 
 
-class DenoiserMoEUNet(UNets):
+class DenoiserMoEUNet(BlockUNets):
     """N U-Nets of which a router picks one before the first block (denoiser-level mixture of experts).
 
     Args:
         unets: of one configuration.
         router: with one block.
-        text_widths: see :class:`UNets`.
+        text_widths: see :class:`afa_bench.afa.ensemble.UNets`.
     """
 
     def __init__(self, unets: Sequence[nn.Module], router: Router, text_widths: Sequence[int] | None = None) -> None:
         super().__init__(unets, text_widths)
-        self.views = [BlockView(unet) for unet in unets]
         self.router = router
 
     def forward(
@@ -117,11 +116,7 @@ class DenoiserMoEUNet(UNets):
         """The prediction for ``sample`` ``(B, C, H, W)``: arguments and result as those of the stock U-Net."""
         common: dict[str, Any] = {"class_labels": class_labels, "timestep_cond": timestep_cond}
         texts, added = self.texts(encoder_hidden_states), self.added(added_cond_kwargs)
-        conditions = [
-            view.condition(sample, timestep, text, added_cond_kwargs=own, **common)
-            for view, text, own in zip(self.views, texts, added, strict=True)
-        ]
-        temb, text = average([own.temb for own in conditions]), average([own.text for own in conditions])
+        _, temb, text = self.conditions(sample, timestep, encoder_hidden_states, added_cond_kwargs, **common)
         weights = self.router(0, timestep, sample, temb, text)
 
         def run(number: int, rows: Rows) -> Tensor:

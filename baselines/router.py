@@ -11,14 +11,12 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.resnet import ResnetBlock2D
-from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from afa_bench.afa.transformer import Transformer
 from afa_bench.blocks.unet import BlockView
 from afa_bench.errors import UserError
+from afa_bench.models.learned import read_learned
 from baselines.moe_usage import Choice, Usage
 
 Level = Literal["denoiser", "block"]
@@ -110,12 +108,7 @@ class Router(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             UserError: the folder holds no router, or a damaged one.
         """
-        try:
-            router: Router = cls.from_config(cls.load_config(str(folder), local_files_only=True))
-            router.load_state_dict(load_file(folder / SAFETENSORS_WEIGHTS_NAME))
-        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            raise UserError(f"{folder}: not a router's folder: {error}") from error
-        return router.eval().requires_grad_(False)  # type: ignore[no-any-return]
+        return read_learned(cls, folder, "router")  # type: ignore[no-any-return]
 
     def require_fit(self, unet: nn.Module, n_models: int, level: Level) -> None:
         """Raise a UserError if this was made for another number of models, another architecture or the other level."""

@@ -109,7 +109,38 @@ class UNets(Several):
         return predictions
 
 
-class EnsembleUNet(UNets):
+class BlockUNets(UNets):
+    """N U-Nets which are seen as blocks. Arguments and errors are those of :class:`UNets`.
+
+    Raises:
+        UserError: the models have a part which is not supported; the message names it.
+    """
+
+    def __init__(self, unets: Sequence[Any], text_widths: Sequence[int] | None = None) -> None:
+        super().__init__(unets, text_widths)
+        self.views = [BlockView(unet) for unet in unets]
+
+    def conditions(
+        self, sample: Tensor, timestep: Any, states: Tensor, added: Mapping[str, Tensor] | None, **common: Any
+    ) -> tuple[list[Condition], Tensor, Tensor]:
+        """Each model's own reading of a stock call's inputs, and what an aggregator or a router is given of them.
+
+        Args:
+            sample, timestep, states, added: of the call; see :meth:`texts` and :meth:`added`.
+            common: further arguments of :meth:`BlockView.condition`.
+
+        Returns:
+            the conditions, and the means over the models of their time embeddings ``(B, T)`` (after each model's MLP) and of
+            their text states ``(B, L, D)``.
+        """
+        found = [
+            view.condition(sample, timestep, text, added_cond_kwargs=own, **common)
+            for view, text, own in zip(self.views, self.texts(states), self.added(added), strict=True)
+        ]
+        return found, average([own.temb for own in found]), average([own.text for own in found])
+
+
+class EnsembleUNet(BlockUNets):
     """N U-Nets as one, block by block.
 
     The aggregator is given the mean over the models of their time embeddings (after each model's MLP) and of their text states.
@@ -126,7 +157,6 @@ class EnsembleUNet(UNets):
 
     def __init__(self, unets: Sequence[nn.Module], aggregate: Aggregate, text_widths: Sequence[int] | None = None) -> None:
         super().__init__(unets, text_widths)
-        self.views = [BlockView(unet) for unet in unets]
         self.aggregate = aggregate
 
     def forward(
@@ -147,22 +177,17 @@ class EnsembleUNet(UNets):
     ) -> UNet2DConditionOutput | tuple[Tensor]:
         """The ensemble's prediction for ``sample`` ``(B, C, H, W)``: arguments and result as those of the stock U-Net."""
         hidden = 2 * sample - 1.0 if self.config.center_input_sample else sample
-        conditions = [
-            view.condition(
-                hidden,
-                timestep,
-                text,
-                class_labels=class_labels,
-                timestep_cond=timestep_cond,
-                added_cond_kwargs=own,
-                attention_bias=_bias(attention_mask, sample),
-                text_bias=_bias(encoder_attention_mask, sample),
-                attention_kwargs=without_lora_scale(cross_attention_kwargs, "cross_attention_kwargs"),
-            )
-            for view, text, own in zip(self.views, self.texts(encoder_hidden_states), self.added(added_cond_kwargs), strict=True)
-        ]
-        temb = average([condition.temb for condition in conditions])
-        text = average([condition.text for condition in conditions])
+        conditions, temb, text = self.conditions(
+            hidden,
+            timestep,
+            encoder_hidden_states,
+            added_cond_kwargs,
+            class_labels=class_labels,
+            timestep_cond=timestep_cond,
+            attention_bias=_bias(attention_mask, sample),
+            text_bias=_bias(encoder_attention_mask, sample),
+            attention_kwargs=without_lora_scale(cross_attention_kwargs, "cross_attention_kwargs"),
+        )
         if isinstance(self.aggregate, SABW):
             text = self.aggregate.context(text)
         adapters, controls = down_intrablock_additional_residuals, down_block_additional_residuals

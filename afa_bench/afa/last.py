@@ -8,19 +8,17 @@ from typing import Any
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
-from afa_bench.afa.ensemble import UNets
+from afa_bench.afa.ensemble import BlockUNets
 from afa_bench.afa.sabw import SABW
-from afa_bench.afa.several import average
-from afa_bench.blocks.unet import BlockView
 
 
-class LastBlockUNet(UNets):
+class LastBlockUNet(BlockUNets):
     """N U-Nets of which each has a stream of its own; the N predictions are aggregated into one.
 
     Args:
         unets: diffusers' ``UNet2DConditionModel`` of one configuration.
         sabw: made with ``last_only``.
-        text_widths: see :class:`UNets`.
+        text_widths: see :class:`afa_bench.afa.ensemble.UNets`.
 
     Raises:
         UserError: the models differ; the message names the first difference.
@@ -28,7 +26,6 @@ class LastBlockUNet(UNets):
 
     def __init__(self, unets: Sequence[nn.Module], sabw: SABW, text_widths: Sequence[int] | None = None) -> None:
         super().__init__(unets, text_widths)
-        self.views = [BlockView(unet) for unet in unets]
         self.aggregate = sabw
 
     def forward(
@@ -43,15 +40,8 @@ class LastBlockUNet(UNets):
         **named: Any,
     ) -> UNet2DConditionOutput | tuple[Tensor]:
         """The ensemble's prediction for ``sample`` ``(B, C, H, W)``: arguments and result as those of the stock U-Net."""
-        added = self.added(named.get("added_cond_kwargs"))
-        own = [
-            view.condition(
-                sample, timestep, text, class_labels=class_labels, timestep_cond=timestep_cond, added_cond_kwargs=condition
-            )
-            for view, text, condition in zip(self.views, self.texts(encoder_hidden_states), added, strict=True)
-        ]
-        temb = average([condition.temb for condition in own])
-        text = self.aggregate.context(average([condition.text for condition in own]))
+        added, common = named.get("added_cond_kwargs"), {"class_labels": class_labels, "timestep_cond": timestep_cond}
+        _, temb, text = self.conditions(sample, timestep, encoder_hidden_states, added, **common)
         noises = self.each(sample, timestep, encoder_hidden_states, class_labels, timestep_cond, *conditions, **named)
-        hidden = self.aggregate(len(self.views[0]) - 1, noises, temb, text)
+        hidden = self.aggregate(len(self.views[0]) - 1, noises, temb, self.aggregate.context(text))
         return UNet2DConditionOutput(sample=hidden) if return_dict else (hidden,)

@@ -11,9 +11,6 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.resnet import ResnetBlock2D
-from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from afa_bench.afa.method import Ablation
@@ -21,6 +18,7 @@ from afa_bench.afa.transformer import Transformer
 from afa_bench.blocks.flux import FluxView
 from afa_bench.blocks.view import view_of
 from afa_bench.errors import UserError
+from afa_bench.models.learned import read_learned
 
 FLUX_TEXT = 768
 """FLUX's text states are projected to this width once, for all blocks: cross-attention to the raw 4096 in each of 57 blocks
@@ -177,12 +175,7 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             UserError: the folder holds no SABW, or a damaged one.
         """
-        try:
-            sabw: SABW = cls.from_config(cls.load_config(str(folder), local_files_only=True))
-            sabw.load_state_dict(load_file(folder / SAFETENSORS_WEIGHTS_NAME))
-        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            raise UserError(f"{folder}: not a SABW's folder: {error}") from error
-        return sabw.eval().requires_grad_(False)  # type: ignore[no-any-return]
+        return read_learned(cls, folder, "SABW")  # type: ignore[no-any-return]
 
     def require_fit(self, model: nn.Module, n_models: int) -> None:
         """Raise a UserError if this was made for another number of models or another architecture."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import accelerate
 import diffusers
@@ -17,6 +16,7 @@ from accelerate.tracking import get_available_trackers
 import afa_bench
 from afa_bench.errors import UserError
 from afa_bench.models.identity import group_identity
+from afa_bench.models.learned import save_learned
 from afa_bench.models.load import load_group
 from afa_bench.store.atomic import write_json
 from afa_bench.training.cache import Encoding, cache_pairs
@@ -94,7 +94,8 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
     }
     if accelerator.is_main_process:
         versions = {module.__name__: module.__version__ for module in (afa_bench, torch, diffusers, accelerate)}
-        write_json(folder / FACTS, {**config.model_dump(mode="json"), **about, "versions": versions})
+        facts = {**config.model_dump(mode="json"), **about, "processes": accelerator.num_processes, "versions": versions}
+        write_json(folder / FACTS, facts)
     if config.trackers:
         accelerator.init_trackers("afa-bench", config={key: str(value) for key, value in config.model_dump(mode="json").items()})
     trained, held = _split(pairs, config)
@@ -107,18 +108,9 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
     more = {"validation": held, "report": report, "accelerator": accelerator, "about": about}
     learned = fit(learner, loaded.scheduler, trained, config, folder=folder, **more)
     if accelerator.is_main_process:
-        save_whole(learned, folder / WEIGHTS)
+        save_learned(learned, folder / WEIGHTS)
     accelerator.end_training()
     return Outcome(folder / WEIGHTS, values)
-
-
-def save_whole(learned: Any, folder: Path) -> None:
-    """``save_pretrained``, whole or not at all."""
-    temporary = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    learned.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
 
 
 def _accelerator(config: TrainConfig, folder: Path) -> Accelerator:
