@@ -11,8 +11,12 @@ import torch
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
+from afa_bench.afa.experts import Expert
 from afa_bench.afa.importer import import_release
+from afa_bench.afa.sabw import SABW
+from afa_bench.cli import app
 from afa_bench.errors import UserError
 
 CHANNELS = [8, 16, 4]
@@ -61,6 +65,22 @@ def test_every_block_s_maps_are_the_release_s(release: tuple[Path, list[Release]
         expected = modules[index](torch.cat(features, dim=1), temb, text)
         assert expected.std() > 1e-3
         torch.testing.assert_close(sabw.maps(index, features, temb, text), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_command_line_writes_a_sabw(release: tuple[Path, list[Release]], tiny_group: Path, tmp_path: Path) -> None:
+    one, out = tiny_group.parent / "one", tmp_path / "new" / "sabw"
+    call = ["import-sabw", str(release[0]), "-o", str(out), "--experts"]
+    found = CliRunner().invoke(app(), [*call, f"{one}, someone/two, three"])
+    assert found.exit_code == 0, found.output
+    written, read = SABW.read(out), import_release(release[0])
+    assert f"3 models, 3 blocks, {sum(value.numel() for value in read.parameters()):,} parameters" in found.output
+    assert all(torch.equal(value, written.state_dict()[key]) for key, value in read.state_dict().items())
+    assert written.config.experts == [Expert.of(one).entry(), Expert("someone/two").entry(), Expert("three").entry()]
+    assert isinstance(CliRunner().invoke(app(), [*call, "one,two,three"]).exception, UserError), "nothing is overwritten"
+    call[3] = str(tmp_path / "other")
+    wrong = CliRunner().invoke(app(), [*call, "one,two"]).exception
+    assert "--experts: found 2; expected 3" in str(wrong)
+    assert not (tmp_path / "other").exists()
 
 
 def lose(folder: Path) -> None:

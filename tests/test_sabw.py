@@ -222,25 +222,34 @@ def sd15() -> UNet2DConditionModel:
         return UNet2DConditionModel(cross_attention_dim=768)
 
 
-FULL = 37_011_200 + 2_707_072 * 3
+def full(n_models: int) -> int:
+    return 37_011_200 + 2_707_072 * n_models
+
+
 TIME = 25 * (1280 * 128 + 128)
 CROSS = 25 * 2 * (2 * 128 + 128 * 128 + 2 * 768 * 128 + 128 * 128 + 128)
 
 
 @pytest.mark.parametrize(
-    ("ablation", "count"),
+    ("ablation", "counts"),
     [
-        ({"without": ["spatial"]}, FULL),
-        ({"without": ["timestep"]}, FULL - TIME),
-        ({"without": ["text"]}, FULL - CROSS),
-        ({"without": ["text", "timestep", "spatial"]}, FULL - TIME - CROSS),
-        ({"last_only": True}, 1_482_368),
+        ({"without": ["spatial"]}, [full(2), full(3)]),
+        ({"without": ["timestep"]}, [38_326_144, 41_033_216]),
+        ({"without": ["text"]}, [30_937_344, 33_644_416]),
+        ({"without": ["text", "timestep", "spatial"]}, [full(2) - TIME - CROSS, full(3) - TIME - CROSS]),
+        ({"last_only": True}, [1_481_728, 1_482_368]),
     ],
 )
-def test_parameters_without_a_part(ablation: dict[str, Any], count: int) -> None:
+def test_parameters_without_a_part(ablation: dict[str, Any], counts: list[int]) -> None:
+    unet = sd15()
     with torch.device("meta"):
-        sabw = SABW.for_model(sd15(), 3, **ablation)
-    assert sum(value.numel() for value in sabw.parameters()) == count
+        found = [sum(value.numel() for value in SABW.for_model(unet, n, **ablation).parameters()) for n in (2, 3)]
+    assert found == counts
+
+
+def test_parameters_of_three_models_and_their_aggregator() -> None:
+    """The paper's tables 6 and 9 print 2621.03M, which contradicts its own appendix B."""
+    assert 3 * sum(value.numel() for value in sd15().parameters()) + full(3) == 2_623_695_308
 
 
 @pytest.mark.parametrize("part", ["spatial", "timestep", "text"])

@@ -29,6 +29,7 @@ def app() -> typer.Typer:
         figure,
         gate,
         gc,
+        import_sabw,
         ls,
         maps,
         merge,
@@ -59,6 +60,7 @@ def app() -> typer.Typer:
     root.command("table")(table.table)
     root.command("figure")(figure.figure)
     root.command("train")(train.train)
+    root.command("import-sabw")(import_sabw.import_sabw)
     root.command("maps")(maps.maps)
     root.command("wins")(maps.wins)
     root.command("merge")(merge.merge)
