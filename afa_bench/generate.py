@@ -22,6 +22,7 @@ from afa_bench.metrics.denoising import DenoisingLoss, denoising_losses
 from afa_bench.models.families import SD15
 from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.models.text import conditions, encode
+from afa_bench.objective import Diffusion
 from afa_bench.plan import Cell, Plan, Sample
 from afa_bench.prompts.images import read
 from afa_bench.store.layout import CellStore
@@ -127,10 +128,11 @@ class Generator:
             return list(rows.values())
         latents = self._latents(loaded, known)
         states = encode([sample.prompt.text for sample in known], loaded.tokenizer, encoders)
+        objective = Diffusion(pipeline.scheduler)
         for metric in metrics:
-            grid = metric.grid(pipeline.scheduler.config.num_train_timesteps)
+            grid = metric.grid(objective.timesteps)
             seeds = [[seed_of(sample.seed, "denoise", step) for step in grid] for sample in known]
-            losses = denoising_losses(pipeline.unet, latents, states, seeds, grid, pipeline.scheduler)
+            losses = denoising_losses(pipeline.unet, latents, {"prompt_embeds": states}, seeds, grid, objective)
             for sample, values in zip(known, losses.double().tolist(), strict=True):
                 row = {metric.key: float(np.mean(values))}
                 row |= {f"{metric.key}_t{step:03d}": value for step, value in zip(grid, values, strict=True)}

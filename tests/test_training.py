@@ -18,6 +18,7 @@ from torch.nn.functional import mse_loss
 from afa_bench.afa.trainable import SABWOptions, TrainAFA
 from afa_bench.errors import UserError
 from afa_bench.method import Denoiser, Model
+from afa_bench.objective import Diffusion
 from afa_bench.training.log import read_log
 from afa_bench.training.loop import fit
 from afa_bench.training.loss import Draw, denoising_loss
@@ -33,8 +34,8 @@ def scheduler(**settings: Any) -> DDPMScheduler:
 def pairs(count: int = 8) -> TensorPairs:
     """Latents whose lowest level is 2x2 (attention over one pixel has no gradient), text states, the empty prompt's."""
     random = torch.Generator().manual_seed(9)
-    shapes = ((count, 4, 16, 16), (count, 6, 32), (1, 6, 32))
-    return TensorPairs(*(torch.randn(shape, generator=random) for shape in shapes))
+    latents, text, empty = (torch.randn(shape, generator=random) for shape in ((count, 4, 16, 16), (count, 6, 32), (1, 6, 32)))
+    return TensorPairs(latents, {"prompt_embeds": text}, {"prompt_embeds": empty})
 
 
 def learner() -> Learner:
@@ -74,10 +75,9 @@ def weights(learning: Learner) -> dict[str, torch.Tensor]:
 
 def loss_of(learning: Learner, noise: DDPMScheduler | None = None) -> torch.Tensor:
     some = pairs()
-    latents, text = some.batch([0, 1], 0)
-    return denoising_loss(
-        learning.denoiser.unet, noise or scheduler(), latents, text, some.empty, Draw.of(latents.shape, 1000, 0.0, generator(5))
-    )
+    latents, told = some.batch([0, 1], 0)
+    drawn = Draw.of(latents.shape, 1000, 0.0, generator(5))
+    return denoising_loss(learning.denoiser.unet, Diffusion(noise or scheduler()), latents, told, some.empty, drawn)
 
 
 def test_only_the_zero_convolutions_learn_at_first_then_all() -> None:
@@ -133,7 +133,7 @@ def test_a_resumed_training_has_the_same_bits(tmp_path: Path) -> None:
         "log_every": 3,
         "validate_every": 2,
     }
-    settings["validation"] = TensorPairs(*(part[:1] for part in (pairs().latents, pairs().text)), pairs().empty)
+    settings["validation"] = pairs(1)
     whole = weights(train(6, folder=tmp_path / "whole", **settings))
     folder = tmp_path / "new" / "run"
     for stop in (3, 5):
@@ -242,7 +242,8 @@ def test_velocity_and_noise() -> None:
             torch.testing.assert_close(text, torch.stack([torch.ones(1, 1), torch.zeros(1, 1)]))
             return (target + 0.5,)
 
-        loss = denoising_loss(knows, noise_schedule, latents, torch.ones(2, 1, 1), torch.zeros(1, 1, 1), drawn)
+        told, empty = ({"prompt_embeds": value} for value in (torch.ones(2, 1, 1), torch.zeros(1, 1, 1)))
+        loss = denoising_loss(knows, Diffusion(noise_schedule), latents, told, empty, drawn)
         assert loss.item() == pytest.approx(0.25)
     with pytest.raises(UserError, match="prediction_type: sample; expected epsilon or v_prediction"):
         loss_of(learner(), scheduler(prediction_type="sample"))

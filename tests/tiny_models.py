@@ -60,14 +60,14 @@ def sd15(folder: Path, seed: int) -> Path:
     return folder
 
 
-def sdxl(folder: Path, seed: int, big_layers: int = 32) -> Path:
+def sdxl(folder: Path, seed: int, big_layers: int = 32, layers: tuple[int, ...] = (1, 2, 10)) -> Path:
     """A pipeline folder with SDXL's depth: two text encoders, added conditions of text and time."""
     from diffusers import DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(
         sample_size=8, block_out_channels=(4, 8, 16), norm_num_groups=4, cross_attention_dim=CROSS + POOLED,
-        attention_head_dim=(1, 2, 2), transformer_layers_per_block=(1, 2, 10), use_linear_projection=True,
+        attention_head_dim=(1, 2, 2), transformer_layers_per_block=layers, use_linear_projection=True,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=POOLED + 6 * 4,

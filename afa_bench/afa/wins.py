@@ -19,10 +19,11 @@ from torch import Tensor
 
 from afa_bench.identity import seed_of
 from afa_bench.models.load import LoadedGroup
-from afa_bench.models.text import encode
+from afa_bench.objective import Conditions, Objective, objective_of
 from afa_bench.prompts.base import Prompt
 from afa_bench.prompts.images import read
-from afa_bench.training.cache import Encoding
+from afa_bench.training.cache import Encoding, side_by_side
+from afa_bench.training.settings import GUIDANCE
 
 Winners = NDArray[np.int64]
 
@@ -97,20 +98,24 @@ def denoising_wins(
         UserError: an image that cannot be read.
     """
     unets, encoders = [model.unet for model in loaded.models], [model.text_encoder for model in loaded.models]
-    dtype = next(unets[0].parameters()).dtype
-    encoding = Encoding.of(loaded, encoders, size)
+    like = next(unets[0].parameters())
+    encoding, objective = Encoding.of(loaded, encoders, size), objective_of(loaded.scheduler, unets[0], GUIDANCE)
     winners, images = [], []
     for prompt in prompts:
-        latents = encoding.latents(prompt).to(next(unets[0].parameters()).device)
-        states = encode([prompt.text], loaded.tokenizer, encoders).chunk(len(encoders), dim=-1)
+        found = encoding.image(prompt)
+        latents = found.pop("latents").to(like.device)
+        said = {**encoding.texts([prompt.text]), **found}
+        told = [
+            {name: value.to(like).expand(noises, *value.shape[1:]) for name, value in side_by_side(said, [place]).items()}
+            for place in encoding.places
+        ]
         drawn = [torch.randn(latents.shape[1:], generator=_generator(seed, prompt.id, number)) for number in range(noises)]
         noise = torch.stack(drawn).to(latents)
         for step in timesteps:
             times = torch.full((noises,), step, device=latents.device)
-            noisy = loaded.scheduler.add_noise(latents.expand_as(noise), noise, times).to(dtype)
-            velocity = loaded.scheduler.config.prediction_type == "v_prediction"
-            target = loaded.scheduler.get_velocity(latents.expand_as(noise), noise, times) if velocity else noise
-            winners.append(_winners(unets, noisy, times, states, target))
+            noisy = objective.noisy(latents.expand_as(noise), noise, times).to(like.dtype)
+            target = objective.target(latents.expand_as(noise), noise, times)
+            winners.append(_winners(objective, unets, noisy, times, told, target))
             advance()
         images.append(np.asarray(Image.open(io.BytesIO(read(prompt.image or b""))).convert("RGB")))
     shape = (len(prompts), len(timesteps), *winners[0].shape)
@@ -118,11 +123,13 @@ def denoising_wins(
     return Wins(names, [prompt.text for prompt in prompts], images, list(timesteps), torch.stack(winners).view(shape).numpy())
 
 
-def _winners(unets: Sequence[Any], noisy: Tensor, times: Tensor, states: Sequence[Tensor], target: Tensor) -> Tensor:
+def _winners(
+    objective: Objective, unets: Sequence[Any], noisy: Tensor, times: Tensor, told: Sequence[Conditions], target: Tensor
+) -> Tensor:
     """``(noises, h, w)``: the number of the model with the least squared error, the first of equals."""
     errors = []
-    for unet, text in zip(unets, states, strict=True):
-        predicted = unet(noisy, times, text.expand(len(noisy), -1, -1), return_dict=False)[0]
+    for unet, own in zip(unets, told, strict=True):
+        predicted = objective.predict(unet, noisy, times, own)
         errors.append((predicted.float() - target.float()).square().mean(dim=1).cpu())
     return torch.stack(errors).argmin(dim=0)
 

@@ -19,6 +19,7 @@ from afa_bench.afa.method import ensemble
 from afa_bench.afa.sabw import SABW
 from afa_bench.bench.live import LiveBytes
 from afa_bench.errors import UserError
+from afa_bench.objective import Diffusion
 from afa_bench.training.loss import Draw, denoising_loss
 
 Prepare: TypeAlias = Callable[[], Callable[[], None]]
@@ -129,17 +130,18 @@ def measure(
         sabw.float().train().requires_grad_(True)
         if checkpointing:
             denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
-        scheduler = DDIMScheduler()
+        objective = Diffusion(DDIMScheduler())
 
         def prepare() -> Callable[[], None]:
             _materialise(denoiser, where)
             optimizer = torch.optim.AdamW(sabw.parameters())
             latents, text = inputs(batch, torch.float32)
+            told, empty = {"prompt_embeds": text}, {"prompt_embeds": text[:1]}
             drawn = Draw(torch.full((batch,), 500), torch.randn(latents.shape), torch.zeros(batch, dtype=torch.bool))
 
             def step() -> None:
                 with torch.autocast(where.type, precision, enabled=precision != torch.float32):
-                    loss = denoising_loss(denoiser, scheduler, latents, text, text[:1], drawn)
+                    loss = denoising_loss(denoiser, objective, latents, told, empty, drawn)
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()

@@ -7,14 +7,16 @@ the same images, noise and timesteps.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from afa_bench.metrics.base import Metric
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from afa_bench.objective import Conditions, Denoise, Objective
 
 
 class DenoisingLoss(Metric):
@@ -40,40 +42,35 @@ class DenoisingLoss(Metric):
 
 
 def denoising_losses(
-    unet: nn.Module, latents: Tensor, states: Tensor, seeds: Sequence[Sequence[int]], timesteps: Sequence[int], scheduler: Any
+    denoise: Denoise,
+    latents: Tensor,
+    conditions: Conditions,
+    seeds: Sequence[Sequence[int]],
+    timesteps: Sequence[int],
+    objective: Objective,
 ) -> Tensor:
     """Squared error of the predicted noise (or velocity) of B images at T timesteps, averaged over latent pixels.
 
     Args:
-        unet: stands in for ``pipe.unet``.
+        denoise: stands in for ``pipe.unet``.
         latents: ``(B, C, H, W)`` of the clean images, scaled as the VAE's configuration says.
-        states: ``(B, L, D)`` text states.
+        conditions: of the images.
         seeds: B rows of T seeds, one noise each.
         timesteps: T of them.
-        scheduler: a diffusers scheduler: its noise schedule and prediction type.
+        objective: how latents are noised, and what is predicted.
 
     Returns:
         ``(B, T)`` in fp32, on the CPU.
-
-    Raises:
-        UserError: a prediction type other than epsilon and v_prediction.
     """
     import torch
 
-    from afa_bench.errors import UserError
-
-    kind = scheduler.config.prediction_type
-    if kind not in ("epsilon", "v_prediction"):
-        raise UserError(f"denoising-loss: prediction_type: expected epsilon or v_prediction, found {kind!r}")
     columns = []
     for column, step in enumerate(timesteps):
         noise = torch.stack([_noise(row[column], latents[0]) for row in seeds]).to(latents)
         times = torch.full((len(latents),), step, device=latents.device, dtype=torch.long)
         with torch.no_grad():
-            predicted = unet(scheduler.add_noise(latents, noise, times), times, encoder_hidden_states=states, return_dict=False)[
-                0
-            ]
-        target = noise if kind == "epsilon" else scheduler.get_velocity(latents, noise, times)
+            predicted = objective.predict(denoise, objective.noisy(latents, noise, times), times, conditions)
+        target = objective.target(latents, noise, times)
         columns.append((predicted.float() - target.float()).square().mean(dim=(1, 2, 3)).cpu())
     return torch.stack(columns, dim=1)
 

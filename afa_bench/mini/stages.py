@@ -29,6 +29,7 @@ from afa_bench.mini.muon import Muon
 from afa_bench.mini.pairs import Painter
 from afa_bench.mini.recipe import GROUPS, Part, Recipe
 from afa_bench.mini.text import save_tokenizer, tokens, train_tokenizer
+from afa_bench.objective import Diffusion
 from afa_bench.training.loss import Draw, denoising_loss
 
 
@@ -247,15 +248,15 @@ def _learned(
     model.train().requires_grad_(True)
     count = len(unet.models)
     states, latents, weight = ws.train_states, ws.train_latents, torch.from_numpy(ws.train.weight)
-    empty, schedule = states[-1:].repeat(1, 1, count), unets.scheduler()
+    empty, objective = {"prompt_embeds": states[-1:].repeat(1, 1, count)}, Diffusion(unets.scheduler())
 
     def loss(rng: torch.Generator) -> Tensor:
         picks = torch.multinomial(weight, part.batch, replacement=True, generator=rng)
-        clean, text = latents[picks], states[picks].repeat(1, 1, count)
-        drawn = Draw.of(clean.shape, schedule.config.num_train_timesteps, unets.TEXT_DROPOUT, rng)
+        clean, told = latents[picks], {"prompt_embeds": states[picks].repeat(1, 1, count)}
+        drawn = Draw.of(clean.shape, objective.timesteps, unets.TEXT_DROPOUT, rng)
         with torch.random.fork_rng(devices=[]):
             torch.random.set_rng_state(rng.get_state())
-            return denoising_loss(unet, schedule, clean, text, empty, drawn) + auxiliary()
+            return denoising_loss(unet, objective, clean, told, empty, drawn) + auxiliary()
 
     optimizer = Muon([model], lr=part.lr, adam_lr=part.adam_lr, plain=(plain,))
     checkpoint = ws.checkpoint(folder.replace("/", "-"))

@@ -1,4 +1,4 @@
-"""Images and captions to latents and text states, once: the frozen VAE and text encoders never run twice on a pair.
+"""Images and captions to latents and conditions, once: the frozen VAE and text encoders never run twice on a pair.
 
 A cache is a folder named by everything that fixes its content: the images, the captions, the weights of the encoders, the size
 and the crops. It is written in shards, so that an interrupted encoding goes on, and shared out among the processes of a training.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from torch import Tensor, nn
 
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint, fingerprint_of_rows, seed_of
+from afa_bench.models.families import FLUX, SDXL
 from afa_bench.models.load import LoadedGroup
-from afa_bench.models.text import encode
+from afa_bench.models.text import conditions
+from afa_bench.objective import Conditions
 from afa_bench.prompts.base import Prompt
 from afa_bench.prompts.images import identity, read
 from afa_bench.store.atomic import write_bytes
@@ -35,6 +37,8 @@ BATCH = 8
 """Images of one pass of the VAE."""
 VERSION = 1
 """Of the encoding; raise it when a cache's content changes."""
+KINDS = {"prompt_embeds": "text", "pooled_prompt_embeds": "pooled"}
+"""What text encoders say, and how it is called in a cache's files, where the number of the encoder follows."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +46,14 @@ class Encoding:
     """How pairs are encoded.
 
     Attributes:
-        vae: encodes in fp32; latents are the means of its posterior, scaled.
-        tokenizer: of all text encoders.
+        loaded: the group. Its VAE encodes in fp32; latents are the means of its posterior, shifted and scaled.
         encoders: whose states a denoiser takes side by side; equal ones run once.
         size: height and width of the crops, in pixels.
         crops: of each image.
         seed: of where they are cut.
     """
 
-    vae: Any
-    tokenizer: Any
+    loaded: LoadedGroup
     encoders: Sequence[nn.Module]
     size: int
     crops: int = 1
@@ -59,15 +61,16 @@ class Encoding:
 
     @classmethod
     def of(cls, loaded: LoadedGroup, encoders: Sequence[nn.Module], size: int, crops: int = 1, seed: int = 0) -> Encoding:
-        """By a group's VAE, which is brought to fp32, and its tokenizer.
+        """By a group's VAE, which is brought to fp32, and its tokenizers.
 
         Raises:
-            UserError: a group of another architecture than Stable Diffusion 1.5.
+            UserError: a size whose latents are not FLUX' tokens of 2 x 2.
         """
-        family = loaded.group.family
-        if family.name != "sd15":
-            raise UserError(f"group {loaded.group.name}: {family.name} cannot be trained on or studied yet; expected sd15")
-        return cls(loaded.vae.float(), loaded.tokenizer, encoders, size, crops, seed)
+        loaded.vae.float()
+        token = 2 ** len(loaded.vae.config.block_out_channels)
+        if loaded.group.family is FLUX and size % token:
+            raise UserError(f"size: {size}; expected a multiple of {token} pixels for FLUX")
+        return cls(loaded, encoders, size, crops, seed)
 
     @property
     def distinct(self) -> list[nn.Module]:
@@ -80,49 +83,73 @@ class Encoding:
         ids = [id(encoder) for encoder in self.distinct]
         return [ids.index(id(encoder)) for encoder in self.encoders]
 
-    def latents(self, prompt: Prompt) -> Tensor:
-        """``(crops, C, H, W)`` of a prompt's image, in fp32 on the CPU.
+    def image(self, prompt: Prompt) -> dict[str, Tensor]:
+        """A prompt's image, on the CPU: ``latents`` ``(crops, C, H, W)`` in fp32 and, for SDXL, ``time_ids`` ``(crops, 6)``.
 
         Raises:
             UserError: an image that cannot be read.
         """
+        vae = self.loaded.vae
         try:
             image = Image.open(io.BytesIO(read(prompt.image or b""))).convert("RGB")
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{prompt.id}: its image cannot be read: {error}") from error
         cuts = [cropped(image, self.size, seed_of(self.seed, prompt.id, "crop", crop)) for crop in range(self.crops)]
-        pixels = torch.from_numpy(np.stack(cuts)).permute(0, 3, 1, 2)
-        device = next(self.vae.parameters()).device
+        pixels = torch.from_numpy(np.stack([cut for cut, _ in cuts])).permute(0, 3, 1, 2)
+        device = next(vae.parameters()).device
         with torch.no_grad():
-            parts = [self.vae.encode(part.to(device, torch.float32) / 127.5 - 1) for part in pixels.split(BATCH)]
-        latents = torch.cat([part.latent_dist.mode().cpu() for part in parts]) * self.vae.config.scaling_factor
-        return latents  # type: ignore[no-any-return]
+            parts = [vae.encode(part.to(device, torch.float32) / 127.5 - 1) for part in pixels.split(BATCH)]
+        means = torch.cat([part.latent_dist.mode().cpu() for part in parts])
+        found = {"latents": (means - vae.config.shift_factor if vae.config.shift_factor else means) * vae.config.scaling_factor}
+        if self.loaded.group.family is SDXL:
+            sizes = [(image.height, image.width, *place, self.size, self.size) for _, place in cuts]
+            found["time_ids"] = torch.tensor(sizes, dtype=torch.float32)
+        return found
 
     def texts(self, captions: Sequence[str]) -> dict[str, Tensor]:
-        """Text states ``(len(captions), L, D)`` of each distinct encoder, under "text.0" and so on, on the CPU."""
-        return {
-            f"text.{index}": encode(captions, self.tokenizer, [encoder]).cpu().contiguous()
-            for index, encoder in enumerate(self.distinct)
-        }
+        """What each distinct encoder says, on the CPU: states ``(len(captions), L, D)`` under "text.0" and so on.
+
+        The pooled embeddings ``(len(captions), P)`` of SDXL and FLUX are under "pooled.0" and so on.
+        """
+        said = [conditions(captions, "", False, self.loaded, [encoder]) for encoder in self.distinct]
+        return {f"{KINDS[key]}.{i}": value.cpu().contiguous() for i, own in enumerate(said) for key, value in own.items()}
+
+    def empty(self) -> dict[str, Tensor]:
+        """The same of the empty prompt, one row; SDXL takes zeros for it, as its stock pipeline does."""
+        said = self.texts([""])
+        return {name: torch.zeros_like(value) for name, value in said.items()} if self.loaded.group.family is SDXL else said
 
     def fingerprint(self, prompts: Sequence[Prompt]) -> str:
         """Of everything that a cache of these prompts depends on."""
         rows = ([prompt.id, prompt.text, identity(prompt.image or b"")] for prompt in prompts)
-        words = hashlib.sha256(repr(sorted(self.tokenizer.get_vocab().items())).encode()).hexdigest()
-        weights = [_digest(module) for module in (self.vae, *self.distinct)]
-        facts = [VERSION, fingerprint_of_rows(rows), words, self.tokenizer.model_max_length, weights]
-        return fingerprint([*facts, self.size, self.crops, self.seed])
+        words: list[object] = []
+        for tokenizer in self.loaded.tokenizers:
+            vocabulary = repr(sorted(tokenizer.get_vocab().items())).encode()
+            words += [hashlib.sha256(vocabulary).hexdigest(), tokenizer.model_max_length]
+        weights = [_digest(module) for module in (self.loaded.vae, *self.distinct)]
+        return fingerprint([VERSION, fingerprint_of_rows(rows), *words, weights, self.size, self.crops, self.seed])
 
 
-def cropped(image: Image.Image, size: int, seed: int) -> NDArray[np.uint8]:
-    """``(size, size, 3)``: the image with its shorter side resized to ``size``, cut at a place that the seed draws."""
+def cropped(image: Image.Image, size: int, seed: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """The image with its shorter side resized to ``size``, cut at a place that the seed draws.
+
+    Returns:
+        ``(size, size, 3)``, and the top and left of the place.
+    """
     scale = size / min(image.size)
     wide, high = (max(size, round(side * scale)) for side in image.size)
     if (wide, high) != image.size:
         image = image.resize((wide, high), Image.Resampling.BICUBIC)
     random = np.random.Generator(np.random.PCG64(seed))
     left, top = int(random.integers(wide - size + 1)), int(random.integers(high - size + 1))
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+    return np.asarray(image.crop((left, top, left + size, top + size))), (top, left)
+
+
+def side_by_side(said: Mapping[str, Tensor], places: Sequence[int]) -> dict[str, Tensor]:
+    """The conditions of a cache's tensors: what the encoders at these places say side by side, and an image's ``time_ids``."""
+    kinds = {key: kind for key, kind in KINDS.items() if f"{kind}.0" in said}
+    found = {key: torch.cat([said[f"{kind}.{place}"] for place in places], dim=-1) for key, kind in kinds.items()}
+    return found | {name: said[name] for name in ("time_ids",) if name in said}
 
 
 class CachedPairs:
@@ -130,32 +157,27 @@ class CachedPairs:
 
     def __init__(self, folder: Path, count: int, places: Sequence[int]) -> None:
         self.folder, self.count, self.places = folder, count, places
-        self.empty = self._side_by_side(load_file(folder / "empty.safetensors").get)
+        self.empty = side_by_side(load_file(folder / "empty.safetensors"), places)
         self._open: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return self.count
 
-    def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Tensor]:
-        """Latents ``(B, C, H, W)`` of the epoch's crops, and text states ``(B, L, N * D)``."""
-        latents, texts = zip(*(self._row(row, epoch) for row in rows), strict=True)
-        return torch.cat(latents), torch.cat(texts)
+    def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Conditions]:
+        """Latents ``(B, C, H, W)`` of the epoch's crops, and the conditions; those of N encoders side by side."""
+        found = [self._row(row, epoch) for row in rows]
+        told = {name: torch.cat([own[name] for _, own in found]) for name in found[0][1]}
+        return torch.cat([latents for latents, _ in found]), told
 
-    def _row(self, row: int, epoch: int) -> tuple[Tensor, Tensor]:
+    def _row(self, row: int, epoch: int) -> tuple[Tensor, Conditions]:
         shard, place = divmod(row, SHARD)
         if shard not in self._open:
             self._open[shard] = safe_open(_file(self.folder, shard), framework="pt")
         file = self._open[shard]
-
-        def one(name: str) -> Tensor:
-            return file.get_slice(name)[place : place + 1]  # type: ignore[no-any-return]
-
-        crops = one("latents")
-        return crops[:, epoch % crops.shape[1]], self._side_by_side(one)
-
-    def _side_by_side(self, named: Callable[[str], Tensor | None]) -> Tensor:
-        states = [named(f"text.{place}") for place in self.places]
-        return torch.cat([state for state in states if state is not None], dim=-1)
+        found = {name: file.get_slice(name)[place : place + 1] for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        for name in {"latents", "time_ids"} & found.keys():
+            found[name] = found[name][:, epoch % found[name].shape[1]]
+        return found["latents"], side_by_side(found, self.places)
 
 
 def cache_pairs(
@@ -184,11 +206,12 @@ def cache_pairs(
     for shard in range(rank, -(-len(prompts) // SHARD), world):
         part = prompts[shard * SHARD : (shard + 1) * SHARD]
         if not _file(own, shard).exists():
-            latents = torch.stack([encoding.latents(prompt) for prompt in part]).contiguous()
-            write_bytes(_file(own, shard), save({"latents": latents, **encoding.texts([prompt.text for prompt in part])}))
+            images = [encoding.image(prompt) for prompt in part]
+            stacked = {name: torch.stack([image[name] for image in images]).contiguous() for name in images[0]}
+            write_bytes(_file(own, shard), save({**stacked, **encoding.texts([prompt.text for prompt in part])}))
         advance(len(part))
     if rank == 0 and not (own / "empty.safetensors").exists():
-        write_bytes(own / "empty.safetensors", save(encoding.texts([""])))
+        write_bytes(own / "empty.safetensors", save(encoding.empty()))
     wait()
     return CachedPairs(own, len(prompts), encoding.places)
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from afa_bench.errors import UserError
 from afa_bench.metrics.denoising import denoising_losses
+from afa_bench.objective import Conditions, Flow, Objective, objective_of
 from afa_bench.training.checkpoint import Checkpoint
 from afa_bench.training.log import Log
 from afa_bench.training.loss import Draw, denoising_loss
@@ -52,7 +53,7 @@ def fit(
 
     Args:
         learner: what a trainable built.
-        scheduler: of diffusers, with ``add_noise``: the models' noise schedule and prediction type.
+        scheduler: of diffusers: the models' noise schedule and what they predict.
         pairs: what to train on.
         settings: how; by default as the paper does.
         folder: for ``log.jsonl`` and ``checkpoint.pt``; where a checkpoint is, the training goes on from it. With a folder, the
@@ -91,13 +92,14 @@ class _Training:
         accelerator: Accelerator,
         about: Mapping[str, Any],
     ) -> None:
-        self.learner, self.scheduler, self.pairs, self.settings = learner, scheduler, pairs, settings
+        self.learner, self.pairs, self.settings = learner, pairs, settings
         self.validation, self.report, self.accelerator = validation, report, accelerator
         self.steps = settings.steps_for(len(pairs))
         self.order = Order(len(pairs), settings.batch, settings.seed)
         self.part = _part_size(settings, accelerator.num_processes)
 
         unet = learner.denoiser.unet.eval().requires_grad_(False)
+        self.objective = objective_of(scheduler, unet, settings.guidance)
         learner.learned.train().requires_grad_(True)
         if settings.gradient_checkpointing:
             unet.enable_gradient_checkpointing()  # type: ignore[operator]
@@ -117,6 +119,8 @@ class _Training:
     def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """What fixes the weights at a step; without a cooldown a training may go on for more steps than it was begun with."""
         free = {"epochs", "steps", "accumulation", "gradient_checkpointing", "log_every", "validate_every", "checkpoint_every"}
+        if not isinstance(self.objective, Flow) or self.objective.guidance is None:
+            free.add("guidance")  # nobody is told
         lasting = self.settings.model_dump(include=set(Settings.model_fields) - free)
         return {**lasting, "steps": self.steps if self.settings.cooldown else None, **about}
 
@@ -171,14 +175,13 @@ class _Training:
         for index in range(settings.accumulation):
             start = (accelerator.process_index * settings.accumulation + index) * self.part
             rows = slice(start, start + self.part)
-            latents, text = self._batch(step, rows)
+            latents, told = self._batch(step, rows)
             if drawn is None:  # of the whole batch, of which each process and part takes its own rows
                 shape = torch.Size([settings.batch, *latents.shape[1:]])
-                timesteps = self.scheduler.config.num_train_timesteps
-                drawn = Draw.of(shape, timesteps, settings.text_dropout, generator(settings.seed, step))
+                drawn = Draw.of(shape, self.objective.timesteps, settings.text_dropout, generator(settings.seed, step))
             torch.manual_seed(seed_of(settings.seed, step, accelerator.process_index, index))
             with accelerator.no_sync(self.denoise) if index < settings.accumulation - 1 else nullcontext():
-                loss = denoising_loss(self.denoise, self.scheduler, latents, text, self.pairs.empty, drawn[rows])
+                loss = denoising_loss(self.denoise, self.objective, latents, told, self.pairs.empty, drawn[rows])
                 self._add("loss", loss)
                 if self.learner.auxiliary is not None:
                     auxiliary = self.learner.auxiliary()
@@ -193,10 +196,9 @@ class _Training:
             self.average.step(self.parameters)
         self.done += 1
 
-    def _batch(self, step: int, rows: slice) -> tuple[Tensor, Tensor]:
+    def _batch(self, step: int, rows: slice) -> tuple[Tensor, Conditions]:
         epoch, numbers = self.order.batch(step)
-        latents, text = self.pairs.batch(numbers[rows], epoch)
-        return latents.to(self.accelerator.device), text.to(self.accelerator.device)
+        return _on(self.accelerator.device, self.pairs.batch(numbers[rows], epoch))
 
     def _add(self, name: str, value: Tensor) -> None:
         total = self.sums.get(name, torch.zeros((), device=self.accelerator.device))
@@ -215,7 +217,7 @@ class _Training:
         if self.validation is not None:
             with _averaged(self.average, self.parameters):
                 self.learner.learned.eval()
-                loss = _validation_loss(self.accelerator, self.denoise, self.scheduler, self.validation, self.part)
+                loss = _validation_loss(self.accelerator, self.denoise, self.objective, self.validation, self.part)
                 self.learner.learned.train()
             self.note({"validation_loss": loss})
 
@@ -244,18 +246,23 @@ def _part_size(settings: Settings, world: int) -> int:
 
 
 @torch.no_grad()
-def _validation_loss(accelerator: Accelerator, denoise: Any, scheduler: Any, pairs: Pairs, size: int) -> float:
+def _validation_loss(accelerator: Accelerator, denoise: Any, objective: Objective, pairs: Pairs, size: int) -> float:
     """The mean loss over all pairs at evenly spaced timesteps, shared out among the processes."""
-    total = scheduler.config.num_train_timesteps
+    total = objective.timesteps
     grid = [int((i + 0.5) * total / VALIDATION_STEPS) for i in range(VALIDATION_STEPS)]
     rows = list(range(len(pairs)))[accelerator.process_index :: accelerator.num_processes]
     found = torch.zeros((), dtype=torch.float64)
     for start in range(0, len(rows), size):
         chosen = rows[start : start + size]
-        latents, text = (x.to(accelerator.device) for x in pairs.batch(chosen, epoch=0))
+        latents, told = _on(accelerator.device, pairs.batch(chosen, epoch=0))
         seeds = [[seed_of(row, step) for step in grid] for row in chosen]
-        found += denoising_losses(denoise, latents, text, seeds, grid, scheduler).double().sum()
+        found += denoising_losses(denoise, latents, told, seeds, grid, objective).double().sum()
     return float(accelerator.reduce(found.float().to(accelerator.device), "sum").item()) / (len(pairs) * len(grid))
+
+
+def _on(device: torch.device, batch: tuple[Tensor, Conditions]) -> tuple[Tensor, Conditions]:
+    latents, told = batch
+    return latents.to(device), {name: value.to(device) for name, value in told.items()}
 
 
 @contextmanager

@@ -1,16 +1,14 @@
-"""The loss (the paper, equation 12): the squared error of the predicted noise, or velocity, at uniformly drawn timesteps."""
+"""The loss (the paper, equation 12): the squared error of what is predicted, at uniformly drawn timesteps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from afa_bench.errors import UserError
+from afa_bench.objective import Conditions, Denoise, Objective
 
 
 @dataclass(frozen=True)
@@ -43,26 +41,24 @@ class Draw:
 
 
 def denoising_loss(
-    denoise: Callable[..., Any], scheduler: Any, latents: Tensor, text: Tensor, empty: Tensor, drawn: Draw
+    denoise: Denoise, objective: Objective, latents: Tensor, conditions: Conditions, empty: Conditions, drawn: Draw
 ) -> Tensor:
     """The mean squared error in fp32.
 
     Args:
         denoise: called as ``pipe.unet`` is.
-        scheduler: of diffusers: its noise schedule and prediction type.
+        objective: how latents are noised, and what is predicted.
         latents: ``(B, C, H, W)``, scaled as the denoiser sees them.
-        text: ``(B, L, D)``.
-        empty: the empty prompt's states ``(1, L, D)``.
+        conditions: of the latents.
+        empty: what the empty prompt has in the place of some of them, one row each.
         drawn: the batch's randomness.
-
-    Raises:
-        UserError: a prediction type other than epsilon and v_prediction.
     """
-    kind = scheduler.config.get("prediction_type", "epsilon")
-    if kind not in ("epsilon", "v_prediction"):
-        raise UserError(f"train: prediction_type: {kind}; expected epsilon or v_prediction")
-    timesteps, noise = drawn.timesteps.to(latents.device), drawn.noise.to(latents)
-    text = torch.where(drawn.dropped.to(text.device)[:, None, None], empty.to(text), text)
-    predicted = denoise(scheduler.add_noise(latents, noise, timesteps), timesteps, text, return_dict=False)[0]
-    target = noise if kind == "epsilon" else scheduler.get_velocity(latents, noise, timesteps)
-    return mse_loss(predicted.float(), target.float())
+    timesteps, noise, dropped = drawn.timesteps.to(latents.device), drawn.noise.to(latents), drawn.dropped.to(latents.device)
+
+    def told(name: str, value: Tensor) -> Tensor:
+        rows = dropped.view(-1, *(1,) * (value.dim() - 1))
+        return torch.where(rows, empty[name].to(value), value) if name in empty else value
+
+    given = {name: told(name, value) for name, value in conditions.items()}
+    predicted = objective.predict(denoise, objective.noisy(latents, noise, timesteps), timesteps, given)
+    return mse_loss(predicted.float(), objective.target(latents, noise, timesteps).float())

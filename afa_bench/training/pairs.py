@@ -1,4 +1,4 @@
-"""What is trained on: pairs of latents and text states, and the order in which they come."""
+"""What is trained on: pairs of latents and what the denoiser is told of them, and the order in which they come."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ import torch
 from torch import Tensor
 
 from afa_bench.errors import UserError
+from afa_bench.objective import Conditions
 
 
 class Pairs(Protocol):
     """Pairs by number."""
 
     @property
-    def empty(self) -> Tensor:
-        """The empty prompt's text states ``(1, L, D)``."""
+    def empty(self) -> Conditions:
+        """What stands for the text where it is dropped, one row each."""
 
     def __len__(self) -> int: ...
 
-    def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Tensor]:
-        """Latents ``(B, C, H, W)``, scaled as the denoiser sees them, and text states ``(B, L, D)`` of some pairs in an epoch.
+    def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Conditions]:
+        """Latents ``(B, C, H, W)``, scaled as the denoiser sees them, and the conditions of some pairs in an epoch.
 
-        Where a denoiser listens to N text encoders, their states lie side by side in D.
+        Where a denoiser listens to N text encoders, their states lie side by side on the last axis.
         """
 
 
 @dataclass
 class TensorPairs:
-    """Pairs in memory: latents ``(P, C, H, W)``, text ``(P, L, D)``, the empty prompt's text ``(1, L, D)``."""
+    """Pairs in memory: latents ``(P, C, H, W)``, their conditions, and the empty prompt's, one row each."""
 
     latents: Tensor
-    text: Tensor
-    empty: Tensor
+    conditions: Conditions
+    empty: Conditions
 
     def __len__(self) -> int:
         return len(self.latents)
 
-    def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Tensor]:
+    def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Conditions]:
         """The same in every epoch."""
-        return self.latents[list(rows)], self.text[list(rows)]
+        return self.latents[list(rows)], {name: value[list(rows)] for name, value in self.conditions.items()}
 
 
 @dataclass
@@ -53,14 +54,14 @@ class Subset:
     rows: Sequence[int]
 
     @property
-    def empty(self) -> Tensor:
-        """The empty prompt's text states ``(1, L, D)``."""
+    def empty(self) -> Conditions:
+        """As the whole's."""
         return self.whole.empty
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Tensor]:
+    def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Conditions]:
         """As the whole's."""
         return self.whole.batch([self.rows[row] for row in rows], epoch)
 

@@ -10,6 +10,9 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+GUIDANCE = 3.5
+"""With which FLUX.1 [dev]'s stock pipeline samples."""
+
 
 class Settings(BaseModel):
     """AdamW on the denoising loss; the defaults are the paper's (section 4.1).
@@ -29,6 +32,7 @@ class Settings(BaseModel):
             fp32. None: as ``accelerate launch`` says.
         gradient_checkpointing: compute each block again on the way back, so that one block of one model at a time keeps what
             its gradient needs.
+        guidance: the scale that a model which was distilled for guidance is told, such as FLUX.1 [dev].
         seed: of the order of the pairs, noise, timesteps and text dropout.
         log_every, validate_every, checkpoint_every: steps between them.
     """
@@ -48,6 +52,7 @@ class Settings(BaseModel):
     text_dropout: Share = 0.1
     mixed_precision: Literal["no", "fp16", "bf16"] | None = None
     gradient_checkpointing: bool = False
+    guidance: Annotated[float, Field(ge=0)] = GUIDANCE
     seed: Count = 0
     log_every: Positive = 10
     validate_every: Positive = 500
