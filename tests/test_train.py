@@ -22,6 +22,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from afa_bench.afa.sabw import SABW
 from afa_bench.errors import UserError
@@ -79,16 +80,22 @@ def changed(path: Path, **changes: Any) -> Path:
 
 def test_from_a_folder_of_images_to_weights(config: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    outcome = train(read_config(config), out, Silent())
+    outcome = train(read_config(changed(config, trackers=["tensorboard"])), out, Silent())
     assert outcome.weights == out / "weights"
     sabw = SABW.read(outcome.weights)
     assert max(block.conv_out.weight.abs().max() for block in sabw.blocks) > 0
-    assert sorted(path.name for path in out.iterdir()) == ["cache", "checkpoint.pt", "log.jsonl", "training.json", "weights"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "afa-bench", "cache", "checkpoint.pt", "log.jsonl", "training.json", "weights",
+    ]  # fmt: skip
     facts = json.loads((out / "training.json").read_text())
     assert facts["models"].keys() == {"one", "two", "three"}
     assert facts["lr"] == 0.002
     log = read_log(out / "log.jsonl")
     assert [line["step"] for line in log] == [1, 2]
+    events = EventAccumulator(str(out / "afa-bench")).Reload()
+    for name in ("loss", "lr", "seconds"):
+        seen = [(event.step, event.value) for event in events.Scalars(name)]
+        assert seen == [(line["step"], pytest.approx(line[name])) for line in log], name
 
 
 @pytest.mark.slow
@@ -134,11 +141,15 @@ def test_every_layout_gives_the_same_pairs(pictures: Path, tmp_path: Path, confi
 
 def test_crops_are_drawn_and_cover_the_image() -> None:
     image = Image.fromarray(np.arange(40 * 20 * 3, dtype=np.uint32).astype(np.uint8).reshape(40, 20, 3))
-    cuts = [cropped(image, 10, seed) for seed in range(20)]
+    cuts, places = zip(*(cropped(image, 10, seed) for seed in range(20)), strict=True)
     assert all(cut.shape == (10, 10, 3) for cut in cuts)
     assert len({cut.tobytes() for cut in cuts}) > 5
-    assert np.array_equal(cropped(image, 10, 3), cuts[3])
-    assert np.array_equal(cropped(image.crop((0, 0, 20, 20)), 20, 7), np.asarray(image.crop((0, 0, 20, 20)))), "nothing to cut"
+    assert np.array_equal(cropped(image, 10, 3)[0], cuts[3])
+    resized = np.asarray(image.resize((10, 20), Image.Resampling.BICUBIC))
+    assert all(
+        np.array_equal(cut, resized[top : top + 10, left : left + 10]) for cut, (top, left) in zip(cuts, places, strict=True)
+    )
+    assert np.array_equal(cropped(image.crop((0, 0, 20, 20)), 20, 7)[0], np.asarray(image.crop((0, 0, 20, 20)))), "nothing to cut"
 
 
 def test_the_cache_holds_what_the_encoders_say(tiny_group: Path, pictures: Path, tmp_path: Path) -> None:
@@ -152,12 +163,13 @@ def test_the_cache_holds_what_the_encoders_say(tiny_group: Path, pictures: Path,
     assert told == [64, 6]
     assert len(pairs) == 70
     for epoch in (0, 1, 2):
-        latents, text = pairs.batch([3, 66], epoch)
-        assert torch.equal(latents[1], encoding.latents(prompts[66])[epoch % 2])
+        latents, given = pairs.batch([3, 66], epoch)
+        assert torch.equal(latents[1], encoding.image(prompts[66])["latents"][epoch % 2])
         one = encoding.texts(["picture 66"])["text.0"]
-        torch.testing.assert_close(text[1:], one.repeat(1, 1, 3))
+        assert given.keys() == {"prompt_embeds"}
+        torch.testing.assert_close(given["prompt_embeds"][1:], one.repeat(1, 1, 3))
     assert not torch.equal(pairs.batch([3], 0)[0], pairs.batch([3], 1)[0])
-    assert pairs.empty.shape == (1, 12, 48)
+    assert pairs.empty["prompt_embeds"].shape == (1, 12, 48)
     changed_one = [*prompts[:-1], Prompt("69", "other words", image=images[9])]
     assert encoding.fingerprint(changed_one) != encoding.fingerprint(prompts)
     broken = [Prompt("bad", "x", image=b"no image")]
@@ -228,12 +240,16 @@ def test_a_killed_training_ends_with_the_same_bits(config: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(config: Path, tmp_path: Path) -> None:
-    """Under gloo, for the same batches: of 4, 2 in each process."""
+    """By ``accelerate launch``, under gloo, for the same batches: of 4, 2 in each process."""
     changed(config, steps=4, batch=4, validation=2, validate_every=3)
     train(read_config(config), tmp_path / "one", Silent())
-    launcher = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29533", "-m", "afa_bench")
-    done = subprocess.run(command(config, tmp_path / "two", *launcher), env=environment(), capture_output=True, text=True)
+    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0", "-m")
+    done = subprocess.run(
+        command(config, tmp_path / "two", *launcher, "afa_bench"), env=environment(), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
+    facts = [json.loads((tmp_path / name / "training.json").read_text()) for name in ("one", "two")]
+    assert [found["processes"] for found in facts] == [1, 2]
     logs = [read_log(tmp_path / name / "log.jsonl") for name in ("one", "two")]
     assert len(logs[0]) == len(logs[1]) == 7, "four steps, three validations"
     for one, two in zip(*logs, strict=True):
