@@ -71,12 +71,13 @@ class Samples(Sequence[Sample]):
 
 @dataclass(frozen=True)
 class Shards(Sequence[Sequence[Sample]]):
-    """Samples, cut into shards of :data:`SHARD`."""
+    """Samples, cut into shards of ``size``."""
 
     samples: Sequence[Sample]
+    size: int
 
     def __len__(self) -> int:
-        return -(-len(self.samples) // SHARD)
+        return -(-len(self.samples) // self.size)
 
     @overload
     def __getitem__(self, index: int) -> Sequence[Sample]: ...
@@ -87,8 +88,8 @@ class Shards(Sequence[Sequence[Sample]]):
     def __getitem__(self, index: int | slice) -> Sequence[Sample] | list[Sequence[Sample]]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        start = range(len(self))[index] * SHARD
-        return self.samples[start : start + SHARD]
+        start = range(len(self))[index] * self.size
+        return self.samples[start : start + self.size]
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class Plan:
     cells: Sequence[Cell]
     metrics: Sequence[Metric]
     whole: bool = True
+    shard_size: int = SHARD
 
     def cell_samples(self, cell: Cell) -> Sequence[Sample]:
         """The samples of a cell: a denoiser is measured once a prompt."""
@@ -143,7 +145,7 @@ class Plan:
 
     def shards(self, cell: Cell) -> Sequence[Sequence[Sample]]:
         """A cell's samples, cut into shards."""
-        return Shards(self.cell_samples(cell))
+        return Shards(self.cell_samples(cell), self.shard_size)
 
 
 def make_plan(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from afa_bench.plan import make_plan
-from afa_bench.run import WHOLE, Outcome, Part, run_plan
+from afa_bench.engine.inline import run_shards
+from afa_bench.plan import SHARD, Plan, make_plan
+from afa_bench.run import WHOLE, Engine, Outcome, Part, run_plan
 from afa_bench.suite import read_suite
 
 torch.set_num_threads(1)  # in the processes that tests start too: the last digit of a sum depends on it
@@ -29,6 +31,19 @@ class Silent:
         pass
 
 
-def run(suite: Path, out: Path, batch_size: int = 4, part: Part = WHOLE, **options: object) -> Outcome:
+def planned(suite: Path, shard_size: int = SHARD, **options: object) -> Plan:
+    """A suite's plan, cut into shards of another size."""
+    return replace(make_plan(read_suite(suite), **options), shard_size=shard_size)  # type: ignore[arg-type]
+
+
+def run(
+    suite: Path,
+    out: Path,
+    batch_size: int = 4,
+    part: Part = WHOLE,
+    shard_size: int = SHARD,
+    engine: Engine = run_shards,
+    **options: object,
+) -> Outcome:
     """What ``afa-bench run`` does, but for the table."""
-    return run_plan(make_plan(read_suite(suite), **options), out, "cpu", batch_size, Silent(), part=part)  # type: ignore[arg-type]
+    return run_plan(planned(suite, shard_size, **options), out, "cpu", batch_size, Silent(), part=part, engine=engine)

@@ -100,7 +100,7 @@ class _Driver:
             worker = self.start()
             busy[worker.ready.remote()] = (worker, None)
         try:
-            while busy:
+            while any(self.queues) or self.claims:
                 (done,), _ = self.ray.wait(list(busy), num_returns=1)
                 worker, shard = busy.pop(done)
                 if not self._finished(done, shard):
@@ -119,7 +119,9 @@ class _Driver:
         """Take a worker's answer. False: the worker has died."""
         try:
             self.ray.get(done)
-        except self.ray.exceptions.RayActorError:
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except self.ray.exceptions.RayError:  # the process, its node, or the way to it is gone
             if shard is None:
                 self.attempts[(-1, -1)] += 1
                 if self.attempts[(-1, -1)] > ATTEMPTS * len(self.work):
@@ -131,8 +133,6 @@ class _Driver:
             else:
                 self._give_up(shard)
             return False
-        except self.ray.exceptions.RayTaskError as error:
-            raise error.cause from None
         if shard is not None:
             self._count(shard)
             self.claims.pop(shard).close()
