@@ -287,7 +287,7 @@ def _picture(picture: Picture, name: str) -> Image.Image:
 def _read(path: Path) -> Arrays | None:
     """Arrays of an .npz file, or None where there is none or a damaged one."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
             return dict(content)
     except (OSError, ValueError, EOFError, KeyError, BadZipFile):
         return None

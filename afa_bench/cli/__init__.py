@@ -9,6 +9,7 @@ import typer
 
 from afa_bench import __version__
 from afa_bench.errors import USAGE, UserError
+from afa_bench.store.place import foreign
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -106,6 +107,11 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:  # a disk or a mount that fails where no one expected it
         print(f"afa-bench: {error}", file=sys.stderr)
+        sys.exit(USAGE)
+    except Exception as error:
+        if not foreign(error):
+            raise
+        print(f"afa-bench: storage: {error}", file=sys.stderr)
         sys.exit(USAGE)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,9 +33,10 @@ def run(
     steps: Annotated[str, typer.Option(help="These numbers of sampling steps in place of the suite's: 10,20,50.")] = "",
     group: Annotated[str, typer.Option(help="These groups in place of the suite's: mini-1,mini-2.")] = "",
     size: Annotated[int | None, typer.Option(min=8, help="Image size in place of the suite's; filed apart.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of all results; this suite's are in a folder of its name below.")] = Path(
-        "results"
-    ),
+    out: Annotated[
+        str,
+        typer.Option(help="Folder of all results, or its URL (s3://bucket/results); this suite's are below, by name."),
+    ] = "results",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples at once; by default by image size.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop (2) where a metric's weights are not there.")] = False,
@@ -58,6 +58,7 @@ def run(
     from afa_bench.engine.ray import RayEngine
     from afa_bench.plan import make_plan
     from afa_bench.run import Part, run_plan
+    from afa_bench.store.place import place
     from afa_bench.suite import find_suite, read_suite
     from afa_bench.tables import build_table, load_results
 
@@ -70,11 +71,12 @@ def run(
         size=size,
     )
     console = Console(stderr=True)
-    folder = out / plan.name
+    root = place(out)
+    folder = root / plan.name
     batch = batch_size or _batch_size(plan.suite.size)
     outcome = run_plan(
         plan,
-        out,
+        root,
         device or best_device(),
         batch,
         Bars(console),

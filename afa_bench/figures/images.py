@@ -88,7 +88,8 @@ def _show(axes: Any, image: tuple[Path, str] | None) -> None:
         axes.text(0.5, 0.5, "–", ha="center", va="center", transform=axes.transAxes)
         return
     try:
-        picture = Image.open(image[0]).convert("RGB")
+        with image[0].open("rb") as file:
+            picture = Image.open(file).convert("RGB")
     except OSError as error:
         raise UserError(
             f"{image[0]}: cannot be read: images are not kept with published results: run the suite again to have them"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from afa_bench.errors import UserError
+from afa_bench.store.place import storage
 from afa_bench.tables.load import CellResult
 
 SMALL = 256
@@ -120,7 +120,7 @@ def thumbnail(path: Path) -> bytes | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with path.open("rb") as file, Image.open(file) as image:
                 if max(image.size) <= SMALL:
                     return None
                 small = image.convert("RGB")
@@ -133,6 +133,8 @@ def thumbnail(path: Path) -> bytes | None:
 
 
 def _link(source: Path, home: Path) -> str:
+    if storage(source) is not None:
+        raise UserError(f"--images link: {source}: expected images on this machine")
     return quote(Path(os.path.relpath(source.resolve(), home.resolve())).as_posix())
 
 
@@ -143,4 +145,4 @@ def _write(path: Path, data: bytes) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    target.write_bytes(source.read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from afa_bench.errors import UserError
+from afa_bench.store.place import put, storage
 
 
 @contextmanager
@@ -19,10 +21,19 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     """A file open for writing which has no name until it is whole; it is then flushed to the disk and given its name.
 
     Where the file system knows no files without a name, it has a temporary one, which is removed if the writing fails.
+    A URL's object is in memory until it is whole.
 
     Raises:
         UserError: the folder cannot be written (read-only, full, not a folder).
     """
+    if storage(path) is not None:
+        buffer = io.BytesIO()
+        yield buffer
+        try:
+            put(path, buffer.getvalue())
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error}") from error
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench.errors import UserError
+from afa_bench.store.place import changed, create, renew
 
 RENEWED = 10.0
 """Seconds between renewals."""
@@ -43,33 +44,38 @@ def claimed(work: Path) -> Iterator[bool]:
     Raises:
         UserError: the folder cannot be written.
     """
-    claims = _claims(work)
-    if claims and _alive(claims[max(claims)]):
+    owner = json.dumps(_owner()).encode()
+    claims = _take(work, owner)
+    if claims is None:
         yield False
         return
-    own = work.with_name(f"{work.name}.claim.{max(claims, default=-1) + 1}")
-    try:
-        own.parent.mkdir(parents=True, exist_ok=True)
-        with own.open("x") as file:
-            json.dump(_owner(), file)
-    except FileExistsError:
-        yield False
-        return
-    except OSError as error:
-        with suppress(OSError):
-            own.unlink()  # on a full disk it is there, and empty
-        raise UserError(f"{own}: cannot be written: {error.strerror or error}") from error
     ended = threading.Event()
-    renewal = threading.Thread(target=_renew, args=(own, ended), daemon=True)
+    renewal = threading.Thread(target=_renew, args=(claims[-1], owner, ended), daemon=True)
     renewal.start()
     try:
         yield True
     finally:
         ended.set()
         renewal.join()
-        for claim in (*claims.values(), own):
+        for claim in reversed(claims):  # the last first: whoever looks meanwhile goes on from what is left
             with suppress(OSError):  # gone, or out of reach: it will expire
                 claim.unlink()
+
+
+def _take(work: Path, owner: bytes) -> list[Path] | None:
+    """Make the first claim on some work, or the follower of the last one if that counts for nothing: all of them, or None."""
+    claims: list[Path] = []
+    while True:
+        claims.append(work.with_name(f"{work.name}.claim.{len(claims)}"))
+        try:
+            if create(claims[-1], owner):
+                return claims
+        except OSError as error:
+            raise UserError(f"{claims[-1]}: cannot be written: {error.strerror or error}") from error
+        if _alive(claims[-1]):
+            return None
+        if not claims[-1].exists():  # just released
+            claims.pop()
 
 
 @dataclass(frozen=True)
@@ -108,8 +114,8 @@ def clock(folder: Path) -> float:
     """The time by the clock that renewals are stamped with, which need not be this machine's, in seconds since 1970."""
     probe = folder / f".clock.{secrets.token_hex(4)}"
     try:
-        probe.touch()
-        return probe.stat().st_mtime
+        create(probe, b"")
+        return changed(probe)
     finally:
         probe.unlink(missing_ok=True)
 
@@ -118,12 +124,14 @@ def _claims(work: Path) -> dict[int, Path]:
     return {int(path.suffix[1:]): path for path in work.parent.glob(f"{work.name}.claim.*") if path.suffix[1:].isdigit()}
 
 
-def _renew(claim: Path, ended: threading.Event) -> None:
+def _renew(claim: Path, owner: bytes, ended: threading.Event) -> None:
     while not ended.wait(RENEWED):
         try:
-            os.utime(claim)
-        except OSError:
+            renew(claim, owner)
+        except FileNotFoundError:
             return  # taken away: another process thought that this one was gone
+        except OSError:
+            continue  # perhaps it works the next time
 
 
 def _owner_of(claim: Path) -> Owner:
@@ -136,7 +144,7 @@ def _owner_of(claim: Path) -> Owner:
 
 def _alive(claim: Path) -> bool:
     try:
-        renewed = claim.stat().st_mtime
+        renewed = changed(claim)
         owner = json.loads(claim.read_text() or "{}")
     except FileNotFoundError:
         return False

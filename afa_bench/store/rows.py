@@ -50,7 +50,7 @@ def read_columns(file: Path, wanted: Callable[[Any], bool], why: str) -> Any:
     if not file.exists():
         raise UserError(f"{file}: missing: {why}")
     try:
-        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+        with file.open("rb") as opened, pq.ParquetFile(opened, page_checksum_verification=True) as parquet:
             schema = parquet.schema_arrow
             seal = (schema.metadata or {}).get(SEAL)
             if seal not in (None, _seal(schema, parquet.metadata.num_rows)) or len({*schema.names}) < len(schema):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.registry import suggest
+from afa_bench.store.place import place
 
 HERE = Path("results")
 
@@ -17,7 +18,7 @@ def shipped(package: Path | None = None) -> Path:
 
 
 def find_results(name: str | None, here: Path = HERE) -> Path:
-    """A suite's results: a folder, or a suite's name under ``here`` or among those shipped; without a name, the latest ``here``.
+    """A suite's results: a folder, its URL, or a suite's name ``here`` or among those shipped; without one, the latest ``here``.
 
     Raises:
         UserError: none of that name, or nothing ``here`` to choose from (exit code 3).
@@ -28,7 +29,7 @@ def find_results(name: str | None, here: Path = HERE) -> Path:
             hint = f"; results that come with afa-bench: {', '.join(known)}" if known else ""
             raise UserError(f"{here}: no results yet: `afa-bench run SUITE` makes them{hint}", NOTHING_TO_DO)
         return max(mine.values(), key=lambda folder: (_written(folder), folder.name))
-    folder = Path(name)
+    folder = place(name)
     if name in known and not any(folder.glob("*/cell.json")):
         return known[name]
     if not folder.is_dir():

@@ -1,0 +1,139 @@
+"""Where results lie: a folder of this machine, or object storage by its URL (extra ``storage``).
+
+The path of a URL is fsspec's ``UPath``, which has the methods of :class:`pathlib.Path`. What differs is here: an object is put
+whole, in one request, and needs no temporary name; a claim is an object that is only put where there is none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+from afa_bench.errors import UserError
+
+
+def place(name: str) -> Path:
+    """A folder by its name: a path, or a URL such as ``s3://bucket/results``.
+
+    Listings of a URL are never remembered: other processes write there too.
+
+    Raises:
+        UserError: the extra, or the protocol's package, is not installed; the storage does not answer.
+    """
+    protocol, url, rest = name.partition("://")
+    if not url:
+        return Path(name)
+    if protocol == "file":
+        return Path(unquote(urlsplit(name).path))
+    if not rest.strip("/"):
+        raise UserError(f"{name}: expected a URL such as s3://bucket/results")
+    try:
+        from upath import UPath
+    except ImportError:
+        raise UserError(f"{name}: needs the extra storage: pip install 'afa-bench[storage]'") from None
+    try:
+        with _failing():
+            path = UPath(name, use_listings_cache=False)
+            path.exists()
+    except OSError as error:
+        raise UserError(f"{name}: cannot be reached: {error}") from error
+    return cast(Path, path)
+
+
+def storage(path: Path) -> Any:
+    """The fsspec file system that a URL's path lies in; None for a path of this machine."""
+    return getattr(path, "fs", None)
+
+
+def foreign(error: Exception) -> bool:
+    """Whether an error is a storage package's own: what it says is for the user, where it was raised is not."""
+    return type(error).__module__.partition(".")[0] in ("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google")
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a URL's object.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with _failing():
+        storage(path).pipe_file(_key(path), data)
+
+
+def create(path: Path, data: bytes) -> bool:
+    """Write a small file or object where there is none, which only one process can. False: there is one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if (fs := storage(path)) is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("xb") as file:
+                file.write(data)
+        except FileExistsError:
+            return False
+        except OSError:
+            with suppress(OSError):
+                path.unlink()  # on a full disk it is there, and empty
+            raise
+        return True
+    with _failing():
+        try:
+            fs.pipe_file(_key(path), data, mode="create")
+        except FileExistsError:
+            return path.read_bytes() == data  # an answer was lost, and the package has put it a second time
+        except OSError as error:
+            if "ConditionalRequestConflict" not in str(error.__cause__):  # S3's word for two at the same time
+                raise
+            return False
+    return True
+
+
+def renew(path: Path, data: bytes) -> None:
+    """Write the same bytes again, or only the time of now.
+
+    Raises:
+        OSError: it cannot be written, or is gone.
+    """
+    if storage(path) is None:
+        os.utime(path)
+        return
+    with _failing():
+        there = path.exists()
+    if not there:
+        raise FileNotFoundError(path)
+    put(path, data)
+
+
+def changed(path: Path) -> float:
+    """When a file or an object was last written, in seconds by the clock of where it lies.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it cannot be told.
+    """
+    if (fs := storage(path)) is None:
+        return path.stat().st_mtime
+    with _failing():
+        return float(fs.modified(_key(path)).timestamp())
+
+
+def _key(path: Path) -> str:
+    key: str = path.path  # type: ignore[attr-defined]
+    return key
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """Every failure of a storage is an OSError: each protocol's package has errors of its own."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(str(error)) from error

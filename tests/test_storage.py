@@ -1,0 +1,169 @@
+"""Results by URL: what one process makes on its own disk, whoever makes it, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from runs import run
+
+from afa_bench.cli.compare import compare
+from afa_bench.errors import UserError
+from afa_bench.store.claims import EXPIRES, claimed
+from afa_bench.store.place import place
+from afa_bench.tables import build_table, load_results, render
+from afa_bench.tables.find import find_results
+
+OWN = {"cell.json", "scoring.json"}
+"""Files that tell of the machine and the hour; shards' markers tell of seconds."""
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """Every file below, without what depends on the hour."""
+    fs = getattr(root, "fs", None)
+    if fs is None:
+        found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    else:
+        names = fs.find(root.path)
+        found = {name.partition(root.path.rstrip("/") + "/")[2]: fs.cat_file(name) for name in names}
+    return {name: told(name, data) for name, data in found.items()}
+
+
+def told(name: str, data: bytes) -> bytes:
+    last = name.rpartition("/")[2]
+    if last in OWN or last == "samples.parquet":
+        return b""
+    if last.startswith("shard-"):
+        rows = json.loads(data)["rows"]
+        return json.dumps([row | {"seconds": 0} for row in rows]).encode()
+    return data
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    yield place("memory://results/of everyone")
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
+
+
+def test_a_url_has_the_files_of_a_folder(tiny_suite, tmp_path, memory):
+    run(tiny_suite, tmp_path / "folder")
+    assert run(tiny_suite, memory, only=["base"]).generated == 30
+    assert run(tiny_suite, memory).generated == 30
+    assert files(memory) == files(tmp_path / "folder")
+    assert run(tiny_suite, memory).generated == 0
+    shown = [render(build_table(load_results(root / "tiny")), "json") for root in (memory, tmp_path / "folder")]
+    assert shown[0] == shown[1]
+    assert find_results(f"{memory}/tiny") == memory / "tiny"
+
+
+def test_readers_take_a_url(tiny_suite, tmp_path, memory, capsys):
+    run(tiny_suite, memory, only=["weighted"])
+    run(tiny_suite, tmp_path / "folder", only=["weighted"])
+    compare(f"{memory}/tiny", f"file://{tmp_path}/folder/tiny", form="markdown", metrics="", group="", only="", steps="")
+    assert "weighted" in capsys.readouterr().out
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        find_results("memory://results/nowhere")
+
+
+def test_a_claim_on_a_url(memory):
+    work = memory / "folder" / "shard"
+    with claimed(work) as mine, claimed(work) as second, claimed(memory / "folder" / "other") as other:
+        assert (mine, second, other) == (True, False, True)
+    assert not files(memory)
+
+
+def test_a_claim_of_another_machine_on_a_url_holds_until_it_expires(memory):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    work = memory / "shard"
+    claim = memory / "shard.claim.0"
+    claim.write_bytes(json.dumps({"host": "other", "machine": "other", "pid": 1, "process": "1-1"}).encode())
+    with claimed(work) as mine:
+        assert not mine
+    file = MemoryFileSystem.store[claim.path]
+    file.modified -= type(file.modified - file.modified)(seconds=EXPIRES + 5)
+    with claimed(work) as mine, claimed(work) as second:
+        assert (mine, second) == (True, False)
+    assert not files(memory)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("s3://", "expected a URL"),
+        ("nosuch://bucket/x", "cannot be reached"),
+        ("s3://bucket/x", "cannot be reached: .*(127.0.0.1|connect)"),
+    ],
+)
+def test_a_wrong_url_is_one_line(name, message, monkeypatch):
+    environment(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(UserError, match=message) as caught:
+        place(name)
+    assert "\n" not in str(caught.value)
+
+
+def environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """What a user sets for a storage that is not Amazon's."""
+    values = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    for key, value in {**values, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(key, value)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of an S3 server on this machine."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment(monkeypatch, f"http://{host}:{port}")
+    boto3.client("s3").create_bucket(Bucket="results")
+    yield "s3://results/team"
+    server.stop()
+
+
+def command(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "afa_bench", *options], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_bucket_though_one_is_killed(tiny_suite, tmp_path, bucket):
+    run(tiny_suite, tmp_path / "folder", shard_size=2)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["runs"])
+    first = processes.Process(target=on_url, args=(tiny_suite, bucket))
+    first.start()
+    while not place(bucket).fs.glob(f"{place(bucket).path}/tiny/*/state/shard-*.json"):
+        assert first.is_alive()
+        time.sleep(0.02)
+    with processes.Pool(1) as pool:
+        second = pool.apply_async(on_url, (tiny_suite, bucket))
+        time.sleep(1)
+        first.kill()
+        outcome = second.get(timeout=400)
+    assert (outcome.failed, outcome.left) == (0, 0)
+    assert 0 < outcome.generated < 60
+    assert files(place(bucket)) == files(tmp_path / "folder")
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("metrics: {is_lite0: {margin: 0.1}}\n")
+    theirs = str(tmp_path / "folder" / "tiny")
+    for options in (["table"], ["compare", theirs], ["gate", "--policy", str(policy), theirs], ["status"]):
+        done = command(*options, f"{bucket}/tiny")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "weighted" in done.stdout
+
+
+def on_url(suite: Path, url: str):
+    return run(suite, place(url), shard_size=2)
