@@ -15,8 +15,10 @@ from runs import run
 
 from afa_bench.cli.compare import compare
 from afa_bench.errors import UserError
-from afa_bench.store.claims import EXPIRES, claimed
+from afa_bench.store.claims import EXPIRES, _machine, claimed
+from afa_bench.store.debris import find_debris, remove_debris
 from afa_bench.store.place import place
+from afa_bench.store.status import read_status
 from afa_bench.tables import build_table, load_results, render
 from afa_bench.tables.find import find_results
 
@@ -79,6 +81,18 @@ def test_a_claim_on_a_url(memory):
     with claimed(work) as mine, claimed(work) as second, claimed(memory / "folder" / "other") as other:
         assert (mine, second, other) == (True, False, True)
     assert not files(memory)
+
+
+def test_debris_on_a_url(tiny_suite, memory):
+    run(tiny_suite, memory, only=["weighted"])
+    claim = memory / "tiny" / "scoring.claim.0"
+    claim.write_bytes(json.dumps({"machine": _machine(), "pid": 1, "process": "1-1"}).encode())
+    assert [debris.path for debris in find_debris(memory / "tiny")] == [claim]
+    status = read_status(memory / "tiny")
+    assert (status.cells[0].done, status.cells[0].scored, status.scoring) == (10, True, None)
+    assert status.disk == sum(file.size for file in memory.fs.store.values())
+    remove_debris(find_debris(memory / "tiny"))
+    assert not claim.exists()
 
 
 def test_a_claim_of_another_machine_on_a_url_holds_until_it_expires(memory):
@@ -147,7 +161,7 @@ def test_two_processes_share_a_bucket_though_one_is_killed(tiny_suite, tmp_path,
     first.start()
     while not place(bucket).fs.glob(f"{place(bucket).path}/tiny/*/state/shard-*.json"):
         assert first.is_alive()
-        time.sleep(0.02)
+        time.sleep(0.2)
     with processes.Pool(1) as pool:
         second = pool.apply_async(on_url, (tiny_suite, bucket))
         time.sleep(1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from afa_bench.errors import UserError
 from afa_bench.store.claims import EXPIRES, clock, lapsed, living
 from afa_bench.store.layout import CellStore, Store
+from afa_bench.store.place import changed, key, storage
 
 HALF = re.compile(r"\..+\.(part|old)|\.clock\.[0-9a-f]{8}|\.probe")
 """Names that files and folders have while they are written."""
@@ -57,7 +58,9 @@ def remove_debris(debris: list[Debris]) -> None:
     """
     for path in (one.path for one in debris):
         try:
-            if path.is_dir():
+            if (fs := storage(path)) is not None:
+                fs.rm(key(path), recursive=True)
+            elif path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
@@ -69,7 +72,7 @@ def _half_files(root: Path) -> Iterator[Debris]:
     """What a kill has left half written; a file that is being written is younger."""
     now = clock(root)
     for path in sorted(root.rglob(".*")):
-        if HALF.fullmatch(path.name) and now - path.lstat().st_mtime > EXPIRES:
+        if HALF.fullmatch(path.name) and now - changed(path) > EXPIRES:
             yield Debris(path, "half written")
 
 

@@ -49,6 +49,12 @@ def storage(path: Path) -> Any:
     return getattr(path, "fs", None)
 
 
+def key(path: Path) -> str:
+    """What a URL's file system calls a path of it."""
+    name: str = path.path  # type: ignore[attr-defined]
+    return name
+
+
 def foreign(error: Exception) -> bool:
     """Whether an error is a storage package's own: what it says is for the user, where it was raised is not."""
     return type(error).__module__.partition(".")[0] in ("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google")
@@ -61,7 +67,7 @@ def put(path: Path, data: bytes) -> None:
         OSError: it cannot be written.
     """
     with _failing():
-        storage(path).pipe_file(_key(path), data)
+        storage(path).pipe_file(key(path), data)
 
 
 def create(path: Path, data: bytes) -> bool:
@@ -84,7 +90,7 @@ def create(path: Path, data: bytes) -> bool:
         return True
     with _failing():
         try:
-            fs.pipe_file(_key(path), data, mode="create")
+            fs.pipe_file(key(path), data, mode="create")
         except FileExistsError:
             return path.read_bytes() == data  # an answer was lost, and the package has put it a second time
         except OSError as error:
@@ -120,12 +126,7 @@ def changed(path: Path) -> float:
     if (fs := storage(path)) is None:
         return path.stat().st_mtime
     with _failing():
-        return float(fs.modified(_key(path)).timestamp())
-
-
-def _key(path: Path) -> str:
-    key: str = path.path  # type: ignore[attr-defined]
-    return key
+        return float(fs.modified(key(path)).timestamp())
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.store.claims import Owner, living
 from afa_bench.store.layout import CellStore, PlannedCell, Store
+from afa_bench.store.place import key, storage
 
 SHARD = re.compile(r"shard-(\d+)\.json")
 
@@ -145,6 +146,8 @@ def read_status(root: Path) -> Status:
 
 def disk_used(folder: Path) -> int:
     """Bytes of a file, or of all files in a folder; what vanishes meanwhile is left out."""
+    if (fs := storage(folder)) is not None:
+        return int(fs.du(key(folder)))
     if not folder.is_dir():
         return _size(folder)
     return sum(_size(Path(where) / name) for where, _, names in os.walk(folder) for name in names)
