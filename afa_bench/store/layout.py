@@ -11,6 +11,7 @@ from typing import Any
 
 from afa_bench.errors import UserError
 from afa_bench.store.atomic import json_text, parse_json, read_bytes, write_bytes
+from afa_bench.store.place import storage
 
 SCHEMA = 1
 """Version of every file in a results folder; a reader refuses a later one."""
@@ -114,6 +115,8 @@ class CellStore:
         Raises:
             UserError: the disk is full, or nearly so.
         """
+        if storage(self.folder) is not None:
+            return  # a bucket has no end
         self.folder.mkdir(parents=True, exist_ok=True)
         left = shutil.disk_usage(self.folder).free
         if left < images + RESERVE:
