@@ -29,12 +29,17 @@ Task = Literal["generate", "denoise"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image to make: which prompt, which of its images, which repeat, from which seed."""
+    """One image to make: which prompt, which of its images, which repeat, in a suite of which seed."""
 
     prompt: Prompt
     image_index: int
     repeat: int
-    seed: int
+    suite_seed: int
+
+    @property
+    def seed(self) -> int:
+        """Of its initial noise, the same for all methods."""
+        return seed_of(self.suite_seed, self.prompt.id, self.image_index, self.repeat)
 
     @property
     def id(self) -> str:
@@ -65,8 +70,7 @@ class Samples(Sequence[Sample]):
             return [self[i] for i in range(*index.indices(len(self)))]
         place, repeat = divmod(range(len(self))[index], self.repeats)
         prompt, image = divmod(place, self.images_per_prompt)
-        chosen = self.prompts[prompt]
-        return Sample(chosen, image, repeat, seed_of(self.seed, chosen.id, image, repeat))
+        return Sample(self.prompts[prompt], image, repeat, self.seed)
 
 
 @dataclass(frozen=True)

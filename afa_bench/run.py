@@ -141,7 +141,7 @@ def _open_work(plan: Plan, store: Store, missing: Missing, part: Part = WHOLE) -
         first += len(shards)
         files = store.cell(cell.name)
         if numbers and not _complete(plan, cell, store, missing):
-            todo = [number for number in numbers if not files.is_done(number, [sample.id for sample in shards[number]])]
+            todo = files.open_shards(numbers, lambda number, shards=shards: [sample.id for sample in shards[number]])
             if todo:
                 work.append((cell, todo))
     return work

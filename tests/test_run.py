@@ -266,6 +266,24 @@ def test_two_processes_share_one_folder(tiny_suite, tmp_path):
 
 
 @pytest.mark.slow
+def test_rows_do_not_depend_on_the_processes_and_the_shards(tiny_suite, tmp_path):
+    document = yaml.safe_load(tiny_suite.read_text())
+    tiny_suite.write_text(yaml.safe_dump(document | {"methods": ["weighted"], "images_per_prompt": 16}))
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["runs"])
+    made: dict[tuple[int, int], list[dict[str, object]]] = {}
+    for workers in (1, 2, 4):
+        with processes.Pool(workers) as pool:
+            for size in (1, 7, 64):
+                out = tmp_path / f"{workers}-{size}"
+                jobs = [pool.apply_async(run, (tiny_suite, out, 1), {"shard_size": size}) for _ in range(workers)]
+                assert sum(job.get(timeout=900).generated for job in jobs) == 80
+                made[workers, size] = [row | {"seconds": 0} for row in rows(out)]
+    assert len(made[1, 64]) == len({row["sample_id"] for row in made[1, 64]}) == 80
+    assert all(rows == made[1, 64] for rows in made.values())
+
+
+@pytest.mark.slow
 def test_a_run_killed_ten_times_gives_the_bytes_of_one_that_was_not(tiny_suite, tmp_path):
     """Each kill lands while samples are being made, a random moment after the first new image."""
     document = yaml.safe_load(tiny_suite.read_text())

@@ -12,7 +12,6 @@ import torch
 import yaml
 
 from afa_bench.errors import UserError
-from afa_bench.identity import seed_of
 from afa_bench.merging.layout import BASE, layout_of_unet
 from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, read_group
@@ -129,7 +128,7 @@ def make_job(
         warnings.append(f"the suite leaves no {count} prompts over: the search sees prompts that the suite reports on")
     if len(prompts) < count:
         raise UserError(f"--images: {count}; the suite has {len(prompts)} prompts")
-    samples = [Sample(prompt, 0, 0, seed_of(suite.seed, prompt.id, 0, 0)) for prompt in prompts]
+    samples = [Sample(prompt, 0, 0, suite.seed) for prompt in prompts]
     return Job(suite, found, metric, samples, steps or min(suite.steps), form, together, base, rules, budget, warnings)
 
 

@@ -139,7 +139,7 @@ def read_bytes(path: Path) -> bytes | None:
     except NotADirectoryError as error:
         raise UserError(f"{path.parent}: expected a folder") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def parse_json(path: Path, data: bytes) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from afa_bench.errors import UserError
 from afa_bench.store.atomic import json_text, parse_json, read_bytes, write_bytes
-from afa_bench.store.place import storage
+from afa_bench.store.place import each, names, storage
 
 SCHEMA = 1
 """Version of every file in a results folder; a reader refuses a later one."""
@@ -86,12 +86,32 @@ class CellStore:
             raise UserError(f"{self.shard(shard)}: missing, although its samples were made: run the same command again")
         return rows
 
-    def is_done(self, shard: int, samples: Sequence[str]) -> bool:
-        """Whether a shard is finished: it has a row for each of these sample ids, in this order, and every image is there."""
+    def is_done(self, shard: int, samples: Sequence[str], images: Container[str] | None = None) -> bool:
+        """Whether a shard is finished: it has a row for each of these sample ids, in this order, and every image is there.
+
+        Args:
+            shard: its number.
+            samples: their ids.
+            images: the names of all images that are there, where they are known.
+        """
         rows = self.shard_rows(shard)
         if rows is None or [row["sample_id"] for row in rows] != list(samples):
             return False
-        return all((self.images / row["file"]).is_file() for row in rows if row["file"])
+        files = [row["file"] for row in rows if row["file"]]
+        return all(file in images if images is not None else (self.images / file).is_file() for file in files)
+
+    def open_shards(self, shards: Sequence[int], samples: Callable[[int], Sequence[str]]) -> list[int]:
+        """Which of these shards are not finished, by one look at each folder.
+
+        Args:
+            shards: their numbers.
+            samples: gives a shard's ids.
+        """
+        markers, images = names(self.folder / "state"), names(self.images)
+        found = [shard for shard in shards if self.shard(shard).name in markers]
+        done = each(self.folder, lambda shard: self.is_done(shard, samples(shard), images), found)
+        finished = {shard for shard, whole in zip(found, done, strict=True) if whole}
+        return [shard for shard in shards if shard not in finished]
 
     def write_shard(self, shard: int, rows: Sequence[dict[str, Any]]) -> None:
         """Mark a shard as finished. Its images must have been written before."""

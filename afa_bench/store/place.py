@@ -7,13 +7,19 @@ whole, in one request, and needs no temporary name; a claim is an object that is
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from afa_bench.errors import UserError
+
+THREADS: Final = 32
+"""Requests to a storage at the same time."""
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 def place(name: str) -> Path:
@@ -47,6 +53,24 @@ def place(name: str) -> Path:
 def storage(path: Path) -> Any:
     """The fsspec file system that a URL's path lies in; None for a path of this machine."""
     return getattr(path, "fs", None)
+
+
+def names(folder: Path) -> set[str]:
+    """The names of all that is in a folder; none where there is no folder."""
+    try:
+        if (fs := storage(folder)) is None:
+            return set(os.listdir(folder))
+        return {name.rstrip("/").rpartition("/")[2] for name in fs.ls(key(folder), detail=False)}
+    except FileNotFoundError:
+        return set()
+
+
+def each(folder: Path, work: Callable[[Item], Result], items: Sequence[Item]) -> Sequence[Result]:
+    """What work on items makes of them: many at a time where they lie at a URL, since most of it is waiting."""
+    if storage(folder) is None:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(THREADS) as threads:
+        return list(threads.map(work, items))
 
 
 def key(path: Path) -> str:
