@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from afa_bench.engine.inline import Work, run_shards
 from afa_bench.features import FeatureBank, ImageSet, Reals, Row
 from afa_bench.models.identity import vae_identity
-from afa_bench.plan import Cell, Plan
+from afa_bench.plan import Cell, Plan, Sample
 from afa_bench.provenance import provenance
 from afa_bench.score import Missing, inputs_of, missing_weights, score_cell
 from afa_bench.scoring.passes import Passes
@@ -141,10 +141,14 @@ def _open_work(plan: Plan, store: Store, missing: Missing, part: Part = WHOLE) -
         first += len(shards)
         files = store.cell(cell.name)
         if numbers and not _complete(plan, cell, store, missing):
-            todo = files.open_shards(numbers, lambda number, shards=shards: [sample.id for sample in shards[number]])
+            todo = files.open_shards(numbers, partial(_ids, shards))
             if todo:
                 work.append((cell, todo))
     return work
+
+
+def _ids(shards: Sequence[Sequence[Sample]], number: int) -> list[str]:
+    return [sample.id for sample in shards[number]]
 
 
 def _samples(plan: Plan, work: Work) -> int:

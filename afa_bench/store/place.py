@@ -19,7 +19,8 @@ from afa_bench.errors import UserError
 THREADS: Final = 32
 """Requests to a storage at the same time."""
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def place(name: str) -> Path:
