@@ -111,9 +111,9 @@ def _misplaced(number: int, found: str, expected: str) -> UserError:
 
 
 def experts_of(group: Group) -> list[Expert]:
-    """A group's models.
+    """A group's models; one that is on no disk (of random weights, for a measurement) has no sha256.
 
     Raises:
         UserError: a folder without a denoiser, or a file that cannot be read.
     """
-    return [Expert.of(ref.path, ref.name) for ref in group.models]
+    return [Expert.of(ref.path, ref.name) if ref.path.exists() else Expert(ref.name) for ref in group.models]
