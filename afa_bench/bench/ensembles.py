@@ -116,7 +116,8 @@ def measure(
 
     def make() -> tuple[nn.Module, SABW]:
         with torch.device("meta"):
-            unets = [UNet2DConditionModel(**kind.config).to(precision).eval().requires_grad_(False) for _ in range(models)]
+            made = [UNet2DConditionModel(**kind.config).eval().requires_grad_(False) for _ in range(models)]
+            unets = [nn.Module.to(unet, precision) for unet in made]  # diffusers' own warns of parts in fp32, of which it has none
             sabw = SABW.for_model(unets[0], models, hidden=kind.hidden)
             return ensemble(unets, sabw), sabw
 
