@@ -117,7 +117,7 @@ def measure(
     def make() -> tuple[nn.Module, SABW]:
         with torch.device("meta"):
             made = [UNet2DConditionModel(**kind.config).eval().requires_grad_(False) for _ in range(models)]
-            unets = [nn.Module.to(unet, precision) for unet in made]  # diffusers' own warns of parts in fp32, of which it has none
+            unets = [nn.Module.to(unet, precision) for unet in made]  # diffusers' own warns of parts in fp32, it has none
             sabw = SABW.for_model(unets[0], models, hidden=kind.hidden)
             return ensemble(unets, sabw), sabw
 
