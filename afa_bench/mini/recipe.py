@@ -52,7 +52,7 @@ class Recipe:
 
     sabw_hidden: int = 16
     sabw: Part = Part(steps=550, batch=32, lr=0.01, adam_lr=3e-3, seed=6, ema=0.98)
-    router: Part = Part(steps=180, batch=32, lr=0.01, adam_lr=3e-3, seed=7, ema=0.98)
+    router: Part = Part(steps=550, batch=32, lr=0.01, adam_lr=3e-3, seed=7, ema=0.98)
 
 
 def scaled(recipe: Recipe, scale: float) -> Recipe:

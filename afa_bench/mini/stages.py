@@ -224,7 +224,7 @@ def sabw(ws: Workspace, report: Report, group: str) -> Facts:
 
 
 def router(ws: Workspace, report: Report, group: str, method: str) -> Facts:
-    """A group's routers, for a mixture of experts: in the same way, in a third of the steps."""
+    """A group's routers, for a mixture of experts: in the same way and as many steps."""
     kind = registry.load("trainables", method)
     models = [Model(name, unet, ws.text_encoder) for name, unet in zip(GROUPS[group], ws.experts(group), strict=True)]
     torch.manual_seed(ws.recipe.router.seed)
