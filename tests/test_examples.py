@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,3 +28,21 @@ def test_train_sabw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert all(block.conv_out.weight.abs().max() > 0 for block in sabw.blocks), "every block has learned"
     assert Image.open(tmp_path / "image.png").size == (256, 256)
     assert Image.open(tmp_path / "maps.png").height > 700
+
+
+@pytest.mark.slow
+def test_slurm(tiny_suite: Path, tmp_path: Path) -> None:
+    """A job array of two tasks, as Slurm starts them."""
+    tasks = {"SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "2"}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    said = []
+    for task in ("3", "4"):
+        done = subprocess.run(
+            ["bash", EXAMPLES / "slurm.sh", tiny_suite, tmp_path / "out", "--only", "one,two"],
+            env={**os.environ, **tasks, "PATH": path, "SLURM_ARRAY_TASK_ID": task},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        said.append(done.stderr)
+    assert "10 samples of other parts are still to be made" in said[0]
+    assert len(list((tmp_path / "out").rglob("summary.json"))) == 2

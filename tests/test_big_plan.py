@@ -1,0 +1,31 @@
+"""Very many samples: what is planned, and what is done, is known soon."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from big_store import big_plan, fill
+
+from afa_bench.run import _announce, _open_work
+from afa_bench.score import missing_weights
+from afa_bench.store.layout import Store
+from afa_bench.store.status import read_status
+
+
+@pytest.mark.slow
+def test_what_is_done_is_known_in_25_microseconds_a_sample(tiny_group: Path, tmp_path: Path) -> None:
+    """A minute for 2.4 million samples, by the processor's clock; here for a hundredth of them."""
+    plan = big_plan(tmp_path / "suite", tiny_group, prompts=400, steps=5)
+    store, missing = Store(tmp_path / "out"), missing_weights(plan.metrics)
+    fill(plan, store.root)
+    _announce(plan, store)
+    begun = time.process_time()
+    assert _open_work(plan, store, missing) == []
+    looked = time.process_time()
+    total = read_status(store.root).as_json()["total"]
+    told = time.process_time()
+    assert (total["done"], total["left"]) == (24_000, 0)
+    assert looked - begun < 24_000 * 25e-6
+    assert told - looked < 24_000 * 25e-6
