@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import psutil
 import pytest
-from runs import Silent, run
-from test_run import CELLS, hashes, summaries
+from runs import Silent, planned, run
+from test_run import CELLS, hashes, rows, summaries
 
-from afa_bench.engine.ray import RayEngine
+from afa_bench.engine.ray import ATTEMPTS, RayEngine
 from afa_bench.plan import make_plan
 from afa_bench.run import Outcome, run_plan
 from afa_bench.suite import read_suite
+from baselines.weighted import Weighted
 
 
 class Killing(Silent):
@@ -43,3 +49,31 @@ def test_workers_make_the_rows_of_one_process_though_one_is_killed(tiny_suite, t
     assert hashes(tmp_path / "ray") == hashes(tmp_path / "one")
     assert summaries(tmp_path / "ray") == summaries(tmp_path / "one")
     assert not list((tmp_path / "ray").rglob("*.claim.*"))
+
+
+class Deadly(Weighted):
+    """Its process dies whenever its denoiser is built, as of a driver's fault or too much memory."""
+
+    def __init__(self, deaths: Path) -> None:
+        self.deaths = deaths
+
+    def build(self, group, models, options):
+        with self.deaths.open("a") as file:
+            file.write("x")
+        os._exit(1)
+
+
+@pytest.mark.slow
+def test_a_shard_at_which_every_worker_dies_becomes_rows_with_an_error(tiny_suite, tmp_path, monkeypatch):
+    from ray import cloudpickle
+
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    plan, deaths = planned(tiny_suite, only=["one", "weighted"]), tmp_path / "deaths"
+    cells = [replace(cell, method=Deadly(deaths)) if cell.label == "weighted" else cell for cell in plan.cells]
+    outcome = run_plan(replace(plan, cells=cells), tmp_path, "cpu", 4, Silent(), engine=RayEngine(workers=1))
+    assert (outcome.generated, outcome.failed, outcome.left) == (20, 10, 0)
+    assert deaths.read_text() == "x" * ATTEMPTS
+    assert {row["error"] for row in rows(tmp_path)} == {None, f"the worker died {ATTEMPTS} times at this shard"}
+    assert not list(tmp_path.rglob("*.claim.*"))
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"

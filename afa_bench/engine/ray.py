@@ -104,8 +104,9 @@ class _Driver:
                 (done,), _ = self.ray.wait(list(busy), num_returns=1)
                 worker, shard = busy.pop(done)
                 if not self._finished(done, shard):
-                    worker = self.start()
-                    busy[worker.ready.remote()] = (worker, None)
+                    if any(self.queues):
+                        worker = self.start()
+                        busy[worker.ready.remote()] = (worker, None)
                     continue
                 following = self._next(shard)
                 if following is not None:
