@@ -44,20 +44,20 @@ def claimed(work: Path) -> Iterator[bool]:
     Raises:
         UserError: the folder cannot be written.
     """
-    owner = json.dumps(_owner()).encode()
-    claims = _take(work, owner)
-    if claims is None:
-        yield False
-        return
-    ended = threading.Event()
-    renewal = threading.Thread(target=_renew, args=(claims[-1], owner, ended), daemon=True)
-    renewal.start()
+    owner, ended = json.dumps(_owner()).encode(), threading.Event()
+    claims: list[Path] | None = None
+    renewal: threading.Thread | None = None
     try:
-        yield True
+        claims = _take(work, owner)
+        if claims:
+            renewal = threading.Thread(target=_renew, args=(claims[-1], owner, ended), daemon=True)
+            renewal.start()
+        yield bool(claims)
     finally:
         ended.set()
-        renewal.join()
-        for claim in reversed(claims):  # the last first: whoever looks meanwhile goes on from what is left
+        if renewal:
+            renewal.join()
+        for claim in reversed(claims or []):  # the last first: whoever looks meanwhile goes on from what is left
             with suppress(OSError):  # gone, or out of reach: it will expire
                 claim.unlink()
 
