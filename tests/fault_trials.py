@@ -1,8 +1,8 @@
 """Trials of a fault: something breaks, in a finished results folder or in the middle of a run, and no wrong number may follow.
 
-Each trial is a function of its seed. Faults of files are real bytes on a real disk; full and read-only disks are mounted ones; a read
-that fails with EIO is that of ``/proc/self/mem``; a disk that dies under a run is an audit hook of the interpreter, which fails the
-n-th operation on files, or every one from there on.
+Each trial is a function of its seed. Faults of files are real bytes on a real disk; full and read-only disks are mounted ones; a
+read that fails with EIO is one of ``/proc/self/mem``; a disk that dies under a run is an audit hook of the interpreter, which
+fails the n-th operation on files, or every one from there on.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def damage(bench: Bench, chance: random.Random, folder: Path) -> Told:
     suite, out = copied(bench, folder)
     file = chance.choice(sorted(path for path in out.rglob("*") if path.is_file()))
     cell = file.relative_to(out / "tiny").parts[0]
-    again = chance.random() < 0.5
+    again = chance.random() < 0.5 and file.parent != out / "tiny"
     what = spoil(file, chance) + (", scored again" if again else "")
     before = told_by(lambda: agree(numbers(out), bench))
     if again:

@@ -7,7 +7,10 @@ import shutil
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from afa_bench.errors import UserError
 from afa_bench.store.atomic import json_text, parse_json, read_bytes, write_bytes
@@ -19,6 +22,9 @@ SCHEMA = 1
 
 SEAL = b'{\n "sha256": "'
 """How a versioned JSON file begins; those of earlier versions had no sha256."""
+
+ROW: Mapping[str, type | UnionType] = {"sample_id": str, "file": str | None, "error": str | None, "seconds": int | float}
+"""What every row of a finished shard has."""
 
 RESERVE = 2**20
 """Bytes that have to be left on the disk beside a shard's images, for its rows and what goes with them."""
@@ -59,7 +65,11 @@ class CellStore:
 
     def summary(self) -> dict[str, Any] | None:
         """``summary.json``, or None."""
-        summary: dict[str, Any] | None = checked(self.folder / "summary.json")
+        file = self.folder / "summary.json"
+        summary: dict[str, Any] | None = checked(file)
+        for key in ("samples", "failed") if summary is not None else ():
+            if not isinstance(summary.get(key), int):
+                raise UserError(f"{file}: {key}: damaged: expected a number")
         return summary
 
     def write_summary(self, summary: dict[str, Any]) -> None:
@@ -72,8 +82,14 @@ class CellStore:
 
     def shard_rows(self, shard: int) -> list[dict[str, Any]] | None:
         """The rows of a finished shard, or None."""
-        content = checked(self.shard(shard))
-        return None if content is None else content["rows"]
+        file = self.shard(shard)
+        content = checked(file)
+        if content is None:
+            return None
+        rows: list[dict[str, Any]] = content.get("rows")
+        if not isinstance(rows, list) or not all(map(_is_row, rows)):
+            raise UserError(f"{file}: rows: damaged: expected rows with {', '.join(ROW)}")
+        return rows
 
     def rows_of(self, shard: int) -> list[dict[str, Any]]:
         """The rows of a shard that has to be finished.
@@ -183,10 +199,11 @@ class Store:
             UserError: damaged.
         """
         file = self.root / "suite.json"
+        cells = (checked(file) or {}).get("cells", [])
         try:
-            return [PlannedCell(**cell) for cell in (checked(file) or {}).get("cells", [])]
-        except TypeError as error:
-            raise UserError(f"{file}: cells: damaged: {error}") from error
+            return TypeAdapter(list[PlannedCell]).validate_python(cells)
+        except ValidationError as error:
+            raise UserError(f"{file}: cells: damaged: {error.errors()[0]['msg']}") from error
 
     def cells(self) -> list[str]:
         """The names of all cells that have a folder."""
@@ -209,6 +226,10 @@ class Store:
         probe = self.root / ".probe"
         write_bytes(probe, b"")
         probe.unlink(missing_ok=True)
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and all(name in row and isinstance(row[name], kind) for name, kind in ROW.items())
 
 
 def write_checked(path: Path, content: Mapping[str, Any]) -> None:

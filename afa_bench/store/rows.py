@@ -24,7 +24,7 @@ def encode_rows(rows: Sequence[dict[str, Any]]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {name: pa.string() for name in TEXTS} | {name: pa.int64() for name in COUNTS}
+    types = _types()
     columns = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({name: pa.array([row.get(name) for row in rows], types.get(name, pa.float64())) for name in columns})
     table = table.replace_schema_metadata({SEAL: _seal(table.schema, len(rows))})
@@ -34,7 +34,7 @@ def encode_rows(rows: Sequence[dict[str, Any]]) -> bytes:
 
 
 def read_columns(file: Path, wanted: Callable[[Any], bool], why: str) -> Any:
-    """Some columns of a cell's rows, as an Arrow table.
+    """Some columns of a cell's rows, as an Arrow table; texts are strings in it, and counts 64-bit integers.
 
     Args:
         file: such as ``results/mini/<cell>/samples.parquet``.
@@ -56,9 +56,17 @@ def read_columns(file: Path, wanted: Callable[[Any], bool], why: str) -> Any:
             if seal not in (None, _seal(schema, parquet.metadata.num_rows)) or len({*schema.names}) < len(schema):
                 raise ValueError("its columns are not those that were written")
             # not read_table, which imports pandas
-            return parquet.read([field.name for field in schema if wanted(field)], use_threads=False)
+            table = parquet.read([field.name for field in schema if wanted(field)], use_threads=False)
+        types = _types()
+        return table.cast(pa.schema([field.with_type(types.get(field.name, field.type)) for field in table.schema]))
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise UserError(f"{file}: corrupt: {error}") from error
+
+
+def _types() -> dict[str, Any]:
+    import pyarrow as pa
+
+    return {name: pa.string() for name in TEXTS} | {name: pa.int64() for name in COUNTS}
 
 
 def _seal(schema: Any, rows: int) -> bytes:

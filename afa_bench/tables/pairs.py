@@ -99,9 +99,9 @@ def read_samples(file: Path, parts: Sequence[str] = ()) -> Samples:
     floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     try:
         rows = {name: table[name].combine_chunks() for name in table.column_names}  # whole arrays: a chunked one has no buffer
-        ids, prompts = (rows[name].cast(pa.string()) for name in NEEDED)
-        errors = rows["error"].cast(pa.string()) if "error" in known else pa.nulls(len(ids), pa.string())
-        seeds = rows["seed"].cast(pa.int64()) if "seed" in known and not rows["seed"].null_count else None
+        ids, prompts = (rows[name] for name in NEEDED)
+        errors = rows["error"] if "error" in known else pa.nulls(len(ids), pa.string())
+        seeds = rows["seed"] if "seed" in known and not rows["seed"].null_count else None
         broken = {name: _part(rows[name].cast(pa.string()).fill_null("")) for name in parts}
         numbers = {name: _floats(rows[name]) for name in floats}
     except (ValueError, pa.ArrowException) as error:
