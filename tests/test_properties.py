@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from afa_bench.identity import canonical, fingerprint, fingerprint_of_rows, sample_id, seed_of
@@ -28,7 +28,7 @@ from afa_bench.store.rows import encode_rows, read_columns
 from afa_bench.store.status import read_status
 from afa_bench.tables.pairs import read_samples
 
-settings.register_profile("short", deadline=None, max_examples=60)
+settings.register_profile("short", deadline=None, max_examples=40, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("short")
 
 TEXT = st.text(max_size=20)
@@ -87,13 +87,14 @@ def samples(ids: list[str], images: int, repeats: int, seed: int = 0) -> Samples
     return Samples([Prompt(name, f"text of {name}") for name in ids], images, repeats, seed)
 
 
-@given(IDS, st.integers(1, 5), st.integers(1, 3), st.integers(0, 2**40))
-def test_shards_are_the_samples_each_once_in_their_order(ids: list[str], images: int, repeats: int, seed: int) -> None:
+@given(IDS, st.integers(1, 5), st.integers(1, 3), st.integers(0, 2**40), st.integers(1, 64))
+def test_shards_are_the_samples_each_once_in_their_order(ids: list[str], images: int, repeats: int, seed: int, size: int) -> None:
     planned = samples(ids, images, repeats, seed)
-    flat = [sample for shard in Shards(planned) for sample in shard]
+    shards = Shards(planned, size)
+    flat = [sample for shard in shards for sample in shard]
     assert flat == list(planned) == planned[:]
     assert len(planned) == len(ids) * images * repeats == len({sample.id for sample in flat}) == len({s.seed for s in flat})
-    assert [len(shard) for shard in Shards(planned)][:-1] == [SHARD] * (len(Shards(planned)) - 1)
+    assert [len(shard) for shard in shards][:-1] == [size] * (len(shards) - 1)
     assert all(sample.seed == seed_of(seed, sample.prompt.id, sample.image_index, sample.repeat) for sample in flat)
 
 

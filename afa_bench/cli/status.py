@@ -44,7 +44,7 @@ def print_status(found: Status, console: Console) -> None:
 
     table = Table(show_footer=True, box=None)
     total = found.as_json()["total"]
-    table.add_column("cell", footer="total")
+    table.add_column("cell", footer="total", no_wrap=True)
     for name in ("done", "failed", "left"):
         table.add_column(name, footer=f"{total[name]:,}", justify="right")
     table.add_column("running", footer=f"{total['running']:,}", justify="right")

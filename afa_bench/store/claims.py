@@ -55,7 +55,7 @@ def claimed(work: Path) -> Iterator[bool]:
         yield bool(claims)
     finally:
         ended.set()
-        if renewal:
+        if renewal and renewal.ident:
             renewal.join()
         for claim in reversed(claims or []):  # the last first: whoever looks meanwhile goes on from what is left
             with suppress(OSError):  # gone, or out of reach: it will expire

@@ -67,9 +67,8 @@ class CellStore:
         """``summary.json``, or None."""
         file = self.folder / "summary.json"
         summary: dict[str, Any] | None = checked(file)
-        for key in ("samples", "failed") if summary is not None else ():
-            if not isinstance(summary.get(key), int):
-                raise UserError(f"{file}: {key}: damaged: expected a number")
+        if summary is not None and not all(isinstance(summary.get(key), int) for key in ("samples", "failed")):
+            raise UserError(f"{file}: damaged: expected numbers of samples and of failed ones")
         return summary
 
     def write_summary(self, summary: dict[str, Any]) -> None:

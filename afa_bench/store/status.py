@@ -91,10 +91,14 @@ class Status:
         return None if not self.running or self.work_left is None else self.work_left / self.running
 
     def _seconds(self, cell: CellStatus) -> float | None:
-        """That a sample takes: as those of the cell; else, by the number of steps, as those of its row, or as those of all."""
+        """That a sample takes: as those of the cell; else, by the number of steps, as those of its row, or as those of all.
+
+        An image and a denoising loss are not compared, unless there is nothing else.
+        """
         if cell.seconds is not None:
             return cell.seconds
         known = [other for other in self.cells if other.seconds is not None]
+        known = [other for other in known if (other.cell.steps is None) == (cell.cell.steps is None)] or known
         row = [other for other in known if (other.cell.group, other.cell.label) == (cell.cell.group, cell.cell.label)]
         steps = [(other.seconds or 0) / (other.cell.steps or 1) for other in row or known]
         return fmean(steps) * (cell.cell.steps or 1) if steps else None
