@@ -144,7 +144,6 @@ def _owner_of(claim: Path) -> Owner:
 
 def _alive(claim: Path) -> bool:
     try:
-        renewed = changed(claim)
         owner = json.loads(claim.read_text() or "{}")
     except FileNotFoundError:
         return False
@@ -152,6 +151,10 @@ def _alive(claim: Path) -> bool:
         owner = {}
     if owner.get("machine") == _machine() and owner.get("process"):
         return bool(owner["process"] == _started(owner["pid"]))
+    try:
+        renewed = changed(claim)
+    except FileNotFoundError:
+        return False
     return abs(clock(claim.parent) - renewed) < EXPIRES  # one from the future was left before a clock was set back
 
 

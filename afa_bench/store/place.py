@@ -118,7 +118,9 @@ def create(path: Path, data: bytes) -> bool:
         try:
             fs.pipe_file(key(path), data, mode="create")
         except FileExistsError:
-            return path.read_bytes() == data  # an answer was lost, and the package has put it a second time
+            with suppress(FileNotFoundError):  # just removed
+                return path.read_bytes() == data  # an answer was lost, and the package has put it a second time
+            return False
         except OSError as error:
             if "ConditionalRequestConflict" not in str(error.__cause__):  # S3's word for two at the same time
                 raise
