@@ -154,12 +154,12 @@ def disk_used(folder: Path) -> int:
         return int(fs.du(key(folder)))
     if not folder.is_dir():
         return _size(folder)
-    return sum(_size(Path(where) / name) for where, _, names in os.walk(folder) for name in names)
+    return sum(_size(os.path.join(where, name)) for where, _, names in os.walk(folder) for name in names)
 
 
-def _size(path: Path) -> int:
+def _size(path: Path | str) -> int:
     try:
-        return path.lstat().st_size
+        return os.lstat(path).st_size
     except FileNotFoundError:
         return 0
 
