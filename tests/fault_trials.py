@@ -313,8 +313,7 @@ def mended(bench: Bench, suite: Path, out: Path) -> str:
         for path in named:
             path.unlink()
     assert numbers(out) == bench.numbers, f"not mended: {words}"
-    find_debris(out / "tiny")
-    return "; ".join(words)
+    return "; ".join(words) or told_by(lambda: find_debris(out / "tiny"))
 
 
 def interrupt(bench: Bench, chance: random.Random, folder: Path) -> Told:
