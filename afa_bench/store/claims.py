@@ -57,9 +57,17 @@ def claimed(work: Path) -> Iterator[bool]:
         ended.set()
         if renewal and renewal.ident:
             renewal.join()
-        for claim in reversed(claims or []):  # the last first: whoever looks meanwhile goes on from what is left
-            with suppress(OSError):  # gone, or out of reach: it will expire
-                claim.unlink()
+        try:
+            _release(claims or [])
+        except BaseException:  # a signal, which is not to leave a claim behind
+            _release(claims or [])
+            raise
+
+
+def _release(claims: list[Path]) -> None:
+    for claim in reversed(claims):  # the last first: whoever looks meanwhile goes on from what is left
+        with suppress(OSError):  # gone, or out of reach: it will expire
+            claim.unlink()
 
 
 def _take(work: Path, owner: bytes) -> list[Path] | None:
