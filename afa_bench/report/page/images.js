@@ -17,7 +17,7 @@ function drawImages() {
   const heads = el("div", { class: "sample heads", "aria-hidden": "true" }, el("div", { class: "words" }),
     el("div", { class: "strip" }, rows.map((row) => el("div", { class: row.label === state.focus ? "focus" : null }, row.label))));
   const none = found.length ? null : el("p", { class: "quiet" }, "No sample matches.");
-  const list = el("div", { class: `samples ${rows.length > 9 ? "many" : ""}`, role: "list" }, heads, here.map((sample) => sampleRow(sample, rows)));
+  const list = el("div", { class: `samples ${rows.length > 12 ? "many" : ""}`, role: "list" }, heads, here.map((sample) => sampleRow(sample, rows)));
   list.style.setProperty("--methods", rows.length);
   const missing = REPORT.cells.reduce((sum, cell) => sum + cell.images.missing.length, 0);
   const note = missing ? el("p", { class: "quiet" }, `${missing} images are not in the results; their rows are.`) : null;
