@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from afa_bench.errors import UserError
 from afa_bench.generate import Generator, initial_noise
+from afa_bench.identity import fingerprint
 from afa_bench.models.group import Group, packaged, read_group, read_group_file
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
@@ -222,6 +223,13 @@ def test_a_groups_identity_is_its_bytes(zoo):
     assert set(one["models"]) == {"one", "two"}
     assert one["models"]["one"] != one["models"]["two"]
     assert one["pipeline"] != group_identity(files(zoo, "sd15", prediction_type="v_prediction"))["pipeline"]
+
+
+def test_the_order_of_a_groups_models_is_part_of_it(zoo):
+    """Canonical JSON sorts keys, but a method's weights and references go by the order."""
+    one = files(zoo, "sd15")
+    other = one.model_copy(update={"models": one.models[::-1]})
+    assert fingerprint(group_identity(one)) != fingerprint(group_identity(other))
 
 
 def test_the_packaged_vocabulary_is_clips():

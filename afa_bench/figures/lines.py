@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -83,31 +83,39 @@ def _require_two(panels: Sequence[Panel], what: str) -> None:
 def _draw(panels: Sequence[Panel], metric: Metric, across: str) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.6 * len(panels) + 0.6, 3.1))
+    longest = max(len(line.label) for panel in panels for line in panel.lines)
+    figure = Figure(figsize=((2.8 + 0.08 * longest) * len(panels) + 0.6, 3.1))
+    looks = _looks(panels)
     places = sorted({x for panel in panels for line in panel.lines for x, _ in line.points})
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, panel in zip(all_axes, panels, strict=True):
-        _draw_panel(axes, panel, places)
+        _draw_panel(axes, panel, places, looks)
         axes.set(title=panel.title, xlabel=across, xticks=places)
         axes.margins(y=0.08)
     all_axes[0].set_ylabel(metric.heading)
-    figure.tight_layout(w_pad=5.5)
+    figure.tight_layout(w_pad=2 + 0.6 * longest)  # in letters: room for the names behind the lines
     for axes, panel in zip(all_axes, panels, strict=True):
-        _name_lines(axes, panel)
+        _name_lines(axes, panel, looks)
     return figure
 
 
-def _draw_panel(axes: Any, panel: Panel, places: Sequence[int]) -> None:
+def _looks(panels: Sequence[Panel]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each line by its label: the same in all panels."""
+    lines = [line for panel in panels for line in panel.lines]
+    others = dict.fromkeys(line.label for line in lines if not line.ours)
+    looks = {label: (OTHERS[place % len(OTHERS)], MARKERS[place % len(MARKERS)]) for place, label in enumerate(others)}
+    return looks | {line.label: (AFA, "o") for line in lines if line.ours}
+
+
+def _draw_panel(axes: Any, panel: Panel, places: Sequence[int], looks: Mapping[str, tuple[str, str]]) -> None:
     gap = min(b - a for a, b in pairwise(places)) if len(places) > 1 else 1
-    others = 0
     for index, line in enumerate(panel.lines):
         shift = 0.05 * gap * (index - (len(panel.lines) - 1) / 2)  # so that intervals stand beside each other
         x = [place + shift for place, _ in line.points]
         values = [cell.value or 0.0 for _, cell in line.points]
         reach = [[value - _or(cell.low, value) for value, (_, cell) in zip(values, line.points, strict=True)]]
         reach += [[_or(cell.high, value) - value for value, (_, cell) in zip(values, line.points, strict=True)]]
-        colour, marker = (AFA, "o") if line.ours else (OTHERS[others % len(OTHERS)], MARKERS[others % len(MARKERS)])
-        others += not line.ours
+        colour, marker = looks[line.label]
         axes.errorbar(
             x,
             values,
@@ -128,7 +136,7 @@ def _or(bound: float | None, value: float) -> float:
     return value if bound is None else bound
 
 
-def _name_lines(axes: Any, panel: Panel) -> None:
+def _name_lines(axes: Any, panel: Panel, looks: Mapping[str, tuple[str, str]]) -> None:
     """Write each line's name behind its last point, apart from each other."""
     low, high = axes.get_ylim()
     ends = sorted((((line.points[-1][1].value or 0.0) - low) / (high - low), index) for index, line in enumerate(panel.lines))
@@ -139,19 +147,19 @@ def _name_lines(axes: Any, panel: Panel) -> None:
             if short > 1e-6:
                 heights[place] -= short / 2
                 heights[place + 1] += short / 2
-    colours = {handle.get_label(): handle.lines[0].get_color() for handle in axes.containers}
     for height, (true, index) in zip(heights, ends, strict=True):
         line = panel.lines[index]
+        colour, _ = looks[line.label]
         axes.annotate(
             line.label,
             xy=(1.0, true),
             xytext=(1.045, height),
             xycoords="axes fraction",
             textcoords="axes fraction",
-            color=colours[line.label],
+            color=colour,
             fontsize=8.5,
             fontweight="bold" if line.ours else "normal",
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colours[line.label], "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
         )

@@ -34,7 +34,8 @@ def group_identity(group: Group) -> dict[str, Any]:
         else {part: hash_weights(ref.path / part) for part in own_parts(ref.path, group)}
         for ref in group.models
     }
-    return {"name": group.name, "pipeline": pipeline, "models": models}
+    order = [ref.name for ref in group.models]  # canonical JSON sorts keys, but weights and references go by the order
+    return {"name": group.name, "pipeline": pipeline, "models": models, "order": order}
 
 
 def own_parts(model: Path, group: Group) -> Sequence[str]:

@@ -85,10 +85,12 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
     for module in (loaded.vae, *encoding.distinct):
         module.to("cpu")  # their work is done
 
+    identity = group_identity(group)
     about = {
         "trainable": config.trainable.name,
         "options": options.model_dump(mode="json"),
-        "models": group_identity(group)["models"],
+        "models": identity["models"],
+        "order": identity["order"],
         "pairs": pairs.folder.name,
         "validation": config.validation,
     }
