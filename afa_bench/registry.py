@@ -7,6 +7,7 @@ imported before it is asked for.
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -17,13 +18,18 @@ from afa_bench.errors import UserError
 Kind = Literal["methods", "trainables", "prompts", "metrics", "features"]
 
 
-@cache
 def available(kind: Kind) -> Mapping[str, EntryPoint]:
-    """All registered plug-ins of a kind, by name, in alphabetical order. What is installed is looked through once.
+    """All registered plug-ins of a kind, by name, in alphabetical order.
 
     Raises:
         UserError: two packages register the same name.
     """
+    return _installed(kind, tuple(sys.path))
+
+
+@cache
+def _installed(kind: Kind, path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    """The same, of a search path, which is looked through once: a metric's name is asked for with every sample."""
     found: dict[str, EntryPoint] = {}
     for point in sorted(entry_points(group=f"afa_bench.{kind}"), key=lambda point: point.name):
         if point.name in found and found[point.name].value != point.value:
