@@ -6,6 +6,7 @@ Every mistake is one line which names the file, the line and the key.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from os.path import isfile  # unlike Path's, no error for a name that no file can have
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -113,7 +114,7 @@ def find_suite(name: str) -> Path:
         UserError: neither.
     """
     path = Path(name)
-    if path.is_file():
+    if isfile(path):
         return path
     known = packaged_suites()
     if (path.suffix in ("", ".yaml")) and path.parent.name in ("", "suites") and path.stem in known:
@@ -164,5 +165,5 @@ def _read(path: Path, readers: tuple[Path, ...]) -> tuple[dict[str, Any], dict[s
     if "name" not in document:
         raise UserError(f"{path}: name: a suite that extends another needs a name of its own")
     beside = path.parent / str(extended)
-    inherited, theirs = _read(beside if beside.is_file() else find_suite(str(extended)), (*readers, path))
+    inherited, theirs = _read(beside if isfile(beside) else find_suite(str(extended)), (*readers, path))
     return {**inherited, **document}, {**theirs, **origins}

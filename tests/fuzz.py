@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from results_factory import write_cell
@@ -132,7 +134,7 @@ def strange_rows(chance: random.Random) -> bytes:
     pool: tuple[Any, ...] = (
         [None, None], ["a", "b"], ["a", "a"], [1, 2], [1.5, float("nan")], [True, None], [b"x", b"\xff"], [[1], []],
         [{"a": 1}, None], pa.array([2, 2**63], pa.uint64()), pa.array([1, 2], pa.decimal128(5, 1)),
-        pa.array([1, 2], pa.duration("s")), pa.array([1, None], pa.float16()), pa.array(["a", None]).dictionary_encode(),
+        pa.array([1, 2], pa.duration("s")), pa.array(np.array([1, 2], np.float16)), pa.array(["a", None]).dictionary_encode(),
     )  # fmt: skip
     names = ("sample_id", "prompt_id", "seed", "error", "category", "clip_t_mini", "denoising_loss", "file", "seconds")
     columns = {name: chance.choice(pool) for name in names if chance.random() < 0.85}
@@ -173,24 +175,24 @@ def tried(work: Callable[[], object], what: str) -> Finding:
     return "value", ""
 
 
-def fuzz(seconds: float, seed: int = 0) -> tuple[Counter[str], list[str]]:
-    """Half of the time for each reader. Returns how often what came out, and the findings."""
+def fuzz(seconds: float = math.inf, trials: float = math.inf, seed: int = 0) -> tuple[Counter[str], list[str]]:
+    """Half of the time, and so many trials, for each reader. Returns how often what came out, and the findings."""
     counts: Counter[str] = Counter()
     found: dict[str, str] = {}
     for kind in (suites, results):
         with tempfile.TemporaryDirectory() as folder:
             end = time.monotonic() + seconds / 2
-            for outcome, what in kind(Path(folder), random.Random(seed)):
+            for number, (outcome, what) in enumerate(kind(Path(folder), random.Random(seed)), start=1):
                 counts[f"{kind.__name__}: {outcome}"] += 1
                 if what:
                     found.setdefault("".join(what.splitlines()[-3:]), what)
-                if time.monotonic() > end:
+                if number >= trials or time.monotonic() > end:
                     break
     return counts, list(found.values())
 
 
 if __name__ == "__main__":
-    counted, findings = fuzz(float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    counted, findings = fuzz(float(sys.argv[1]), seed=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     print("\n\n".join(findings))
     print(dict(counted))
     sys.exit(bool(findings))

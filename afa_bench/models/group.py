@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -131,7 +132,7 @@ class GroupFile(BaseModel):
     def _folder(self, key: str, text: str, may_be_file: bool = False) -> Path:
         """A path of the user's, relative to the group's file or behind a prefix; what is below the data folder may come later."""
         full = located(text, self.file.parent)
-        if not (full.is_dir() or (may_be_file and full.is_file()) or text.startswith(DATA)):
+        if not (isdir(full) or (may_be_file and isfile(full)) or text.startswith(DATA)):
             raise UserError(f"{self.file}: {key}: no such folder: {full}")
         return full
 
@@ -159,7 +160,7 @@ def read_group_file(name: str, folder: Path, where: str) -> GroupFile:
     """
     known = packaged()
     path = known.get(name, folder / name)
-    if name not in known and not path.is_file():
+    if name not in known and not isfile(path):
         raise UserError(f"{where}: unknown group {name!r}: {suggest(name, known)} (or the path of a group's YAML file)")
     content, _ = read_mapping(path, "with the keys pipeline and models")
     content["models"] = _models(path, content.get("models"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import isdir
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,7 +36,7 @@ class FolderPrompts(PromptSet):
             UserError: no such folder, an image without a caption, or a caption without an image.
         """
         place = folder / self.path.expanduser()
-        if not place.is_dir():
+        if not isdir(place):
             raise UserError(f"{place}: no such folder")
         table = next((place / name for name in METADATA if (place / name).is_file()), None)
         captions = self._table(table) if table else self._texts(place)

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from os.path import isdir
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
@@ -96,7 +97,7 @@ def in_tar(path: Path) -> dict[str, StoredImage]:
         UserError: not an archive, damaged, or an image in it is larger than :data:`LARGEST`.
     """
     folder = path.with_name(f"{path.name}.unpacked")
-    if not folder.is_dir():
+    if not isdir(folder):
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         temporary.mkdir()
         try:
