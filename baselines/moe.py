@@ -46,11 +46,14 @@ class _MoE(Method[MoEOptions]):
         """The models behind their router, which is brought to their device and number format.
 
         Raises:
-            UserError: no router, or one for another number of models, another architecture or the other level.
+            UserError: no router, or one for another number of models, another order, another architecture or the other level.
         """
         from baselines.router import Router
 
         router = Router.read(self.weights(group, options)["router"])
+        trained, names = list(router.config.experts or ()), [model.name for model in models]
+        if trained != names and sorted(trained) == sorted(names):
+            raise UserError(f"{self.name}: router: trained for the order {', '.join(trained)}; found {', '.join(names)}")
         unets = [model.unet for model in models]
         router.require_fit(unets[0], len(unets), self.level)
         unet = routed(unets, router, self.level)

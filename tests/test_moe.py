@@ -187,7 +187,9 @@ def test_what_is_refused(tmp_path: Path) -> None:
     models = [Model(name, unet, torch.nn.Linear(4, 4)) for name, unet in zip("abc", UNETS, strict=True)]
     with pytest.raises(UserError, match="moe-block: router: group tiny has none of its own"):
         BlockMoE().build(group, models, MoEOptions())
-    Router.for_unet(UNETS[0], 3, "denoiser", hidden=16).save_pretrained(tmp_path / "router")
+    Router.for_unet(UNETS[0], 3, "denoiser", hidden=16, experts=tuple("abc")).save_pretrained(tmp_path / "router")
+    with pytest.raises(UserError, match="moe-denoiser: router: trained for the order a, b, c; found c, b, a"):
+        DenoiserMoE().build(group, models[::-1], MoEOptions(router=tmp_path / "router"))
     with pytest.raises(UserError, match=r"router: channels: these weights have .* a router of the block level needs"):
         BlockMoE().build(group, models, MoEOptions(router=tmp_path / "router"))
     with pytest.raises(UserError, match="router: n_models: these weights have 3"):
