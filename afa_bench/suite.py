@@ -17,7 +17,7 @@ from afa_bench.errors import UserError
 from afa_bench.reading import Place, line_of, read_mapping, validated
 from afa_bench.registry import suggest
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class _Strict(BaseModel):

@@ -30,6 +30,8 @@ def test_a_packaged_suite_is_found_from_any_folder(tmp_path, monkeypatch):
         ({"stpes": [1]}, r"tiny\.yaml:\d+: stpes: unknown key: did you mean 'steps'"),
         ({"sampler": {"guidence": 3}}, r"tiny\.yaml:\d+: sampler\.guidence: unknown key: did you mean 'guidance'"),
         ({"steps": [0]}, r"tiny\.yaml:\d+: steps\.0: Input should be greater than or equal to 1"),
+        ({"repeats": 10**400}, r"tiny\.yaml:\d+: repeats: Input should be less than or equal to 1000000000"),
+        ({"groups": ["9" * 400]}, "groups: unknown group '9+'"),
         ({"steps": []}, r"steps: Tuple should have at least 1 item"),
         ({"name": "../up"}, r"name: String should match pattern"),
         ({"groups": None}, r"groups: Field required"),
