@@ -155,8 +155,7 @@ def command(*options: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_two_processes_share_a_bucket_though_one_is_killed(tiny_suite, tmp_path, bucket):
     run(tiny_suite, tmp_path / "folder", shard_size=2)
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["runs"])
+    processes = multiprocessing.get_context("spawn")  # a fork server may be older than the bucket's credentials
     first = processes.Process(target=on_url, args=(tiny_suite, bucket))
     first.start()
     while not place(bucket).fs.glob(f"{place(bucket).path}/tiny/*/state/shard-*.json"):
