@@ -99,6 +99,20 @@ def test_from_a_folder_of_images_to_weights(config: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_a_resumed_training_logs_a_step_once(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    tracked = {"trackers": ["tensorboard"]}
+    train(read_config(changed(config, **tracked)), out, Silent())
+    earlier = (out / "checkpoint.pt").read_bytes()
+    longer = read_config(changed(config, steps=4, **tracked))
+    train(longer, out, Silent())
+    (out / "checkpoint.pt").write_bytes(earlier)  # as if killed after four steps, with the checkpoint of the second
+    train(longer, out, Silent())
+    losses = EventAccumulator(str(out / "afa-bench")).Reload().Scalars("loss")
+    assert [event.step for event in losses] == [line["step"] for line in read_log(out / "log.jsonl")] == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
 def test_a_longer_training_goes_on_and_another_is_refused(config: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     train(read_config(config), out, Silent())

@@ -57,7 +57,7 @@ def draw_figure(
         if number == 4:
             figure = lines.against_steps(_table(results, metric, groups, only or _bases_and_afa(results)))
         elif number == 8:
-            figure = lines.against_training(_table(results, metric, groups, only or ["afa"]))
+            figure = lines.against_training(_table(results, metric, groups, only))
         else:
             cells = images.one_group(results, groups[0] if groups else "")
             cells = [cell for cell in cells if not only or {cell.cell.method, cell.cell.label} & set(only)]

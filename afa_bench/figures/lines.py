@@ -56,7 +56,7 @@ def against_steps(table: Table) -> Figure:
 
 
 def against_training(table: Table) -> Figure:
-    """A line for each group of models over the numbers of training samples, with which the labels of its AFA rows end.
+    """A line for each group of models over its rows that are labelled by their numbers of training samples, ``samples-2000``.
 
     Raises:
         UserError: fewer than two such rows (exit code 3).
@@ -65,13 +65,13 @@ def against_training(table: Table) -> Figure:
     for place, section in enumerate(table.sections):
         points = []
         for row in section.rows:
-            number = re.search(r"(\d+)$", row.label)
-            if row.method == "afa" and number and row.cells[-1].value is not None:
+            number = re.fullmatch(r"samples-(\d+)", row.label)
+            if number and row.cells[-1].value is not None:
                 points.append((int(number[1]), row.cells[-1]))
         if points:
             lines.append(Line(section.title, tuple(sorted(points, key=lambda point: point[0])), place == 0))
     panels = [Panel("", tuple(lines))]
-    _require_two(panels, "rows of afa whose labels end with a number of training samples")
+    _require_two(panels, "rows labelled by their training samples, such as samples-2000")
     return _draw(panels, table.columns[-1].metric, "training samples")
 
 

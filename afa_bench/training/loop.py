@@ -115,6 +115,10 @@ class _Training:
             self.done = state["done"]
             self.sums = {name: value.to(accelerator.device) for name, value in state["sums"].items()}
         self.log = Log(folder / LOG if folder and accelerator.is_main_process else None, self.done)
+        if accelerator.log_with:
+            told = {key: str(value) for key, value in settings.model_dump(mode="json").items()}
+            later = {"tensorboard": {"purge_step": self.done + 1}}  # what was logged after the checkpoint is logged again
+            accelerator.init_trackers("afa-bench", config=told, init_kwargs=later)
 
     def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """What fixes the weights at a step; without a cooldown a training may go on for more steps than it was begun with."""

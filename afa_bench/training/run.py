@@ -98,8 +98,6 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
         versions = {module.__name__: module.__version__ for module in (afa_bench, torch, diffusers, accelerate)}
         facts = {**config.model_dump(mode="json"), **about, "processes": accelerator.num_processes, "versions": versions}
         write_json(folder / FACTS, facts)
-    if config.trackers:
-        accelerator.init_trackers("afa-bench", config={key: str(value) for key, value in config.model_dump(mode="json").items()})
     trained, held = _split(pairs, config)
     values: dict[str, float] = {}
 
