@@ -61,6 +61,11 @@ class Diffusion:
             raise UserError(f"prediction_type: {kind}; expected epsilon or v_prediction")
 
     @property
+    def velocity(self) -> bool:
+        """Whether the velocity is predicted, and not the noise."""
+        return bool(self.scheduler.config.get("prediction_type", "epsilon") == "v_prediction")
+
+    @property
     def timesteps(self) -> int:
         """Of the noise schedule."""
         return int(self.scheduler.config.num_train_timesteps)
@@ -71,8 +76,15 @@ class Diffusion:
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The noise or the velocity."""
-        velocity = self.scheduler.config.get("prediction_type", "epsilon") == "v_prediction"
-        return self.scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
+        return self.scheduler.get_velocity(latents, noise, timesteps) if self.velocity else noise
+
+    def parted(self, noisy: Tensor, predicted: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """The clean latents and the noise, ``(B, C, H, W)`` each, of which noisy ones consist by what was predicted of them."""
+        share = self.scheduler.alphas_cumprod.to(noisy)[timesteps][:, None, None, None]
+        signal, rest = share.sqrt(), (1 - share).sqrt()
+        if self.velocity:
+            return signal * noisy - rest * predicted, signal * predicted + rest * noisy
+        return (noisy - rest * predicted) / signal, predicted
 
     def predict(self, denoise: Denoise, noisy: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
         """By a U-Net."""

@@ -118,6 +118,11 @@ def test_from_images_to_weights(family: str, groups: dict[str, Path], prompts: l
     assert validated[0] != validated[1]
     _, saving = run("saving", gradient_checkpointing=True, steps=1)
     assert saving == pytest.approx(losses[:1], rel=1e-4)
+    if family == "sdxl":
+        trained = {"name": "afa", "start": str(tmp_path / "whole" / "weights")}
+        student, (loss,) = run("student", trainable=trained, lcm={"guidance": 3.0}, steps=1)
+        assert np.isfinite(loss)
+        assert any(not torch.equal(value, student.state_dict()[key]) for key, value in whole.state_dict().items())
     if family == "flux":
         with pytest.raises(UserError, match=r"guidance: this checkpoint has 3\.5, the training 1\.0"):
             run("whole", guidance=1.0)

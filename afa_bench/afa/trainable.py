@@ -48,6 +48,7 @@ class TrainAFA(Trainable[SABWOptions]):
         """
         from afa_bench.afa.experts import experts_of
         from afa_bench.afa.sabw import SABW
+        from afa_bench.models.group import located
 
         unets = [model.unet for model in models]
         if options.start is None:
@@ -55,7 +56,7 @@ class TrainAFA(Trainable[SABWOptions]):
             experts = [expert.entry() for expert in experts_of(group)]
             sabw = SABW.for_model(unets[0], len(models), experts=experts, **settings)
         else:
-            sabw = SABW.read(options.start)
+            sabw = SABW.read(located(str(options.start)))
         denoiser = ensemble(unets, sabw)
         sabw.float()
         return Learner(Denoiser(denoiser, [model.text_encoder for model in models]), sabw)

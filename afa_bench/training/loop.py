@@ -1,4 +1,4 @@
-"""The loop: minimises the denoising loss by AdamW, alone or as one of several processes, and resumes exactly.
+"""The loop: minimises a loss by AdamW, alone or as one of several processes, and resumes exactly.
 
 What a step does follows from the weights, the seed and the step's number alone: a training that was stopped and resumed ends
 with the bits of one that was not, and several processes train on the batches and the noise of one.
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from afa_bench.errors import UserError
-from afa_bench.metrics.denoising import denoising_losses
-from afa_bench.objective import Conditions, Flow, Objective, objective_of
+from afa_bench.objective import Conditions, Flow, objective_of
 from afa_bench.training.checkpoint import Checkpoint
+from afa_bench.training.lcm import Distillation
 from afa_bench.training.log import Log
 from afa_bench.training.loss import Draw, denoising_loss
 from afa_bench.training.pairs import Order, Pairs, generator, seed_of
@@ -35,6 +36,9 @@ VALIDATION_STEPS = 8  # timesteps at which the validation loss is measured, even
 
 Report = Callable[[int, int, Mapping[str, float]], None]
 """``(steps done, of how many, the last logged values)``, called after each step by the main process."""
+
+Loss = Callable[[Tensor, Conditions, Conditions, Draw], Tensor]
+"""``(latents, conditions, empty, drawn) -> ()``, as :func:`denoising_loss`'s last arguments."""
 
 
 def fit(
@@ -106,6 +110,8 @@ class _Training:
         self.parameters = list(learner.learned.parameters())
         optimizer = torch.optim.AdamW(self.parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
         self.denoise, self.optimizer = accelerator.prepare(unet, optimizer)
+        self.distillation = Distillation(self.denoise, learner, self.objective, settings.lcm) if settings.lcm else None
+        self.loss: Loss = self.distillation or partial(denoising_loss, self.denoise, self.objective)
         self.average = EMAModel(self.parameters, decay=settings.ema) if settings.ema else None
 
         self.done, self.sums, self.latest = 0, dict[str, Tensor](), dict[str, float]()
@@ -134,6 +140,7 @@ class _Training:
             "optimizer": self.optimizer,
             "ema": self.average,
             "scaler": self.accelerator.scaler,
+            **(self.distillation.parts if self.distillation else {}),
         }
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -185,7 +192,7 @@ class _Training:
                 drawn = Draw.of(shape, self.objective.timesteps, settings.text_dropout, generator(settings.seed, step))
             torch.manual_seed(seed_of(settings.seed, step, accelerator.process_index, index))
             with accelerator.no_sync(self.denoise) if index < settings.accumulation - 1 else nullcontext():
-                loss = denoising_loss(self.denoise, self.objective, latents, told, self.pairs.empty, drawn[rows])
+                loss = self.loss(latents, told, self.pairs.empty, drawn[rows])
                 self._add("loss", loss)
                 if self.learner.auxiliary is not None:
                     auxiliary = self.learner.auxiliary()
@@ -198,6 +205,8 @@ class _Training:
         self.optimizer.zero_grad()
         if self.average is not None:
             self.average.step(self.parameters)
+        if self.distillation is not None:
+            self.distillation.follow()
         self.done += 1
 
     def _batch(self, step: int, rows: slice) -> tuple[Tensor, Conditions]:
@@ -221,7 +230,7 @@ class _Training:
         if self.validation is not None:
             with _averaged(self.average, self.parameters):
                 self.learner.learned.eval()
-                loss = _validation_loss(self.accelerator, self.denoise, self.objective, self.validation, self.part)
+                loss = _validation_loss(self.accelerator, self.loss, self.objective.timesteps, self.validation, self.part)
                 self.learner.learned.train()
             self.note({"validation_loss": loss})
 
@@ -250,17 +259,19 @@ def _part_size(settings: Settings, world: int) -> int:
 
 
 @torch.no_grad()
-def _validation_loss(accelerator: Accelerator, denoise: Any, objective: Objective, pairs: Pairs, size: int) -> float:
-    """The mean loss over all pairs at evenly spaced timesteps, shared out among the processes."""
-    total = objective.timesteps
+def _validation_loss(accelerator: Accelerator, loss: Loss, total: int, pairs: Pairs, size: int) -> float:
+    """The mean loss over all pairs at evenly spaced ones of ``total`` timesteps, shared out among the processes."""
     grid = [int((i + 0.5) * total / VALIDATION_STEPS) for i in range(VALIDATION_STEPS)]
     rows = list(range(len(pairs)))[accelerator.process_index :: accelerator.num_processes]
     found = torch.zeros((), dtype=torch.float64)
     for start in range(0, len(rows), size):
         chosen = rows[start : start + size]
         latents, told = _on(accelerator.device, pairs.batch(chosen, epoch=0))
-        seeds = [[seed_of(row, step) for step in grid] for row in chosen]
-        found += denoising_losses(denoise, latents, told, seeds, grid, objective).double().sum()
+        for step in grid:
+            noise = torch.stack([torch.randn(latents.shape[1:], generator=generator(row, step)) for row in chosen])
+            timesteps = torch.full((len(chosen),), step)
+            drawn = Draw(timesteps, noise, dropped=torch.zeros_like(timesteps, dtype=torch.bool))
+            found += len(chosen) * loss(latents, told, pairs.empty, drawn).double().cpu()
     return float(accelerator.reduce(found.float().to(accelerator.device), "sum").item()) / (len(pairs) * len(grid))
 
 

@@ -15,6 +15,7 @@ from accelerate.tracking import get_available_trackers
 
 import afa_bench
 from afa_bench.errors import UserError
+from afa_bench.models.families import FLUX
 from afa_bench.models.identity import group_identity
 from afa_bench.models.learned import save_learned
 from afa_bench.models.load import load_group
@@ -64,6 +65,10 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
         KeyboardInterrupt: interrupted, after a checkpoint was written.
     """
     group, (trainable, options) = config.read_group(), config.read_trainable()
+    if config.lcm is not None and group.family is FLUX:
+        raise UserError(f"{config.file}: lcm: group {group.name}: expected models of SD 1.5 or SDXL, not {group.architecture}")
+    if config.lcm is not None and getattr(options, "start", None) is None:
+        raise UserError(f"{config.file}: trainable: start: expected a folder of trained weights to distil")
     prompts = config.read_pairs()
     accelerator = _accelerator(config, folder)
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32)

@@ -14,6 +14,25 @@ GUIDANCE = 3.5
 """With which FLUX.1 [dev]'s stock pipeline samples."""
 
 
+class LCM(BaseModel):
+    """Latent consistency distillation (Luo et al., 2023, "Latent Consistency Models"; the paper's appendix K).
+
+    Attributes:
+        guidance: the teacher's scale of classifier-free guidance. U-Nets that are not told a scale learn this one alone; they
+            are then sampled without guidance.
+        skipping: timesteps that a step of the teacher's solver goes back.
+        ema: decay of the averaged weights of which the student's target is made.
+        huber_c: up to errors of about this size the loss is quadratic, beyond it linear.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    guidance: Annotated[float, Field(ge=0)] = 7.5
+    skipping: Positive = 20
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    huber_c: Annotated[float, Field(gt=0)] = 0.001
+
+
 class Settings(BaseModel):
     """AdamW on the denoising loss; the defaults are the paper's (section 4.1).
 
@@ -33,6 +52,7 @@ class Settings(BaseModel):
         gradient_checkpointing: compute each block again on the way back, so that one block of one model at a time keeps what
             its gradient needs.
         guidance: the scale that a model which was distilled for guidance is told, such as FLUX.1 [dev].
+        lcm: distil what the training begins with to few steps, in place of the denoising loss.
         seed: of the order of the pairs, noise, timesteps and text dropout.
         log_every, validate_every, checkpoint_every: steps between them.
     """
@@ -53,6 +73,7 @@ class Settings(BaseModel):
     mixed_precision: Literal["no", "fp16", "bf16"] | None = None
     gradient_checkpointing: bool = False
     guidance: Annotated[float, Field(ge=0)] = GUIDANCE
+    lcm: LCM | None = None
     seed: Count = 0
     log_every: Positive = 10
     validate_every: Positive = 500

@@ -152,4 +152,4 @@ def _measurer(suite: str) -> str:
     """What to run for the numbers of a suite."""
     if suite == BENCH:
         return "`afa-bench bench methods sd15 --out methods.json`"
-    return f"`afa-bench run {suite}`" if suite else "no suite"
+    return f"`afa-bench run {suite}`"
