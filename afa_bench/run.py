@@ -124,10 +124,10 @@ def run_plan(
 
 
 def _announce(plan: Plan, store: Store) -> None:
-    """Write down what is planned. A part of a suite adds to what is there; the whole of it takes its place."""
+    """Write down what is planned. A part of a suite takes the place of the same rows and columns; the whole of it, of all."""
     cells = [PlannedCell(cell.name, cell.group.name, cell.label, cell.steps, len(plan.cell_samples(cell))) for cell in plan.cells]
-    names = {cell.name for cell in cells}
-    others = [] if plan.whole else [cell for cell in store.planned() if cell.name not in names]
+    places = {cell.place for cell in cells}
+    others = [] if plan.whole else [cell for cell in store.planned() if cell.place not in places]
     store.write_planned(plan.suite.name, plan.suite.revision, [*others, *cells])
 
 

@@ -27,7 +27,9 @@ from afa_bench.generate import Generator
 from afa_bench.plan import make_plan
 from afa_bench.run import Part, run_plan
 from afa_bench.store.atomic import read_json
+from afa_bench.store.debris import find_dropped, remove_debris
 from afa_bench.suite import read_suite
+from afa_bench.tables import load_results
 
 CELLS = 6  # three base models, a merge, two ensembles
 
@@ -64,6 +66,33 @@ def test_a_run_makes_every_sample_once_and_a_second_nothing(tiny_suite, tmp_path
     second = run(tiny_suite, tmp_path / "out")
     assert (second.generated, second.reused) == (0, CELLS * 10)
     assert summaries(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("part", [False, True])
+def test_a_changed_suite_leaves_its_former_results_to_gc(tiny_suite, tmp_path, part):
+    root = tmp_path / "out" / "tiny"
+    run(tiny_suite, tmp_path / "out", only=["weighted"])
+    (former,) = root.glob("*/cell.json")
+    suite = yaml.safe_load(tiny_suite.read_text())
+    suite["methods"] = [{"name": "weighted", "weights": [0.5, 0.25, 0.25]}]
+    tiny_suite.write_text(yaml.safe_dump(suite))
+    run(tiny_suite, tmp_path / "out", only=["weighted"] if part else [])
+    with pytest.raises(UserError, match=f"keep one of them; `afa-bench gc {root} --dropped` shows"):
+        load_results(root)
+    assert [one.path for one in find_dropped(root)] == [former.parent]
+    remove_debris(find_dropped(root))
+    assert len(load_results(root).cells) == 1
+
+
+def test_results_of_a_former_suite_are_told_from_those_of_two_suites(tiny_suite, tmp_path):
+    root = tmp_path / "out" / "tiny"
+    run(tiny_suite, tmp_path / "out", only=["one"])
+    (former,) = root.glob("*/cell.json")
+    tiny_suite.write_text(yaml.safe_dump(yaml.safe_load(tiny_suite.read_text()) | {"methods": ["weighted"], "seed": 1}))
+    run(tiny_suite, tmp_path / "out")
+    with pytest.raises(UserError, match=f"seed: .*not tabulated together; `afa-bench gc {root} --dropped`"):
+        load_results(root)
+    assert [one.path for one in find_dropped(root)] == [former.parent]
 
 
 def test_images_do_not_depend_on_the_batch(tiny_suite):

@@ -18,7 +18,7 @@ from afa_bench.cli import app
 from afa_bench.cli.status import duration, print_status, size
 from afa_bench.errors import UserError
 from afa_bench.store.claims import EXPIRES, claimed, clock
-from afa_bench.store.debris import find_debris, remove_debris
+from afa_bench.store.debris import find_debris, find_dropped, remove_debris
 from afa_bench.store.layout import CellStore, PlannedCell, Store
 from afa_bench.store.retry import retry_failed
 from afa_bench.store.status import read_status
@@ -192,9 +192,37 @@ def test_gc_finds_debris_and_no_result(store):
     assert young.exists()
 
 
+def test_gc_removes_finished_cells_that_the_suite_no_longer_has_only_if_asked_to(store):
+    before, other = cell(store, "before", scored=0), cell(store, "other", scored=0)
+    before.write_about({"group": "g", "label": "whole", "steps": 10})  # as the suite has it, with other options
+    half = other.images / ".a.png.0123abcd.part"
+    half.parent.mkdir()
+    half.touch()
+    age(half)
+    assert [(one.path, one.reason) for one in find_dropped(store.root)] == [
+        (before.folder, "finished, but no longer in the suite; it has whole in its place"),
+        (other.folder, "finished, but no longer in the suite"),
+    ]
+    with claimed(before.shard(1)):
+        assert [one.path for one in find_dropped(store.root)] == [other.folder]
+
+    def gc(*options: str) -> str:
+        return CliRunner().invoke(app(), ["gc", str(store.root), *options]).output
+
+    assert "2 finished and no longer in the suite" in gc()
+    assert "2 to remove" in gc("--dropped")  # with what is in their folders
+    assert half.exists()
+    assert "1 to remove" in gc("--yes")
+    assert before.summary()
+    assert other.summary()
+    assert not half.exists()
+    assert "2 to remove" in gc("--dropped", "--yes")
+    assert store.cells() == ["half", "whole"]
+
+
 def test_without_a_plan_no_cell_is_debris(store):
     (store.root / "suite.json").unlink()
-    assert find_debris(store.root) == []
+    assert find_debris(store.root) == find_dropped(store.root) == []
     remove_debris([])
 
 

@@ -50,6 +50,31 @@ def find_debris(root: Path) -> list[Debris]:
     return found
 
 
+def find_dropped(root: Path) -> list[Debris]:
+    """The finished cells that ``suite.json`` does not list: results, though the suite no longer has them. None without that file.
+
+    They are of a suite before it was changed, or of ``run --steps`` and ``--group`` before the whole suite was run.
+
+    Args:
+        root: such as ``results/mini``.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    store = Store(root)
+    planned = store.planned()
+    names, places = {cell.name for cell in planned}, {cell.place: cell.name for cell in planned}
+    found = []
+    for name in store.cells() if planned else []:
+        files = store.cell(name)
+        if name not in names and files.summary() is not None and not living(files.folder / "state"):
+            about = files.about() or {}
+            other = places.get((about.get("group", ""), about.get("label", ""), about.get("steps")))
+            instead = f"; it has {other} in its place" if other else ""
+            found.append(Debris(files.folder, f"finished, but no longer in the suite{instead}"))
+    return found
+
+
 def remove_debris(debris: list[Debris]) -> None:
     """Remove it for good.
 

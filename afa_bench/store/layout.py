@@ -179,6 +179,11 @@ class PlannedCell:
     steps: int | None
     samples: int
 
+    @property
+    def place(self) -> tuple[str, str, int | None]:
+        """Where it stands in a table, which has room for one."""
+        return self.group, self.label, self.steps
+
 
 @dataclass(frozen=True)
 class Store:

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
-from afa_bench.store.layout import checked
+from afa_bench.store.layout import Store, checked
 from afa_bench.tables.model import Cell, Metric
 
 Place = tuple[str, str, int | None]
@@ -197,8 +197,8 @@ def _refuse_strangers(found: list[CellResult]) -> None:
             known, other = first.setdefault(key, (value, result))
             if known != value:
                 raise UserError(
-                    f"{result.folder / 'cell.json'}: {key}: {short(value)}, but {other.folder.name} has {short(known)}: "
-                    "results that differ in more than group, method and steps are not tabulated together"
+                    f"{result.folder / 'cell.json'}: {key}: {short(value)}, but {other.folder.name} has {short(known)}: results "
+                    f"that differ in more than group, method and steps are not tabulated together{_way_out(result, other)}"
                 )
 
 
@@ -210,8 +210,16 @@ def _refuse_twins(found: list[CellResult]) -> None:
         if other is not result:
             raise UserError(
                 f"{result.folder}: fingerprint {result.cell.fingerprint[:12]}, but {other.folder.name} has "
-                f"{other.cell.fingerprint[:12]}: two results for {result.title}, keep one of them"
+                f"{other.cell.fingerprint[:12]}: two results for {result.title}, keep one of them{_way_out(result, other)}"
             )
+
+
+def _way_out(*results: CellResult) -> str:
+    """How to get rid of the result which the suite no longer has, if it is one of these."""
+    root = results[0].folder.parent
+    planned = {cell.name for cell in Store(root).planned()}
+    dropped = planned and any(result.folder.name not in planned for result in results)
+    return f"; `afa-bench gc {root} --dropped` shows what the suite no longer has" if dropped else ""
 
 
 def _metrics(found: list[CellResult]) -> tuple[dict[str, Metric], dict[str, tuple[str, ...]]]:
