@@ -124,11 +124,9 @@ def run_plan(
 
 
 def _announce(plan: Plan, store: Store) -> None:
-    """Write down what is planned. A part of a suite takes the place of the same rows and columns; the whole of it, of all."""
+    """Write down what is planned."""
     cells = [PlannedCell(cell.name, cell.group.name, cell.label, cell.steps, len(plan.cell_samples(cell))) for cell in plan.cells]
-    places = {cell.place for cell in cells}
-    others = [] if plan.whole else [cell for cell in store.planned() if cell.place not in places]
-    store.write_planned(plan.suite.name, plan.suite.revision, [*others, *cells])
+    store.write_planned(plan.suite.name, plan.suite.revision, cells, plan.whole)
 
 
 def _open_work(plan: Plan, store: Store, missing: Missing, part: Part = WHOLE) -> Work:

@@ -9,6 +9,7 @@ import sys
 import time
 
 from afa_bench.store.claims import EXPIRES, claimed, living
+from afa_bench.store.layout import Store
 
 
 def age(claim, seconds):
@@ -74,3 +75,27 @@ def test_the_claim_of_a_process_that_was_killed_ends_at_once(tmp_path):
     process.wait()
     with claimed(work) as mine:
         assert mine
+
+
+def test_processes_that_plan_at_the_same_moment_lose_no_line(tmp_path):
+    code = (
+        "import pathlib, sys\n"
+        "from afa_bench.store.layout import PlannedCell, Store\n"
+        "root, who = pathlib.Path(sys.argv[1]), sys.argv[2]\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for steps in range(1, 9):\n"
+        "    Store(root).write_planned('suite', 1, [PlannedCell(f'{who}{steps}', 'g', who, steps, 10)], whole=False)\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "suite"), who], **pipes) for who in "abcd"]
+    for process in processes:
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    planned = {cell.name for cell in Store(tmp_path / "suite").planned()}
+    assert planned == {f"{who}{steps}" for who in "abcd" for steps in range(1, 9)}
+    assert not list(tmp_path.rglob("*.claim.*"))

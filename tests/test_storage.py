@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from afa_bench.cli.compare import compare
 from afa_bench.errors import UserError
 from afa_bench.store.claims import EXPIRES, _machine, claimed
 from afa_bench.store.debris import find_debris, remove_debris
+from afa_bench.store.layout import PlannedCell, Store
 from afa_bench.store.place import place
 from afa_bench.store.status import read_status
 from afa_bench.tables import build_table, load_results, render
@@ -146,6 +148,19 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     boto3.client("s3").create_bucket(Bucket="results")
     yield "s3://results/team"
     server.stop()
+
+
+@pytest.mark.slow
+def test_those_who_plan_in_a_bucket_at_the_same_moment_lose_no_line(bucket):
+    def plan(who: str) -> None:
+        for steps in range(1, 4):
+            store.write_planned("suite", 1, [PlannedCell(f"{who}{steps}", "g", who, steps, 10)], whole=False)
+
+    store = Store(place(bucket) / "suite")
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(plan, "abcd"))
+    assert {cell.name for cell in store.planned()} == {f"{who}{steps}" for who in "abcd" for steps in range(1, 4)}
+    assert set(files(store.root)) == {"suite.json"}
 
 
 def command(*options: str) -> subprocess.CompletedProcess[str]:

@@ -27,6 +27,9 @@ from afa_bench.store.place import changed, create, renew
 RENEWED = 10.0
 """Seconds between renewals."""
 
+LOOKS = 0.05
+"""Seconds between two looks at work that somebody else is at for a moment."""
+
 EXPIRES = 120.0
 """Seconds without renewal after which a claim counts for nothing."""
 
@@ -64,6 +67,23 @@ def claimed(work: Path) -> Iterator[bool]:
             raise
 
 
+@contextmanager
+def alone(work: Path) -> Iterator[None]:
+    """Claim some work, as :func:`claimed` does, once nobody else is at it.
+
+    Two at once are possible only where a third, which had taken over from a process that was killed, releases at that very moment.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    while True:
+        with claimed(work) as mine:
+            if mine:
+                yield
+                return
+        time.sleep(LOOKS)
+
+
 def _release(claims: list[Path]) -> None:
     for claim in reversed(claims):  # the last first: whoever looks meanwhile goes on from what is left
         with suppress(OSError):  # gone, or out of reach: it will expire
@@ -80,9 +100,10 @@ def _take(work: Path, owner: bytes) -> list[Path] | None:
                 return claims
         except OSError as error:
             raise UserError(f"{claims[-1]}: cannot be written: {error.strerror or error}") from error
-        if _alive(claims[-1]):
+        alive = _alive(claims[-1])
+        if alive:
             return None
-        if not claims[-1].exists():  # just released
+        if alive is None:
             claims.pop()
 
 
@@ -150,11 +171,12 @@ def _owner_of(claim: Path) -> Owner:
         return Owner("?", 0, 0.0)
 
 
-def _alive(claim: Path) -> bool:
+def _alive(claim: Path) -> bool | None:
+    """Whether a claim counts; None: it is not there, just released."""
     try:
         owner = json.loads(claim.read_text() or "{}")
     except FileNotFoundError:
-        return False
+        return None
     except (OSError, ValueError):
         owner = {}
     if owner.get("machine") == _machine() and owner.get("process"):
@@ -162,7 +184,7 @@ def _alive(claim: Path) -> bool:
     try:
         renewed = changed(claim)
     except FileNotFoundError:
-        return False
+        return None
     return abs(clock(claim.parent) - renewed) < EXPIRES  # one from the future was left before a clock was set back
 
 

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from afa_bench.errors import UserError
 from afa_bench.store.atomic import json_text, parse_json, read_bytes, write_bytes
+from afa_bench.store.claims import alone
 from afa_bench.store.place import each, names, storage
 
 SCHEMA = 1
@@ -191,10 +192,19 @@ class Store:
 
     root: Path
 
-    def write_planned(self, suite: str, revision: int, cells: Sequence[PlannedCell]) -> None:
-        """Write ``suite.json``."""
-        about = {"suite": suite, "revision": revision, "cells": [asdict(cell) for cell in cells]}
-        write_checked(self.root / "suite.json", about)
+    def write_planned(self, suite: str, revision: int, cells: Sequence[PlannedCell], whole: bool = True) -> None:
+        """Write ``suite.json``, one process after the other.
+
+        Args:
+            suite, revision: whose cells they are.
+            cells: what is planned.
+            whole: whether these are all; else they join what is there, in place of the same rows and columns.
+        """
+        places = {cell.place for cell in cells}
+        with alone(self.root / "suite.json"):
+            others = [] if whole else [cell for cell in self.planned() if cell.place not in places]
+            about = {"suite": suite, "revision": revision, "cells": [asdict(cell) for cell in (*others, *cells)]}
+            write_checked(self.root / "suite.json", about)
 
     def planned(self) -> list[PlannedCell]:
         """The cells of ``suite.json``; none where there is no such file, or one of an earlier afa-bench.
