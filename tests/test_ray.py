@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +15,8 @@ import pytest
 from runs import Silent, planned, run
 from test_run import CELLS, hashes, rows, summaries
 
-from afa_bench.engine.ray import ATTEMPTS, RayEngine
+from afa_bench.engine.ray import ATTEMPTS, REACHED, RayEngine, _cluster
+from afa_bench.errors import UserError
 from afa_bench.plan import make_plan
 from afa_bench.run import Outcome, run_plan
 from afa_bench.suite import read_suite
@@ -77,3 +81,49 @@ def test_a_shard_at_which_every_worker_dies_becomes_rows_with_an_error(tiny_suit
     assert {row["error"] for row in rows(tmp_path)} == {None, f"the worker died {ATTEMPTS} times at this shard"}
     assert not list(tmp_path.rglob("*.claim.*"))
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """A port at which nobody listens, and which nobody else gets."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("address", "variable", "words"),
+    [
+        ("localhost:PORT", "", "--address: localhost:PORT: no Ray cluster there: .*refused"),
+        ("ray://127.0.0.1:PORT", "", "--address: ray://127.0.0.1:PORT: no Ray cluster there: .*refused"),
+        ("no-such-host.invalid:6379", "", "--address: no-such-host.invalid:6379: no Ray cluster there: "),
+        ("auto", "127.0.0.1:PORT", "RAY_ADDRESS: 127.0.0.1:PORT: no Ray cluster there: .*refused"),
+        (None, "ray://127.0.0.1:PORT", "RAY_ADDRESS: ray://127.0.0.1:PORT: no Ray cluster there: .*refused"),
+        ("nonsense", "", "--address: nonsense: no Ray cluster there: Invalid address"),
+        ("ray://", "", "--address: ray://: no Ray cluster there: expected auto"),
+        ("other://x", "", "--address: other://x: no Ray cluster there: Module: other does not exist"),
+    ],
+)
+def test_an_address_without_a_cluster_is_refused_at_once_in_one_line(address, variable, words, deaf, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", variable.replace("PORT", str(deaf)))
+    begun = time.monotonic()
+    with (
+        pytest.raises(UserError, match=words.replace("PORT", str(deaf))) as caught,
+        _cluster(address and address.replace("PORT", str(deaf))),
+    ):
+        pass
+    assert time.monotonic() - begun < 2 * REACHED
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cluster_that_is_gone_is_not_waited_for(deaf, tmp_path, monkeypatch):
+    """Its address is still where ``auto`` finds the latest one that was started."""
+    from ray._private import services
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(services, "find_gcs_addresses", set)  # those of other tests
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{deaf}")
+    with pytest.raises(UserError, match=r"--address: auto: no Ray cluster there: .*refused"), _cluster("auto"):
+        pass

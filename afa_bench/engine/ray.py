@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from afa_bench.engine.inline import Work
 from afa_bench.errors import UserError
@@ -24,6 +26,9 @@ from afa_bench.store.layout import Store
 
 ATTEMPTS = 3
 """How often a shard is begun before it becomes rows with an error."""
+
+REACHED = 5.0
+"""Seconds in which a cluster's address has to answer."""
 
 Shard = tuple[int, int]
 """A cell's place in the work, and the number of one of its shards."""
@@ -187,12 +192,45 @@ def _cluster(address: str | None) -> Iterator[Any]:
         raise UserError("--engine ray: Ray is not installed; pip install 'afa-bench[ray]'") from None
     terminate = signal.getsignal(signal.SIGTERM)
     try:
+        _reach(address)
         ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError) as error:
-        raise UserError(f"--address: {address}: no Ray cluster there: {error}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{_named(address)}: no Ray cluster there: {reason}") from error
     with suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _reach(address: str | None) -> None:
+    """Open and close a connection to a cluster's address; Ray itself would try for minutes.
+
+    Raises:
+        OSError: nothing listens there, or nothing was found where ``auto`` is to find it.
+        ValueError: it is no address.
+    """
+    from ray._private.services import canonicalize_bootstrap_address  # what ray.init begins with
+
+    if address in (None, "auto"):
+        address = os.environ.get("RAY_ADDRESS") or address
+    protocol, url, rest = (address or "").partition("://")
+    if url and protocol != "ray":
+        return  # Ray loads a module of this name
+    find: Any = canonicalize_bootstrap_address
+    place = rest if url else find(address)
+    if place is None:
+        return  # a cluster of this machine's own is started
+    parts = urlsplit(f"//{place}")
+    if not parts.hostname or not parts.port:
+        raise ValueError("expected auto, HOST:PORT or ray://HOST:PORT")
+    socket.create_connection((parts.hostname, parts.port), REACHED).close()
+
+
+def _named(address: str | None) -> str:
+    """Where an address is from, for an error's words."""
+    if address in (None, "auto") and (variable := os.environ.get("RAY_ADDRESS")):
+        return f"RAY_ADDRESS: {variable}"
+    return f"--address: {address}"

@@ -71,7 +71,7 @@ def claimed(work: Path) -> Iterator[bool]:
 def alone(work: Path) -> Iterator[None]:
     """Claim some work, as :func:`claimed` does, once nobody else is at it.
 
-    Two at once are possible only where a third, which had taken over from a process that was killed, releases at that very moment.
+    Two at once are possible only where a third, which had taken over from a killed process, releases at that very moment.
 
     Raises:
         UserError: the folder cannot be written.
