@@ -14,7 +14,7 @@ from afa_bench.cli import app
 from afa_bench.errors import UserError
 from afa_bench.fetch import Library
 from afa_bench.metrics.hpsv2 import WEIGHTS
-from afa_bench.scoring.folder import read_metrics
+from afa_bench.scoring.folder import choice, read_metrics
 
 MINI = "clip-t:features=mini-clip,clip-i:features=mini-clip,is:features=lite0:splits=1"
 
@@ -147,6 +147,9 @@ def test_weights_that_are_missing_or_damaged_leave_the_other_metrics_alone(folde
     [
         (["--metrics", "clipt"], "did you mean 'clip-t'"),
         (["--metrics", "hpsv2:relase=v2.1"], "unknown option: did you mean 'release'"),
+        (["--metrics", "clip-t:features=zoo:mini-clip:preprocess=fast"], "unknown feature 'zoo:mini-clip'"),
+        (["--metrics", "clip-t:mini-clip"], "expected NAME:OPTION=VALUE, found 'mini-clip' without an option"),
+        (["--metrics", "is:features=lite0:splits=1:splits=2"], "splits is there twice"),
         (["--metrics", "denoising-loss"], "measures a denoiser"),
         (["--metrics", "clip-t:features=mini-clip"], "--prompts: CLIP-T"),
         (["--metrics", "clip-t:features=mini-clip", "--preprocess", "fast"], "preprocess, dtype: expected exact and float32"),
@@ -156,6 +159,20 @@ def test_weights_that_are_missing_or_damaged_leave_the_other_metrics_alone(folde
 def test_a_wrong_option_is_named(folder, options, words):
     with pytest.raises(UserError, match=words):
         score(folder / "images", "--out", folder / "out", *options)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "options"),
+    [
+        ("clip-t", "clip-t", {}),
+        ("is:features=lite0:splits=1", "is", {"features": "lite0", "splits": "1"}),
+        ("m:weights=s3://host:9000/a=b:c/m.pt:layer=2", "m", {"weights": "s3://host:9000/a=b:c/m.pt", "layer": "2"}),
+        ("m:at=http://h:80/x?y=1&z=2", "m", {"at": "http://h:80/x?y=1&z=2"}),
+        ("m:group=zoo:mini-1:half=:last=:", "m", {"group": "zoo:mini-1", "half": "", "last": ":"}),
+    ],
+)
+def test_a_colon_begins_an_option_only_where_its_name_follows(text, name, options):
+    assert choice(text) == (name, options)
 
 
 def test_settings_are_in_the_title():

@@ -19,7 +19,14 @@ SHOWN = 20
 
 def score(
     images: Annotated[Path, typer.Argument(help="Folder of images; those in folders below it count too.", metavar="DIR")],
-    metrics: Annotated[str, typer.Option(help="clip-t,aes,hpsv2:release=v2.1,fid:features=lite0", metavar="NAME,...")],
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="clip-t,aes,hpsv2:release=v2.1,fid:features=lite0. ',' begins a metric, ':' an option where OPTION= follows; "
+            "any other ':' is part of the value.",
+            metavar="NAME[:OPTION=VALUE...],...",
+        ),
+    ],
     prompts: Annotated[
         Path | None,
         typer.Option(help="A caption a line in the order of the file names, or a table of file and prompt.", metavar="FILE"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,9 @@ from afa_bench.reading import validated
 from afa_bench.score import Missing, missing_weights, score_images, write_results
 from afa_bench.scoring.passes import Passes
 from afa_bench.store.layout import CellStore, Store
+
+OPTION = re.compile(r":(?=[A-Za-z_]\w*=)")
+"""What stands before an option of a metric; any other colon is part of the value before it."""
 
 NO_FILE = "no image for this caption"
 
@@ -48,17 +52,16 @@ def read_metrics(text: Sequence[str], **settings: str) -> list[Metric]:
     """Metrics as a command line names them: ``clip-t``, ``hpsv2:release=v2.1``, ``fid:features=lite0``.
 
     Args:
-        text: one metric each.
+        text: one metric each; ``:`` begins an option where ``OPTION=`` follows, elsewhere it is part of the value before it.
         settings: options of all of them, unless one has its own; empty ones are left out.
 
     Raises:
-        UserError: an unknown name or option, a metric of denoisers, or one that is there twice.
+        UserError: an unknown name or option, a metric of denoisers, or a metric or an option that is there twice.
     """
     metrics: list[Metric] = []
     for part in text:
-        name, *pairs = part.split(":")
-        options = {key: value for key, value in settings.items() if value}
-        options |= {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+        name, own = choice(part)
+        options = {key: value for key, value in settings.items() if value} | own
         metric = validated(registry.load("metrics", name, "--metrics"), options, f"--metrics: {name}", noun="option")
         if metric.task != "generate":
             raise UserError(f"--metrics: {name}: measures a denoiser, not images")
@@ -66,6 +69,23 @@ def read_metrics(text: Sequence[str], **settings: str) -> list[Metric]:
             raise UserError(f"--metrics: {metric.title} is there twice")
         metrics.append(metric)
     return metrics
+
+
+def choice(text: str) -> tuple[str, dict[str, str]]:
+    """The name of a metric and its options, of a command line's ``NAME:OPTION=VALUE:OPTION=VALUE``.
+
+    Raises:
+        UserError: something else, or an option that is there twice.
+    """
+    name, *pairs = OPTION.split(text)
+    if ":" in name:
+        raise UserError(f"--metrics: {text}: expected NAME:OPTION=VALUE, found {name.partition(':')[2]!r} without an option")
+    options: dict[str, str] = {}
+    for key, _, value in (pair.partition("=") for pair in pairs):
+        if key in options:
+            raise UserError(f"--metrics: {text}: {key} is there twice")
+        options[key] = value
+    return name, options
 
 
 def read_folder(images: Path, prompts: Path | None) -> list[Row]:
