@@ -61,7 +61,7 @@ def test_a_whole_submission_verifies(made):
     done = run("verify", str(made))
     assert done.exit_code == 0, done.output
     assert ", 288 rows, 8 means, 192 images: no problems\n" in done.stdout
-    assert "not computed again, since they need the images and a network: fid_lite0" in done.stdout
+    assert "\nnot recomputed: FID (lite0): needs the images, not the rows\n" in done.stdout
     assert f"sha256 {sha256(made / MANIFEST)}" in done.stdout
 
 
@@ -76,6 +76,7 @@ def test_the_committed_results_verify(tmp_path):
     done = run("verify", str(tmp_path / "sub"))
     assert done.exit_code == 0, done.output
     assert re.search(r"files, [1-9]\d* rows, [1-9]\d* means: no problems\n", done.stdout), done.stdout
+    assert "not recomputed: FID (lite0), FID (lite0, VAE ref.), IS (lite0): needs the images" in done.stdout
     assert not list(tmp_path.rglob(".eval_results"))
 
 

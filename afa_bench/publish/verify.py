@@ -36,7 +36,7 @@ class Check:
 
     Attributes:
         files, rows, values: how many were checked: files by their hash, samples, and means computed again.
-        unchecked: metrics whose values do not follow from the rows (those of whole sets of images).
+        unchecked: titles of the metrics whose values do not follow from the rows (those of whole sets of images).
         images: images checked against their rows.
         problems: one line each, naming the file; none if all is well.
         digest: sha256 of the manifest.
@@ -122,7 +122,7 @@ def _cell(result: CellResult, counts: dict[str, int], unchecked: dict[str, None]
     yield from _rows(result, counts)
     for key, entry in summary.metrics.items():
         if entry.kind == "set":
-            unchecked[key] = None
+            unchecked[entry.title] = None
         else:
             counts["values"] += 1
             yield from _value(key, entry, samples)
