@@ -58,9 +58,9 @@ class Distillation:
         earlier = (timesteps - self.settings.skipping).clamp(min=0)
         told = without_text(conditions, empty, drawn.dropped)
         noisy = self.objective.noisy(latents, drawn.noise.to(latents), timesteps)
-        with torch.no_grad(), self._as(self.teacher) as teacher:
+        with torch.no_grad(), self.having(self.teacher) as teacher:
             nearer = self.solved(teacher, noisy, timesteps, earlier, told, empty)
-        with torch.no_grad(), self._as(self.target) as target:
+        with torch.no_grad(), self.having(self.target) as target:
             expected = self.consistent(target, nearer, earlier, told)
         error = self.consistent(self.denoise, noisy, timesteps, told) - expected
         c = self.settings.huber_c
@@ -80,7 +80,8 @@ class Distillation:
         predicted = self.objective.predict(denoise, noisy, timesteps, conditions).float()
         clean, _ = self.objective.parted(noisy, predicted, timesteps)
         skip, out = self.scheduler.get_scalings_for_boundary_condition_discrete(timesteps[:, None, None, None])
-        return skip * noisy + out * clean
+        mixed: Tensor = skip * noisy + out * clean
+        return mixed
 
     def follow(self) -> None:
         """Bring the target a step closer to the student; called after each step of the optimizer."""
@@ -89,7 +90,7 @@ class Distillation:
                 kept.lerp_(now, 1 - self.settings.ema)
 
     @contextmanager
-    def _as(self, weights: nn.Module) -> Iterator[Denoise]:
+    def having(self, weights: nn.Module) -> Iterator[Denoise]:
         """The denoiser with other weights in the place of the learned part's, in eval mode."""
         swapped: dict[str, Tensor] = dict(zip(self.names, weights.parameters(), strict=True))
         training = self.learned.training
