@@ -15,7 +15,8 @@ from afa_bench.errors import UserError
 from afa_bench.mini.build import build, plan
 from afa_bench.mini.recipe import GROUPS, Recipe, scaled
 
-TINY = replace(scaled(Recipe(), 0.002), every=60, mixed_scenes=64, pure_scenes=64, heldout=64, reference=64, base_processes=2)
+TINY = replace(scaled(Recipe(), 0.002), every=60, mixed_scenes=64, pure_scenes=64, heldout=16, reference=64, base_processes=2)
+TINY = replace(TINY, **{name: replace(getattr(TINY, name), batch=8) for name in ("base", "expert", "sabw", "router")})
 
 
 def test_every_stage_stands_after_what_it_needs() -> None:
