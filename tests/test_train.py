@@ -25,6 +25,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from afa_bench.afa.sabw import SABW
+from afa_bench.afa.trainable import SABWOptions, TrainAFA
 from afa_bench.errors import UserError
 from afa_bench.fetch.needs import needs_of
 from afa_bench.models.group import read_group
@@ -96,6 +97,17 @@ def test_from_a_folder_of_images_to_weights(config: Path, tmp_path: Path) -> Non
     for name in ("loss", "lr", "seconds"):
         seen = [(event.step, event.value) for event in events.Scalars(name)]
         assert seen == [(line["step"], pytest.approx(line[name])) for line in log], name
+
+
+def test_weights_that_begin_with_others_name_their_own_models(tiny_group: Path, tmp_path: Path) -> None:
+    turned = written(tiny_group.parent / "turned.yaml", pipeline="base", models={name: name for name in ("three", "two", "one")})
+
+    def build(file: Path, **options: Any) -> SABW:
+        group = read_group(str(file), file.parent, "group")
+        return TrainAFA().build(group, load_group(group, "cpu", torch.float32).models, SABWOptions(**options)).learned
+
+    build(tiny_group, hidden=16).save_pretrained(tmp_path)
+    assert [expert["name"] for expert in build(turned, start=tmp_path).config.experts] == ["three", "two", "one"]
 
 
 @pytest.mark.slow

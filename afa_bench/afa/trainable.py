@@ -23,7 +23,7 @@ class SABWOptions(Options):
         hidden, heads, layers: its size (the paper: 128, 8, 2); by default heads of 16 channels.
         without: what it does not look at (the paper's ablations): ``spatial``, ``timestep``, ``text``.
         last_only: aggregate the models' predictions alone (likewise).
-        start: a folder of weights to begin with, in place of fresh ones.
+        start: a folder of weights to begin with, in place of fresh ones; trained with this group's models or with others.
     """
 
     hidden: Annotated[int, Field(ge=1)] = 128
@@ -51,12 +51,13 @@ class TrainAFA(Trainable[SABWOptions]):
         from afa_bench.models.group import located
 
         unets = [model.unet for model in models]
+        experts = [expert.entry() for expert in experts_of(group)]
         if options.start is None:
             settings = options.model_dump(exclude={"start"})
-            experts = [expert.entry() for expert in experts_of(group)]
             sabw = SABW.for_model(unets[0], len(models), experts=experts, **settings)
         else:
             sabw = SABW.read(located(str(options.start)))
+            sabw.register_to_config(experts=experts)  # those that it learns to fit
         denoiser = ensemble(unets, sabw)
         sabw.float()
         return Learner(Denoiser(denoiser, [model.text_encoder for model in models]), sabw)
