@@ -100,7 +100,8 @@ def test_from_a_folder_of_images_to_weights(config: Path, tmp_path: Path) -> Non
 
 
 def test_weights_that_begin_with_others_name_their_own_models(tiny_group: Path, tmp_path: Path) -> None:
-    turned = written(tiny_group.parent / "turned.yaml", pipeline="base", models={name: name for name in ("three", "two", "one")})
+    turned = tiny_group.with_name("turned.yaml")
+    turned.write_text("pipeline: base\nmodels: {three: three, two: two, one: one}\n")
 
     def build(file: Path, **options: Any) -> SABW:
         group = read_group(str(file), file.parent, "group")
