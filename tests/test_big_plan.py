@@ -15,6 +15,7 @@ from afa_bench.store.status import read_status
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_what_is_done_is_known_in_25_microseconds_a_sample(tiny_group: Path, tmp_path: Path) -> None:
     """A minute for 2.4 million samples, by the processor's clock; here for a hundredth of them."""
     plan = big_plan(tmp_path / "suite", tiny_group, prompts=400, steps=5)

@@ -41,6 +41,7 @@ def large(path: Path, seed: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux' /proc")
 def test_a_merge_holds_a_few_tensors(tmp_path: Path) -> None:
     size = sum(large(tmp_path / f"{name}.safetensors", seed) for seed, name in enumerate("AB")) // 2

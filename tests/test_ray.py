@@ -44,6 +44,7 @@ def run_ray(suite, out, progress) -> Outcome:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_workers_make_the_rows_of_one_process_though_one_is_killed(tiny_suite, tmp_path):
     run(tiny_suite, tmp_path / "one")
     progress = Killing()
@@ -68,6 +69,7 @@ class Deadly(Weighted):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_shard_at_which_every_worker_dies_becomes_rows_with_an_error(tiny_suite, tmp_path, monkeypatch):
     from ray import cloudpickle
 

@@ -49,6 +49,7 @@ def workers() -> set[psutil.Process]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_driver_and_a_node_die_and_every_sample_is_made_once(tiny_suite, tmp_path, cluster):
     document = yaml.safe_load(tiny_suite.read_text())
     tiny_suite.write_text(yaml.safe_dump(document | {"methods": ["weighted", "noise-average"], "images_per_prompt": 12}))

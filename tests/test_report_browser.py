@@ -18,7 +18,7 @@ from afa_bench.report.images import Mode
 from afa_bench.tables import build_table, load_results
 from afa_bench.tables.text import difference
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPEN = 2.0

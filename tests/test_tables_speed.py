@@ -20,6 +20,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "words",
     [("table", "BIG"), ("table", "BIG", "--vs", "afa"), ("compare", "BIG", "BIG"), ("gate", "BIG", "BIG")],
