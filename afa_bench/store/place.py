@@ -108,9 +108,9 @@ def create(path: Path, data: bytes) -> bool:
                 file.write(data)
         except FileExistsError:
             return False
-        except BaseException:  # a full disk, where it is there and empty; a signal
+        except BaseException:  # a full disk or a quota, where the beginning is there; a signal
             with suppress(OSError):
-                if path.read_bytes() in (b"", data):
+                if data.startswith(path.read_bytes()):
                     path.unlink()
             raise
         return True
