@@ -47,7 +47,8 @@ def test_rows_in_another_order_pair_the_same(tiny: Path, tmp_path: Path) -> None
     file = next(tmp_path.glob("mini-1-0.010.*/samples.parquet"))
     pd.read_parquet(file).sample(frac=1, random_state=0).to_parquet(file)
     shuffled = build_table(load_results(tmp_path), versus="afa", groups=["mini-1"])
-    assert shuffled.sections == build_table(load_results(tiny), versus="afa", groups=["mini-1"]).sections
+    straight = build_table(load_results(tiny), versus="afa", groups=["mini-1"])
+    assert repr(shuffled.sections) == repr(straight.sections)  # a NaN equals no other
 
 
 def test_a_failed_sample_makes_no_pair(tmp_path: Path) -> None:
