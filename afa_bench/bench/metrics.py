@@ -43,6 +43,9 @@ LOOPS = {
 READERS = ("clip-l14", "pickscore", "hpsv2")
 """Networks which embed captions by themselves."""
 
+WORDLESS = ("CLIP-I", "AES")
+"""Rows for which a reader embeds no caption."""
+
 DIM, ROWS = 2_048, 2_500
 """Of the features whose Fréchet distance is timed."""
 
@@ -73,6 +76,7 @@ def run_metrics(python: Path, size: str, images: int, device: str, threads: int)
             network.load = network.unload = lambda *_: None  # type: ignore[method-assign, assignment] # neither loading
             seconds([network], cases[:1], device)  # nor the first call is what is measured
         ours = {name: seconds([network], cases, device) for name, network in networks.items()}
+        wordless = {name: seconds([networks[name]], cases, device, reading=False) for name in {LOOPS[row][1] for row in WORDLESS}}
         together = seconds(list(networks.values()), cases, device)
         with np.load(work / "features.npz") as content:
             first, second = (fitted([content[name]]) for name in ("first", "second"))
@@ -82,7 +86,7 @@ def run_metrics(python: Path, size: str, images: int, device: str, threads: int)
     title = f"{size} networks, {images} images, {device}"
     table = Table("", "official, images/s", "ours, images/s", "ratio", box=box.SIMPLE, title=title)
     for label, (loop, name) in LOOPS.items():
-        add(table, label, theirs[loop]["seconds"] / images, ours[name] / images)
+        add(table, label, theirs[loop]["seconds"] / images, (wordless if label in WORDLESS else ours)[name] / images)
     alone = sum(ours.values())
     table.add_row("all together", "", f"{images / together:.3g}", f"{together / alone:.2f} of the networks one by one")
     official_seconds = theirs["distances"]["clean-fid"]["seconds"]
@@ -159,10 +163,10 @@ def our_networks(weights: Path, size: str, vocabulary: Path) -> dict[str, Networ
     return {network.name: network for network in networks}
 
 
-def seconds(networks: Sequence[Network], cases: Sequence[tuple[str, str]], device: str) -> float:
-    """One pass over the images, from the files to the features of all networks."""
+def seconds(networks: Sequence[Network], cases: Sequence[tuple[str, str]], device: str, reading: bool = True) -> float:
+    """One pass over the images, from the files to the features of all networks; with the captions' embeddings if ``reading``."""
     items = [Item(partial(_opened, path), caption) for path, caption in cases]
-    texts = [Texts([c for _, c in cases], network, _dropped) for network in networks if network.name in READERS]
+    texts = [Texts([c for _, c in cases], network, _dropped) for network in networks if reading and network.name in READERS]
     begun = time.perf_counter()
     Passes(device).run(lambda: [Task(items, networks, _dropped)], texts)
     return time.perf_counter() - begun
