@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from afa_bench.store.claims import EXPIRES, claimed, living
+from afa_bench.store.claims import EXPIRES, claimed, lapsed, living
 from afa_bench.store.layout import Store
 
 
@@ -48,6 +48,16 @@ def test_a_claim_of_another_machine_holds_until_it_expires(tmp_path):
         with claimed(work) as second:
             assert not second
     assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_counts_as_debris_only_once_nobody_has_taken_over(tmp_path):
+    work = tmp_path / "shard"
+    claim = elsewhere(work)
+    assert lapsed(tmp_path) == []
+    age(claim, EXPIRES + 5)
+    assert lapsed(tmp_path) == [claim]
+    with claimed(work):
+        assert lapsed(tmp_path) == []
 
 
 def test_a_damaged_claim_expires_too(tmp_path):

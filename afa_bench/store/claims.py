@@ -130,12 +130,15 @@ def living(folder: Path) -> dict[str, Owner]:
 
 
 def lapsed(folder: Path) -> list[Path]:
-    """The files of all claims in a folder and below it that count for nothing."""
+    """The files of all claims in a folder and below it that count for nothing.
+
+    Those of lost processes stay where another has taken over the work: whoever found the first place free would begin it again.
+    """
     works = {path.with_name(path.name.rsplit(".claim.", 1)[0]) for path in folder.rglob("*.claim.*")}
     found: list[Path] = []
     for claims in map(_claims, sorted(works)):
-        last = claims.pop(max(claims), None) if claims else None
-        found += claims.values() if last is None or _alive(last) else [*claims.values(), last]
+        if claims and not _alive(claims[max(claims)]):
+            found += claims.values()
     return found
 
 
