@@ -137,16 +137,19 @@ def environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket of an S3 server on this machine."""
+    """A bucket of an S3 server on this machine; moto's servers share their content, hence a name of its own."""
     import boto3
     from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
 
+    S3FileSystem.clear_instance_cache()  # it would go on to the server of the test before
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     environment(monkeypatch, f"http://{host}:{port}")
-    boto3.client("s3").create_bucket(Bucket="results")
-    yield "s3://results/team"
+    name = f"results-{port}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    yield f"s3://{name}/team"
     server.stop()
 
 
