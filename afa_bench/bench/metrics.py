@@ -8,8 +8,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from rich.table import Table
 
 from afa_bench.bench import official
 from afa_bench.errors import UserError
+from afa_bench.metrics.base import DTYPE, PREPROCESS
 from afa_bench.metrics.clip_l14 import ClipL14
 from afa_bench.metrics.gaussian import distance, fitted
 from afa_bench.metrics.hpsv2 import HPSv2Clip
@@ -50,15 +53,19 @@ DIM, ROWS = 2_048, 2_500
 """Of the features whose Fréchet distance is timed."""
 
 
-def run_metrics(python: Path, size: str, images: int, device: str, threads: int) -> Table:
-    """Measure, and make the table.
+def run_metrics(
+    python: Path, size: str, images: int, rounds: int, device: str, threads: int, settings: Mapping[str, str]
+) -> Table:
+    """Measure, and make the table: in each round the official loop and then ours see all images.
 
     Args:
         python: the interpreter of an environment with the official packages.
         size: of the networks, ``small`` or ``true``.
         images: how many, 512 x 512, each with a caption of its own.
-        device: ours; the official loops run on the CPU.
+        rounds: of each row; its medians are shown.
+        device: ``cpu`` or ``cuda``, for either side.
         threads: of torch, on either side.
+        settings: ``preprocess`` and ``dtype`` of ours.
 
     Raises:
         UserError: the official packages do not run there.
@@ -66,37 +73,56 @@ def run_metrics(python: Path, size: str, images: int, device: str, threads: int)
     import torch
 
     torch.set_num_threads(threads)
+    networks: dict[str, Network] = {}
+    told = " ".join(["", *(value for value in settings.values() if value not in (PREPROCESS, DTYPE))])
+    table = Table(
+        "",
+        "official, images/s",
+        "ours, images/s",
+        "ratio",
+        box=box.SIMPLE,
+        title=f"{size} networks, {images} images, {device}{told}",
+    )
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         cases = write_cases(work, images)
-        theirs = ask(python, work, cases, size, threads)
-        networks = our_networks(work / "weights", size, Path(theirs["vocabulary"]))
-        for network in networks.values():
-            network.load(device)
-            network.load = network.unload = lambda *_: None  # type: ignore[method-assign, assignment] # neither loading
-            seconds([network], cases[:1], device)  # nor the first call is what is measured
-        ours = {name: seconds([network], cases, device) for name, network in networks.items()}
-        wordless = {name: seconds([networks[name]], cases, device, reading=False) for name in {LOOPS[row][1] for row in WORDLESS}}
-        together = seconds(list(networks.values()), cases, device)
-        with np.load(work / "features.npz") as content:
-            first, second = (fitted([content[name]]) for name in ("first", "second"))
-        begun = time.process_time()
-        distance(first, second)
-        own = time.process_time() - begun
-    title = f"{size} networks, {images} images, {device}"
-    table = Table("", "official, images/s", "ours, images/s", "ratio", box=box.SIMPLE, title=title)
-    for label, (loop, name) in LOOPS.items():
-        add(table, label, theirs[loop]["seconds"] / images, (wordless if label in WORDLESS else ours)[name] / images)
-    alone = sum(ours.values())
-    table.add_row("all together", "", f"{images / together:.3g}", f"{together / alone:.2f} of the networks one by one")
-    official_seconds = theirs["distances"]["clean-fid"]["seconds"]
-    table.add_row(f"Fréchet distance, {DIM:,}-d", f"{official_seconds:.2f} s", f"{own:.2f} s", f"{official_seconds / own:.1f}")
+        job = {"weights": str(work / "weights"), "size": size, "cases": cases, "threads": threads, "device": device}
+        with Official(python, work, job | {"moments": str(work / "features.npz")}) as official:
+            for label, (loop, name) in LOOPS.items():
+                vocabulary = official.ask(f"load {loop}")
+                if name not in networks:
+                    networks[name] = held(our_network(name, work / "weights", size, Path(vocabulary), settings), device)
+                    seconds([networks[name]], cases[:1], device)  # the first call is not what is measured
+                reading = label not in WORDLESS
+                pairs = [(official.ask("time"), seconds([networks[name]], cases, device, reading)) for _ in range(rounds)]
+                theirs, ours = (images / median(column) for column in zip(*pairs, strict=True))
+                table.add_row(label, f"{theirs:.3g}", f"{ours:.3g}", spread([first / second for first, second in pairs]))
+            distances = official.ask("distances")
+        every = list(networks.values())
+        shared, costs = [], []
+        for _ in range(rounds):
+            alone = sum(seconds([network], cases, device) for network in every)
+            shared.append(seconds(every, cases, device))
+            costs.append(shared[-1] / alone)
+        table.add_row("all together", "", f"{images / median(shared):.3g}", f"{spread(costs)} of the networks one by one's time")
+        own = distance_seconds(work / "features.npz")
+    theirs = distances["clean-fid"]["seconds"]
+    table.add_row(f"Fréchet distance, {DIM:,}-d", f"{theirs:.2f} s", f"{own:.2f} s", f"{theirs / own:.1f}")
     return table
 
 
-def add(table: Table, label: str, theirs: float, ours: float) -> None:
-    """A row of images a second, from seconds an image."""
-    table.add_row(label, f"{1 / theirs:.3g}", f"{1 / ours:.3g}", f"{theirs / ours:.1f}")
+def spread(ratios: Sequence[float]) -> str:
+    """The median, and the least and the greatest."""
+    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def distance_seconds(features: Path) -> float:
+    """Of one core, from the moments on."""
+    with np.load(features) as content:
+        first, second = (fitted([content[name]]) for name in ("first", "second"))
+    begun = time.process_time()
+    distance(first, second)
+    return time.process_time() - begun
 
 
 def write_cases(work: Path, count: int) -> list[tuple[str, str]]:
@@ -113,35 +139,61 @@ def write_cases(work: Path, count: int) -> list[tuple[str, str]]:
     return cases
 
 
-def ask(python: Path, work: Path, cases: Sequence[tuple[str, str]], size: str, threads: int) -> Any:
-    """The official loops' answers.
+class Official:
+    """The official packages' process, which does what it is asked for, a line at a time.
 
-    Raises:
-        UserError: they do not run.
+    Args:
+        python: its interpreter.
+        work: a folder for the job's file and its complaints.
+        job: as ``official.py`` takes it.
     """
-    job = {
-        "weights": str(work / "weights"),
-        "size": size,
-        "metrics": [loop for loop, _ in LOOPS.values()],
-        "cases": cases,
-        "threads": threads,
-        "warm": True,
-        "moments": str(work / "features.npz"),
-    }
-    (work / "job.json").write_text(json.dumps(job))
-    command = [str(python), official.__file__, str(work / "job.json"), str(work / "answers.json")]
-    quiet = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | quiet)
-    except OSError as error:
-        raise UserError(f"--official: {python}: cannot be run: {error.strerror}") from error
-    if done.returncode:
-        raise UserError(f"--official: {python}: the official packages do not run there: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads((work / "answers.json").read_text())
+
+    def __init__(self, python: Path, work: Path, job: Mapping[str, Any]) -> None:
+        self.python = python
+        self.complaints = work / "stderr.txt"
+        (work / "job.json").write_text(json.dumps(job))
+        command = [str(python), official.__file__, str(work / "job.json")]
+        quiet = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if job["device"] == "cpu" else {}  # hpsv2 takes a GPU wherever there is one
+        try:
+            with self.complaints.open("w") as file:
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=file,
+                    text=True,
+                    env=os.environ | quiet | hidden,
+                )
+        except OSError as error:
+            raise UserError(f"--official: {python}: cannot be run: {error.strerror}") from error
+
+    def __enter__(self) -> Official:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def ask(self, order: str) -> Any:
+        """The answer to an order.
+
+        Raises:
+            UserError: the process has ended instead.
+        """
+        assert self.process.stdin
+        assert self.process.stdout
+        with suppress(BrokenPipeError):
+            print(order, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            last = (self.complaints.read_text().strip().splitlines() or ["no message"])[-1]
+            raise UserError(f"--official: {self.python}: the official packages do not run there: {last}")
+        return json.loads(answer)
 
 
-def our_networks(weights: Path, size: str, vocabulary: Path) -> dict[str, Network]:
-    """Our networks with the weights that the official side has drawn: name -> network."""
+def our_network(name: str, weights: Path, size: str, vocabulary: Path, settings: Mapping[str, Any]) -> Network:
+    """Our network with the weights that the official side has drawn."""
 
     def config(sizes: Mapping[str, Any], head: int | None = None) -> dict[str, Any]:
         (vision, layers), (text, depth) = sizes["vision"], sizes["text"]
@@ -153,14 +205,23 @@ def our_networks(weights: Path, size: str, vocabulary: Path) -> dict[str, Networ
         }
 
     clip, huge = config(official.CLIP_SIZES[size]), config(official.HUGE_SIZES[size], head=80)
-    networks: list[Network] = [
-        ClipL14.from_state(read_tensors(weights / "clip.pt"), clip),
-        PickScoreClip.from_state(weights / "pickscore" / "model.safetensors", huge),
-        HPSv2Clip.from_state(read_tensors(weights / "hpsv2.pt"), huge),
-        ImageRewardBlip.from_state(read_tensors(weights / "imagereward.pt"), vocabulary=vocabulary),
-        Inception.from_state(read_tensors(weights / "inception.pth")),
-    ]
-    return {network.name: network for network in networks}
+    match name:
+        case "clip-l14":
+            return ClipL14.from_state(read_tensors(weights / "clip.pt"), clip, **settings)
+        case "pickscore":
+            return PickScoreClip.from_state(weights / "pickscore" / "model.safetensors", huge, **settings)
+        case "hpsv2":
+            return HPSv2Clip.from_state(read_tensors(weights / "hpsv2.pt"), huge, **settings)
+        case "imagereward":
+            return ImageRewardBlip.from_state(read_tensors(weights / "imagereward.pt"), vocabulary=vocabulary, **settings)
+    return Inception.from_state(read_tensors(weights / "inception.pth"), **settings)
+
+
+def held(network: Network, device: str) -> Network:
+    """The network in memory, where passes leave it: loading is not what is measured."""
+    network.load(device)
+    network.load = network.unload = lambda *_: None  # type: ignore[method-assign, assignment]
+    return network
 
 
 def seconds(networks: Sequence[Network], cases: Sequence[tuple[str, str]], device: str, reading: bool = True) -> float:

@@ -3,11 +3,13 @@
 Runs in an interpreter of its own, beside other versions of everything, so it imports nothing of afa_bench:
 
     python official.py JOB.json ANSWERS.json
+    python official.py JOB.json
 
-The job names a folder of weights (drawn here where it lacks them), the networks' size (``small`` or ``true``; ImageReward and
-Inception have one size), the metrics, the cases (pairs of an image file and a caption) and, for the set metrics, two folders of
-images or features (``moments``, an .npz file). Where a package fetches something by
-itself (weights, a vocabulary), the file at hand is put in its place; its code stays as it is.
+The first form does the job and writes what came of it; the second takes orders, a line each (:func:`obey`). The job names a
+folder of weights (drawn here where it lacks them), the networks' size (``small`` or ``true``; ImageReward and Inception have one
+size), the metrics, the cases (pairs of an image file and a caption) and, for the set metrics, two folders of images or features
+(``moments``, an .npz file). Where a package fetches something by itself (weights, a vocabulary), the file at hand is put in its
+place; its code stays as it is.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import distribution, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -67,9 +69,10 @@ def drawn(shapes: Any, half: bool = False) -> dict[str, torch.Tensor]:
 class Loop:
     """One official scorer: draws its weights, loads, scores one image with its caption."""
 
-    def __init__(self, weights: Path, size: str) -> None:
+    def __init__(self, weights: Path, size: str, device: str = "cpu") -> None:
         self.size = size
         self.folder = weights
+        self.device = device
         self.file = weights / self.filenames[0]
 
     filenames: tuple[str, ...] = ()
@@ -89,6 +92,11 @@ class Loop:
         """As a user does for each image."""
         raise NotImplementedError
 
+    def score_all(self, cases: Sequence[tuple[str, str]]) -> None:
+        """As a user does for many."""
+        for image, caption in cases:
+            self.score(image, caption)
+
     def pixels(self, image: str) -> Any:
         """The network's input ``(3, H, W)``, normalised."""
         raise NotImplementedError
@@ -100,27 +108,28 @@ def bert_vocabulary() -> Path:
     return Path(str(file.locate()))
 
 
-def run_loop(name: str, job: dict[str, Any]) -> dict[str, Any]:
-    """A loop's values and the seconds it took; what a package cannot take is an error beside the values."""
-    loop = import_module("official_loops").LOOPS[name](Path(job["weights"]), job["size"])
+def loaded(name: str, job: dict[str, Any]) -> Loop:
+    """A loop that is ready for the job's cases."""
+    loop: Loop = import_module("official_loops").LOOPS[name](Path(job["weights"]), job["size"], job.get("device", "cpu"))
     if not all((loop.folder / name).is_file() for name in loop.filenames):
         loop.draw()
     loop.load()
-    begun = time.perf_counter()
+    loop.begin(job["cases"])
+    return loop
+
+
+def run_loop(name: str, job: dict[str, Any]) -> dict[str, Any]:
+    """A loop's values; what a package cannot take is an error beside the values."""
+    loop = loaded(name, job)
     values: list[float | None] = []
     errors: dict[str, str] = {}
-    loop.begin(job["cases"])
-    if job.get("warm"):  # the first call is not what is timed
-        loop.score(*job["cases"][0])
-        begun = time.perf_counter()
     for image, caption in job["cases"]:
         try:
             values.append(loop.score(image, caption))
         except Exception as error:  # whatever an official package trips on is part of the answer
             values.append(None)
             errors[Path(image).name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    done = time.perf_counter()
-    answer = {"values": values, "errors": errors, "seconds": done - begun}
+    answer = {"values": values, "errors": errors}
     if job.get("pixels"):
         import numpy as np
 
@@ -135,20 +144,52 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in f"{own} scipy numpy pillow torch torchvision".split()}
 
 
+def run_job(job: dict[str, Any]) -> dict[str, Any]:
+    """All that a job asks for."""
+    answers: dict[str, Any] = {"versions": versions(), "vocabulary": str(bert_vocabulary())}
+    for name in job["metrics"]:
+        answers[name] = run_loop(name, job)
+    if job.get("sets"):
+        answers["sets"] = import_module("official_sets").run_sets(job)
+    if job.get("moments"):
+        answers["distances"] = import_module("official_sets").distances(Path(job["moments"]))
+    return answers
+
+
+def obey(job: dict[str, Any], answers: TextIO) -> None:
+    """Do what the lines on the standard input say, and answer each with a line of JSON.
+
+    ``load NAME`` makes a loop ready, its first call done, and answers with BERT's vocabulary; ``time`` runs it over the cases and
+    answers with the seconds; ``distances`` answers with those of ``moments``.
+    """
+    loop: Loop | None = None
+    for line in sys.stdin:
+        order, _, name = line.strip().partition(" ")
+        if order == "load":
+            loop = None  # before the next one takes its memory
+            loop = loaded(name, job)
+            loop.score_all(job["cases"][:1])
+            answer: Any = str(bert_vocabulary())
+        elif order == "time" and loop is not None:
+            begun = time.perf_counter()
+            loop.score_all(job["cases"])
+            answer = time.perf_counter() - begun
+        else:
+            answer = import_module("official_sets").distances(Path(job["moments"]))
+        print(json.dumps(answer), file=answers, flush=True)
+
+
 def main() -> None:
-    """Do a job."""
+    """Do a job, or take orders."""
     job = json.loads(Path(sys.argv[1]).read_text())
     torch.set_num_threads(job.get("threads", 1))
     Path(job["weights"]).mkdir(parents=True, exist_ok=True)
-    answers: dict[str, Any] = {"versions": versions(), "vocabulary": str(bert_vocabulary())}
-    with contextlib.redirect_stdout(sys.stderr):
-        for name in job["metrics"]:
-            answers[name] = run_loop(name, job)
-        if job.get("sets"):
-            answers["sets"] = import_module("official_sets").run_sets(job)
-        if job.get("moments"):
-            answers["distances"] = import_module("official_sets").distances(Path(job["moments"]))
-    Path(sys.argv[2]).write_text(json.dumps(answers, indent=1))
+    answers = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):  # what the packages print is no answer
+        if len(sys.argv) == 2:
+            obey(job, answers)
+        else:
+            Path(sys.argv[2]).write_text(json.dumps(run_job(job), indent=1))
 
 
 if __name__ == "__main__":

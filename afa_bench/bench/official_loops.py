@@ -48,7 +48,7 @@ class _Clip(Loop):
         torch.save(drawn(network.state_dict(), half=True), self.file)  # clip rounds weights to half precision as it loads them
 
     def load(self) -> None:
-        self.scorer = self.replaced("CLIPScore").CLIPScore("", device="cpu")
+        self.scorer = self.replaced("CLIPScore").CLIPScore("", device=self.device)
         self.scorer.eval()
 
     def replaced(self, name: str) -> Any:
@@ -62,8 +62,7 @@ class _Clip(Loop):
                 return getattr(clip, name)
 
         local: Any = Local()
-        file = str(self.file)
-        local.load = lambda name, **options: clip.clip.load(file, device="cpu")
+        local.load = lambda name, **options: clip.clip.load(str(self.file), device=self.device)
         module.clip = local
         return module
 
@@ -89,7 +88,7 @@ class _ClipImage(_Clip):
             return float((first * second).sum())
 
     def _embedding(self, path: str) -> Any:
-        embedding = self.scorer.clip_model.encode_image(self.pixels(path).unsqueeze(0))
+        embedding = self.scorer.clip_model.encode_image(self.pixels(path).unsqueeze(0).to(self.device))
         return torch.nn.functional.normalize(embedding)
 
 
@@ -104,7 +103,7 @@ class _Aesthetic(_Clip):
         torch.save(drawn(head.state_dict()), self.folder / "aesthetic.pth")
 
     def load(self) -> None:
-        self.scorer = self.replaced("AestheticScore").AestheticScore("", device="cpu")
+        self.scorer = self.replaced("AestheticScore").AestheticScore("", device=self.device)
         self.scorer.mlp.load_state_dict(torch.load(self.folder / "aesthetic.pth"))
         self.scorer.eval()
 
@@ -142,7 +141,7 @@ class _ImageReward(Loop):
         import ImageReward
 
         self._replaced()
-        self.scorer = ImageReward.load(str(self.file), device="cpu", med_config=str(self.folder / "med_config.json"))
+        self.scorer = ImageReward.load(str(self.file), device=self.device, med_config=str(self.folder / "med_config.json"))
 
     def score(self, image: str, caption: str) -> float:
         with torch.no_grad():
@@ -180,7 +179,8 @@ class _HPSv2(Loop):
     def draw(self) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             network, _ = self._network()
-        torch.save({"state_dict": drawn(network.state_dict())}, self.file)
+        state = drawn(network.state_dict(), half=True)
+        torch.save({"state_dict": {name: tensor.half() for name, tensor in state.items()}}, self.file)  # as it is published
 
     def load(self) -> None:
         from hpsv2 import img_score
@@ -233,11 +233,12 @@ class _HPSv2Loaded(_HPSv2):
         self.tokenizer = get_tokenizer("ViT-H-14")
         self.network = self.module.model_dict["model"]
         self.network.load_state_dict(torch.load(self.file, mmap=True)["state_dict"])
-        self.network.eval()
+        self.network.to(self.device).eval()
 
     def score(self, image: str, caption: str) -> float:
-        with torch.no_grad():
-            outputs = self.network(self.pixels(image).unsqueeze(0), self.tokenizer([caption]))
+        inputs = self.pixels(image).unsqueeze(0).to(self.device), self.tokenizer([caption]).to(self.device)
+        with torch.no_grad(), torch.autocast("cuda", enabled=self.device == "cuda"):
+            outputs = self.network(*inputs)
             return float(torch.diagonal(outputs["image_features"] @ outputs["text_features"].T)[0])
 
 
@@ -286,12 +287,12 @@ class _PickScore(Loop):
     def load(self) -> None:
         from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor
 
-        self.model = CLIPModel.from_pretrained(self.file.parent).eval()
+        self.model = CLIPModel.from_pretrained(self.file.parent).eval().to(self.device)
         self.processor = CLIPProcessor(CLIPImageProcessor(), clip_tokenizer(self.folder / "clip-tokenizer"))
 
     def score(self, image: str, caption: str) -> float:
-        images = {"pixel_values": self.pixels(image).unsqueeze(0)}
-        texts = self.processor(text=caption, padding=True, truncation=True, max_length=77, return_tensors="pt")
+        images = {"pixel_values": self.pixels(image).unsqueeze(0).to(self.device)}
+        texts = self.processor(text=caption, padding=True, truncation=True, max_length=77, return_tensors="pt").to(self.device)
         with torch.no_grad():
             embeddings = self.model.get_image_features(**images), self.model.get_text_features(**texts)
             first, second = (embedding / torch.norm(embedding, dim=-1, keepdim=True) for embedding in embeddings)
@@ -312,13 +313,21 @@ class _Inception(Loop):
         import_module("official_sets").inception_weights(self.folder, [])
 
     def load(self) -> None:
-        self.network = import_module("official_sets").clean_network(self.file)
+        self.network = import_module("official_sets").clean_network(self.file).to(self.device)
 
     def score(self, image: str, caption: str) -> float:
+        return float(self._features([image]).mean())
+
+    def score_all(self, cases: Sequence[tuple[str, str]]) -> None:
+        self._features([image for image, _ in cases])
+
+    def _features(self, images: list[str]) -> Any:
+        """In the package's own batches; its twelve workers, which take longer to start than a few images take, only for many."""
         from cleanfid import fid
 
-        options = {"num_workers": 0, "device": torch.device("cpu"), "mode": "clean", "verbose": False}
-        return float(fid.get_files_features([image], self.network, **options).mean())
+        workers = 12 if len(images) > 200 else 0
+        options = {"num_workers": workers, "device": torch.device(self.device), "mode": "clean", "verbose": False}
+        return fid.get_files_features(images, self.network, **options)
 
 
 def clip_tokenizer(folder: Path) -> Any:

@@ -50,23 +50,32 @@ def metrics(
     official: Annotated[Path, typer.Option(help="Interpreter of an environment with the official packages.", metavar="PYTHON")],
     size: Annotated[str, typer.Option(help="small or true; ImageReward and Inception have one size.")] = "small",
     images: Annotated[int, typer.Option(min=1, help="How many, of 512 px.")] = 8,
-    device: Annotated[str, typer.Option(help="Ours; the official loops run on the CPU.")] = "cpu",
+    rounds: Annotated[int, typer.Option(min=1, help="Of either side in turn; the medians are shown.")] = 3,
+    device: Annotated[str, typer.Option(help="cpu or cuda, for either side.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="Of torch, on either side.")] = 2,
+    preprocess: Annotated[str, typer.Option(help="Ours: exact or fast.")] = "exact",
+    dtype: Annotated[str, typer.Option(help="Ours: float32 or bfloat16.")] = "float32",
 ) -> None:
     """Measure the metrics beside the official packages, on the same random weights.
 
     tests/oracle/environment.py builds an environment with these packages.
     """
+    from typing import get_args
+
     from rich.console import Console
 
     from afa_bench.bench.metrics import run_metrics
     from afa_bench.bench.official import CLIP_SIZES
     from afa_bench.errors import UserError
+    from afa_bench.metrics.base import Dtype, Preprocess
     from afa_bench.registry import suggest
 
-    if size not in CLIP_SIZES:
-        raise UserError(f"--size: unknown size {size!r}: {suggest(size, CLIP_SIZES)}")
-    Console().print(run_metrics(official, size, images, device, threads))
+    settings = {"preprocess": preprocess, "dtype": dtype}
+    choices = {"preprocess": get_args(Preprocess), "dtype": get_args(Dtype), "size": CLIP_SIZES, "device": ("cpu", "cuda")}
+    for option, value in {**settings, "size": size, "device": device}.items():
+        if value not in choices[option]:
+            raise UserError(f"--{option}: unknown {option} {value!r}: {suggest(value, choices[option])}")
+    Console().print(run_metrics(official, size, images, rounds, device, threads, settings))
 
 
 app.command("afa")(afa.afa)

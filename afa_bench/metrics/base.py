@@ -50,6 +50,7 @@ class Extractor:
         tag: follows a metric's name in a table, as in ``FID (lite0)``; empty for the extractor that the metric is defined with.
         reads_captions: its features of an image depend on the image's caption (ImageReward's cross-attention).
         variants: whether it has other settings of ``preprocess`` and ``dtype`` than the default.
+        cpu_batch: images or texts at once on a CPU, at most.
         preprocess: ``exact``, by PIL on the CPU, or ``fast``, on the device, within one step of 255.
         dtype: in which the network computes.
     """
@@ -59,6 +60,7 @@ class Extractor:
     tag: ClassVar[str]
     reads_captions: ClassVar[bool] = False
     variants: ClassVar[bool] = False
+    cpu_batch: ClassVar[int] = 64
 
     preprocess: Preprocess = PREPROCESS
     dtype: Dtype = DTYPE

@@ -57,5 +57,20 @@ class ClipNetwork(Network):
         import torch
 
         with torch.inference_mode(), self.precision():
-            embeddings: Tensor = self.model.encode_text(self.tokens(texts).to(self.device), normalize=True)
-            return embeddings.float().cpu().numpy()
+            return self.read(self.tokens(texts).to(self.device)).float().cpu().numpy()
+
+    def read(self, ids: Tensor) -> Tensor:
+        """L2-normalised embeddings ``(B, D)`` of token ids, as the network's ``encode_text``.
+
+        The zeros behind the longest text are left out, most of the 77: attention is causal, no token of a text sees them.
+        """
+        import torch
+        from torch.nn.functional import normalize
+
+        network = self.model
+        end = ids.argmax(dim=1)  # EOT is the highest id
+        length = int(end.max()) + 1
+        states = network.token_embedding(ids[:, :length]) + network.positional_embedding[:length]
+        states = network.transformer(states, attn_mask=network.attn_mask[:length, :length])
+        states = network.ln_final(states)[torch.arange(len(ids), device=ids.device), end]
+        return normalize(states @ network.text_projection, dim=-1)

@@ -30,7 +30,7 @@ VOCABULARY = HubFile(
 )
 
 TOKENS = 35
-"""Length that captions are cut and padded to."""
+"""Length that captions are cut to; what the authors' code pads them with is masked."""
 
 MEAN, STD = 0.16717362830052426, 1.0333394966054072
 """Of the rewards over the authors' data: the reward that is reported is standardised with them."""
@@ -136,7 +136,7 @@ class ImageRewardBlip(Network):
         """``reward`` ``(B, 1)`` of B images with their captions."""
         import torch
 
-        tokens = self.tokenizer(list(captions), padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
+        tokens = self.tokenizer(list(captions), padding=True, truncation=True, max_length=TOKENS, return_tensors="pt")
         states = self.model.visual_encoder.forward_features(normalised(pixels))
         read = self.model.text_encoder(
             input_ids=tokens.input_ids.to(self.device),

@@ -21,7 +21,7 @@ from afa_bench.memory import free, in_batches, is_out_of_memory
 from afa_bench.metrics.base import Arrays, Extractor
 
 BATCH = 64
-"""Images or texts at once, at most; a task's images are never mixed with another's."""
+"""Images or texts at once, at most (on a CPU, an extractor's own number); a task's images are never mixed with another's."""
 
 AHEAD = 2
 """Tasks that are being prepared while the networks work on one: what bounds the memory."""
@@ -136,6 +136,7 @@ class Passes:
             finally:
                 for extractor in loaded:
                     extractor.unload()
+            if waiting:
                 free()
         self.record.seconds += time.perf_counter() - begun
 
@@ -216,14 +217,19 @@ class Passes:
         Raises:
             MemoryError: not one image fits.
         """
-        batch = self.record.batches.get(extractor.name, self.batch)
+        batch = self.record.batches.get(extractor.name, self._most(extractor))
         chunks, fits = in_batches(len(arrays), batch, lambda part: extractor.encode(arrays[part], captions[part]))
         if fits < batch:
             self.record.batches[extractor.name] = fits
         return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
     def _texts(self, extractor: Extractor, texts: Sequence[str]) -> np.ndarray[Any, Any]:
-        return np.concatenate([extractor.texts(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)])
+        size = self._most(extractor)
+        return np.concatenate([extractor.texts(texts[start : start + size]) for start in range(0, len(texts), size)])
+
+    def _most(self, extractor: Extractor) -> int:
+        """How many images or texts at once, while the memory suffices."""
+        return min(self.batch, extractor.cpu_batch) if self.device == "cpu" else self.batch
 
 
 def _prepare(item: Item, extractors: Sequence[Extractor]) -> Prepared:
