@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -22,10 +23,14 @@ from afa_bench.prompts.images import Picture, identity, read
 from afa_bench.scoring.images import decode
 from afa_bench.scoring.passes import BATCH, Item, Passes, Task, Texts
 from afa_bench.scoring.reconstruct import Batch, Reconstructor
+from afa_bench.spool import Column, NamedRows
 from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import CellStore, Store
 
 Row = dict[str, Any]
+
+PART = 16 * BATCH
+"""Texts, or reference images, whose features are kept together."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,9 @@ class FeatureBank:
         self.reals = reals
         self.store = store
         self.passes = passes
-        self._memory: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._read_texts: defaultdict[str, NamedRows] = defaultdict(NamedRows)
+        self._seen_pairs: defaultdict[str, NamedRows] = defaultdict(NamedRows)
+        self._seen_references: dict[tuple[str, str], dict[str, Column]] = {}
         self._unkept: dict[Path, Arrays] = {}
 
     def fill(
@@ -146,7 +153,7 @@ class FeatureBank:
         """Text embeddings of the rows' prompts ``(n, D)``."""
         if jobs := self._texts(extractor, {row["prompt_id"]: row["prompt"] for row in rows}):
             self.passes.run(tuple, jobs)
-        return self._rows(("texts", extractor.key), [row["prompt_id"] for row in rows])
+        return self._read_texts[extractor.key].of("text", [row["prompt_id"] for row in rows])
 
     def paired(self, extractor: Extractor, name: str, rows: Sequence[Row]) -> Floats | None:
         """Features of the prompts' own real images ``(n, D)``, or None unless all have one."""
@@ -154,7 +161,7 @@ class FeatureBank:
         if any(self.reals.paired.get(prompt) is None for prompt in prompts):
             return None
         self.passes.run(lambda: self._paired(extractor, prompts))
-        return self._rows(("paired", extractor.key, name), [row[self.reals.by] for row in rows])
+        return self._seen_pairs[extractor.key].of(name, [row[self.reals.by] for row in rows])
 
     def reference(self, extractor: Extractor, name: str, kind: str) -> Any:
         """Features of the reference images ``(m, D)``, their moments where a file has no more, or None where there are none."""
@@ -162,15 +169,20 @@ class FeatureBank:
             return self._statistics(extractor, self.reals.statistics) if name == "pool" else None
         if not self.reals.reference or (kind == "vae" and self.reals.group is None):
             return None
-        key = ("reference", extractor.key, kind)
-        if key not in self._memory:
+        key = extractor.key, kind
+        if key not in self._seen_references:
             self.passes.run(lambda: self._references(extractor, kind))
-            found = _read(self._reference_path(extractor, kind))
-            if found is None:
-                self._reference_path(extractor, kind).unlink(missing_ok=True)
-                return self.reference(extractor, name, kind)
-            self._memory[key] = dict(found)
-        return np.asarray(self._memory[key][name], dtype=np.float64)
+            columns: defaultdict[str, Column] = defaultdict(Column)
+            for start in range(0, len(self.reals.reference), PART):
+                path = self._reference_path(extractor, kind, start)
+                found = _read(path)
+                if found is None:
+                    path.unlink(missing_ok=True)  # damaged: only a cache
+                    return self.reference(extractor, name, kind)
+                for column, rows in found.items():
+                    columns[column].add(rows)
+            self._seen_references[key] = columns
+        return self._seen_references[key][name].whole()
 
     def _statistics(self, extractor: Extractor, path: Path) -> Any:
         from afa_bench.metrics.reference import read_statistics
@@ -178,10 +190,6 @@ class FeatureBank:
         statistics = read_statistics(path)
         statistics.check(extractor, path)
         return statistics.gaussian
-
-    def _rows(self, key: tuple[str, ...], names: Sequence[str]) -> Floats:
-        known = self._memory[key]
-        return np.stack([known[name] for name in names]).astype(np.float64)
 
     def _of_shard(self, images: ImageSet, shard: int, extractors: Sequence[Extractor]) -> Iterable[Task]:
         """The task of a shard's images, unless all is there."""
@@ -207,17 +215,18 @@ class FeatureBank:
 
     def _texts(self, extractor: Extractor, prompts: Mapping[str, str]) -> list[Texts]:
         """The texts that the extractor has not read yet."""
-        known = self._memory.setdefault(("texts", extractor.key), {})
+        known = self._read_texts[extractor.key]
         new = [prompt for prompt in prompts if prompt not in known]
+        chunks = [new[start : start + PART] for start in range(0, len(new), PART)]
 
-        def keep(embeddings: Any) -> None:
-            known.update(zip(new, embeddings, strict=True))
+        def keep(chunk: Sequence[str], embeddings: Any) -> None:
+            known.add(chunk, {"text": embeddings})
 
-        return [Texts([prompts[prompt] for prompt in new], extractor, keep)] if new else []
+        return [Texts([prompts[prompt] for prompt in chunk], extractor, partial(keep, chunk)) for chunk in chunks]
 
     def _paired(self, extractor: Extractor, prompts: Mapping[str, str]) -> Iterator[Task]:
         """The prompts' own images that the extractor has not seen yet."""
-        seen = self._memory.setdefault(("paired", extractor.key), {})
+        seen = self._seen_pairs[extractor.key]
         pictures = {prompt: picture for prompt in prompts if (picture := self.reals.paired.get(prompt)) is not None}
         new = [prompt for prompt in pictures if prompt not in seen]
         for start in range(0, len(new), BATCH):
@@ -225,39 +234,46 @@ class FeatureBank:
             items = [Item(partial(_picture, pictures[prompt], prompt), prompts[prompt]) for prompt in chunk]
 
             def keep(extractor: Extractor, arrays: Arrays, chunk: Sequence[str] = chunk) -> None:
-                for name, array in arrays.items():
-                    self._memory.setdefault(("paired", extractor.key, name), {}).update(zip(chunk, array, strict=True))
-                seen.update(dict.fromkeys(chunk))
+                seen.add(chunk, arrays)
 
             yield Task(items, [extractor], keep)
 
     def _references(self, extractor: Extractor, kind: str) -> Iterator[Task]:
-        """The reference images, unless their features are there; written when the last of them is done."""
+        """The reference images whose features are not there; those of a part are written when its last image is done."""
         pictures = self.reals.reference
-        path = self._reference_path(extractor, kind)
-        if self.reals.statistics is not None or (kind == "vae" and self.reals.group is None) or path.is_file():
+        if self.reals.statistics is not None or (kind == "vae" and self.reals.group is None):
             return
         vae = Reconstructor(self.reals.group, self.passes.device) if kind == "vae" and self.reals.group else None
-        parts: list[Arrays] = []
+        for first in range(0, len(pictures), PART):
+            path = self._reference_path(extractor, kind, first)
+            if path.is_file():
+                continue
+            part = pictures[first : first + PART]
+            done: list[Arrays] = []
 
-        def keep(extractor: Extractor, arrays: Arrays) -> None:
-            parts.append(arrays)
-            if sum(len(next(iter(part.values()))) for part in parts) == len(pictures):
-                _write(path, {name: np.concatenate([part[name] for part in parts]) for name in arrays})
+            def keep(
+                extractor: Extractor, arrays: Arrays, path: Path = path, count: int = len(part), done: list[Arrays] = done
+            ) -> None:
+                done.append(arrays)
+                if sum(len(next(iter(each.values()))) for each in done) == count:
+                    _write(path, {name: np.concatenate([each[name] for each in done]) for name in arrays})
+                    done.clear()
 
-        for start in range(0, len(pictures), BATCH):
-            chunk = pictures[start : start + BATCH]
-            names = [f"reference image {start + index}" for index in range(len(chunk))]
-            if vae:
-                batch = Batch(chunk, names, vae)
-                items = [Item(partial(batch.image, index)) for index in range(len(chunk))]
-            else:
-                items = [Item(partial(_picture, picture, name)) for picture, name in zip(chunk, names, strict=True)]
-            yield Task(items, [extractor], keep)
+            for start in range(0, len(part), BATCH):
+                chunk = part[start : start + BATCH]
+                names = [f"reference image {first + start + index}" for index in range(len(chunk))]
+                if vae:
+                    batch = Batch(chunk, names, vae)
+                    items = [Item(partial(batch.image, index)) for index in range(len(chunk))]
+                else:
+                    items = [Item(partial(_picture, picture, name)) for picture, name in zip(chunk, names, strict=True)]
+                yield Task(items, [extractor], keep)
 
-    def _reference_path(self, extractor: Extractor, kind: str) -> Path:
+    def _reference_path(self, extractor: Extractor, kind: str, first: int) -> Path:
+        """Where the features of the part that begins with the image ``first`` are kept."""
         vae = self.reals.vae if kind == "vae" else None
-        digest = fingerprint([extractor.identity, kind, vae, self.reals.size, self.reals.identities])
+        part = self.reals.identities[first : first + PART]
+        digest = fingerprint([extractor.identity, kind, vae, self.reals.size, part])
         return self.store.references(f"{extractor.name}-{kind}-{digest[:8]}")
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from afa_bench.errors import NotFetchedError
 from afa_bench.features import FeatureBank, ImageSet, Row
 from afa_bench.identity import fingerprint
 from afa_bench.metrics.base import Extractor, Floats, Metric
-from afa_bench.metrics.resample import MOST
 from afa_bench.plan import Cell, Plan
+from afa_bench.spool import Column
 from afa_bench.stats import Interval, mean_interval
 from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import CellStore
@@ -85,8 +83,10 @@ class _Features:
         return [row["prompt_id"] for row in self.rows]
 
     def generated(self, name: str) -> Floats:
-        parts = (self.bank.of_shard(self.extractor, self.images, shard)[name] for shard in self.shards)
-        return _spooled(parts) if len(self.rows) > MOST else np.concatenate(list(parts)).astype(np.float64)
+        column = Column()
+        for shard in self.shards:
+            column.add(self.bank.of_shard(self.extractor, self.images, shard)[name])
+        return column.whole()  # type: ignore[no-any-return] # float32 where it is in a file
 
     def texts(self) -> Floats:
         return self.bank.texts(self.extractor, self.rows)
@@ -151,17 +151,6 @@ def _compute(metric: Metric, images: ImageSet, bank: FeatureBank) -> Interval | 
         for row, value in zip(part.rows, values.tolist(), strict=True):
             row[key] = value
     return _mean(metric, rows)
-
-
-def _spooled(parts: Iterable[NDArray[np.float32]]) -> Any:
-    """One feature of very many images as rows of an unnamed file: float32 ``(n, D)``, in no one's memory."""
-    with TemporaryFile() as file:
-        shape = (0, 0)
-        for part in parts:
-            file.write(np.ascontiguousarray(part, dtype=np.float32).tobytes())
-            shape = (shape[0] + len(part), part.shape[1])
-        file.flush()
-        return np.memmap(file, np.float32, "r", shape=shape)
 
 
 def _mean(metric: Metric, rows: Sequence[Row]) -> Interval:

@@ -112,6 +112,22 @@ def test_kernel_distances_are_their_formulas():
     assert cmmd_interval(a, a, names).value == pytest.approx(0, abs=1e-9)
 
 
+def test_distances_of_very_many_rows_are_those_of_their_blocks():
+    """Rows of float32, as they lie in a file, in more than one block of 1,024."""
+    a, b = features(2_100, 8).astype(np.float32), features(1_500, 8, seed=1).astype(np.float32)
+    names = [str(i) for i in range(2_100)]
+    wide = [rows.astype(np.float64) for rows in (a, b)]
+
+    def near(x, y):
+        squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1) - 2 * x @ y.T
+        return np.exp(-squares / 200).mean()
+
+    x, y = wide
+    assert cmmd_interval(a, b, names).value == pytest.approx(1000 * (near(x, x) + near(y, y) - 2 * near(x, y)), abs=1e-9)
+    assert kernel_inception_distances(a, b, 3, 500) == pytest.approx(kernel_inception_distances(*wide, 3, 500), rel=1e-12)
+    assert frechet_distance(x[:400], b) == pytest.approx(distance(fitted([x[:400]]), fitted([y])), abs=1e-5)  # n x n of rank 8
+
+
 def test_titles_name_what_is_not_the_definition():
     titles = [
         FrechetDistance(features="inception").title,

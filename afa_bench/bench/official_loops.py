@@ -186,6 +186,7 @@ class _HPSv2(Loop):
         from hpsv2 import img_score
         from hpsv2.src.open_clip import transform
 
+        img_score.model_dict.clear()  # before the next network takes its memory
         network, preprocess = self._network()
         img_score.model_dict.update(model=network, preprocess_val=preprocess)
         self.module, self.preprocess = img_score, preprocess

@@ -81,11 +81,14 @@ class _Frechet:
     """The distance of weighted rows of ``a`` to ``b``; what does not depend on the weights is computed once."""
 
     def __init__(self, a: Floats, b: Floats) -> None:
-        self.a = a - b.mean(axis=0)
-        centred = (b - b.mean(axis=0)) / np.sqrt(len(b) - 1)
-        self.trace_b = float((centred**2).sum())
-        projected = self.a @ centred.T
-        self.gram = projected @ projected.T
+        mean = b.mean(axis=0, dtype=np.float64)
+        self.a = a - mean
+        self.trace_b, self.gram = 0.0, np.zeros((len(a), len(a)))
+        for rows in batches(b):
+            centred = (rows - mean) / np.sqrt(len(b) - 1)
+            self.trace_b += float((centred**2).sum())
+            projected = self.a @ centred.T
+            self.gram += projected @ projected.T
         self.squares = (self.a**2).sum(axis=1)
 
     def distance(self, weights: Floats) -> float:

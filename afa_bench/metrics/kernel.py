@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from afa_bench.metrics.base import Features, Floats, Metric
-from afa_bench.metrics.gaussian import Gaussian
+from afa_bench.metrics.gaussian import Gaussian, batches
 from afa_bench.metrics.inception import InceptionMetric
 from afa_bench.metrics.resample import resampled_interval
 from afa_bench.stats import Interval
@@ -123,9 +123,9 @@ def kid_interval(a: Floats, b: Floats, clusters: Sequence[str]) -> Interval:
 
 def cmmd_interval(a: Floats, b: Floats, clusters: Sequence[str]) -> Interval:
     """CMMD of embeddings ``(n, D)`` and ``(m, D)``, with a 95% interval over resampled rows of ``a``."""
-    across, own = _gaussian(a, b).mean(axis=1), float(np.mean([_gaussian(row[None], b).mean() for row in b]))
+    across, own = _row_means(a, b), float(_row_means(b, b).mean())
     if len(a) > MOST:
-        within = float(np.mean([_gaussian(row[None], a).mean() for row in a]))
+        within = float(_row_means(a, a).mean())
         return Interval(1000 * (within + own - 2 * float(across.mean())), np.nan, np.nan, len(a))
     kernel = _gaussian(a, a)
 
@@ -134,6 +134,13 @@ def cmmd_interval(a: Floats, b: Floats, clusters: Sequence[str]) -> Interval:
         return float(1000 * (w @ kernel @ w + own - 2 * w @ across))
 
     return resampled_interval(statistic, len(a), clusters)
+
+
+def _row_means(x: Floats, y: Floats) -> Floats:
+    """``(n,)`` each row's mean Gaussian kernel with all rows of ``y``; no more than a block of the kernel is in memory."""
+    sums = [sum(_gaussian(rows, others).sum(axis=1) for others in batches(y)) for rows in batches(x)]
+    means: Floats = np.concatenate(sums) / len(y)
+    return means
 
 
 def _rows(features: Floats, most: int) -> Floats:
@@ -149,11 +156,13 @@ def _unbiased(kernel: Floats) -> float:
 
 
 def _cubic(x: Floats, y: Floats) -> Floats:
+    x, y = x.astype(np.float64), y.astype(np.float64)  # float32 where very many rows lie in a file
     kernel: Floats = (x @ y.T / x.shape[1] + 1) ** 3
     return kernel
 
 
 def _gaussian(x: Floats, y: Floats, bandwidth: float = 10.0) -> Floats:
+    x, y = x.astype(np.float64), y.astype(np.float64)
     squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)[None, :] - 2 * x @ y.T
     kernel: Floats = np.exp(-squares / (2 * bandwidth**2))
     return kernel

@@ -41,7 +41,7 @@ class Network(Extractor):
 
     config: ClassVar[Mapping[str, Any]]
     variants: ClassVar[bool] = True
-    cpu_batch: ClassVar[int] = 8  # the activations of more leave the caches: a batch of 64 is a seventh slower
+    cpu_batch: ClassVar[int] = 4  # the activations of more leave the caches: a batch of 64 is a seventh slower
 
     _given: State | None = None
 
