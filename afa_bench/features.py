@@ -248,26 +248,17 @@ class FeatureBank:
             path = self._reference_path(extractor, kind, first)
             if path.is_file():
                 continue
-            part = pictures[first : first + PART]
-            done: list[Arrays] = []
-
-            def keep(
-                extractor: Extractor, arrays: Arrays, path: Path = path, count: int = len(part), done: list[Arrays] = done
-            ) -> None:
-                done.append(arrays)
-                if sum(len(next(iter(each.values()))) for each in done) == count:
-                    _write(path, {name: np.concatenate([each[name] for each in done]) for name in arrays})
-                    done.clear()
-
-            for start in range(0, len(part), BATCH):
-                chunk = part[start : start + BATCH]
-                names = [f"reference image {first + start + index}" for index in range(len(chunk))]
+            last = min(first + PART, len(pictures))
+            part = _Part(path, last - first)
+            for start in range(first, last, BATCH):
+                chunk = pictures[start : min(start + BATCH, last)]
+                names = [f"reference image {start + index}" for index in range(len(chunk))]
                 if vae:
                     batch = Batch(chunk, names, vae)
                     items = [Item(partial(batch.image, index)) for index in range(len(chunk))]
                 else:
                     items = [Item(partial(_picture, picture, name)) for picture, name in zip(chunk, names, strict=True)]
-                yield Task(items, [extractor], keep)
+                yield Task(items, [extractor], part.keep)
 
     def _reference_path(self, extractor: Extractor, kind: str, first: int) -> Path:
         """Where the features of the part that begins with the image ``first`` are kept."""
@@ -275,6 +266,21 @@ class FeatureBank:
         part = self.reals.identities[first : first + PART]
         digest = fingerprint([extractor.identity, kind, vae, self.reals.size, part])
         return self.store.references(f"{extractor.name}-{kind}-{digest[:8]}")
+
+
+@dataclass
+class _Part:
+    """Reference images whose features are written when the last of them is done."""
+
+    path: Path
+    count: int
+    done: list[Arrays] = field(default_factory=list)
+
+    def keep(self, extractor: Extractor, arrays: Arrays) -> None:
+        """Take the features of some of them, in order."""
+        self.done.append(arrays)
+        if sum(len(next(iter(each.values()))) for each in self.done) == self.count:
+            _write(self.path, {name: np.concatenate([each[name] for each in self.done]) for name in arrays})
 
 
 def _path(extractor: Extractor, images: ImageSet, shard: int) -> Path:

@@ -86,7 +86,6 @@ def peak_of_scoring(work: Path, count: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux' /proc")
 def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = tmp_path / "site"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -20,7 +16,7 @@ from rich import box
 from rich.table import Table
 
 from afa_bench.bench import official
-from afa_bench.errors import UserError
+from afa_bench.bench.official_process import Official
 from afa_bench.metrics.base import DTYPE, PREPROCESS
 from afa_bench.metrics.clip_l14 import ClipL14
 from afa_bench.metrics.gaussian import distance, fitted
@@ -139,82 +135,37 @@ def write_cases(work: Path, count: int) -> list[tuple[str, str]]:
     return cases
 
 
-class Official:
-    """The official packages' process, which does what it is asked for, a line at a time.
-
-    Args:
-        python: its interpreter.
-        work: a folder for the job's file and its complaints.
-        job: as ``official.py`` takes it.
-    """
-
-    def __init__(self, python: Path, work: Path, job: Mapping[str, Any]) -> None:
-        self.python = python
-        self.complaints = work / "stderr.txt"
-        (work / "job.json").write_text(json.dumps(job))
-        command = [str(python), official.__file__, str(work / "job.json")]
-        quiet = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
-        hidden = {"CUDA_VISIBLE_DEVICES": ""} if job["device"] == "cpu" else {}  # hpsv2 takes a GPU wherever there is one
-        try:
-            with self.complaints.open("w") as file:
-                self.process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=file,
-                    text=True,
-                    env=os.environ | quiet | hidden,
-                )
-        except OSError as error:
-            raise UserError(f"--official: {python}: cannot be run: {error.strerror}") from error
-
-    def __enter__(self) -> Official:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def ask(self, order: str) -> Any:
-        """The answer to an order.
-
-        Raises:
-            UserError: the process has ended instead.
-        """
-        assert self.process.stdin
-        assert self.process.stdout
-        with suppress(BrokenPipeError):
-            print(order, file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            last = (self.complaints.read_text().strip().splitlines() or ["no message"])[-1]
-            raise UserError(f"--official: {self.python}: the official packages do not run there: {last}")
-        return json.loads(answer)
-
-
 def our_network(name: str, weights: Path, size: str, vocabulary: Path, settings: Mapping[str, Any]) -> Network:
     """Our network with the weights that the official side has drawn."""
-
-    def config(sizes: Mapping[str, Any], head: int | None = None) -> dict[str, Any]:
-        (vision, layers), (text, depth) = sizes["vision"], sizes["text"]
-        return {
-            "embed_dim": sizes["embed"],
-            "quick_gelu": head is None,
-            "vision_cfg": {"image_size": 224, "layers": layers, "width": vision, "patch_size": 14, "head_width": head or 64},
-            "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": text, "heads": text // 64, "layers": depth},
-        }
-
-    clip, huge = config(official.CLIP_SIZES[size]), config(official.HUGE_SIZES[size], head=80)
     match name:
         case "clip-l14":
-            return ClipL14.from_state(read_tensors(weights / "clip.pt"), clip, **settings)
+            return ClipL14.from_state(read_tensors(weights / "clip.pt"), clip_config(size), **settings)
         case "pickscore":
-            return PickScoreClip.from_state(weights / "pickscore" / "model.safetensors", huge, **settings)
+            return PickScoreClip.from_state(weights / "pickscore" / "model.safetensors", huge_config(size), **settings)
         case "hpsv2":
-            return HPSv2Clip.from_state(read_tensors(weights / "hpsv2.pt"), huge, **settings)
+            return HPSv2Clip.from_state(read_tensors(weights / "hpsv2.pt"), huge_config(size), **settings)
         case "imagereward":
             return ImageRewardBlip.from_state(read_tensors(weights / "imagereward.pt"), vocabulary=vocabulary, **settings)
     return Inception.from_state(read_tensors(weights / "inception.pth"), **settings)
+
+
+def clip_config(size: str) -> dict[str, Any]:
+    """open_clip's configuration of the official side's ViT-L/14 of a size."""
+    return {**_config(official.CLIP_SIZES[size], head=64), "quick_gelu": True}
+
+
+def huge_config(size: str) -> dict[str, Any]:
+    """The same of ViT-H/14."""
+    return _config(official.HUGE_SIZES[size], head=80)
+
+
+def _config(sizes: Mapping[str, Any], head: int) -> dict[str, Any]:
+    (vision, layers), (text, depth) = sizes["vision"], sizes["text"]
+    return {
+        "embed_dim": sizes["embed"],
+        "vision_cfg": {"image_size": 224, "layers": layers, "width": vision, "patch_size": 14, "head_width": head},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": text, "heads": text // 64, "layers": depth},
+    }
 
 
 def held(network: Network, device: str) -> Network:

@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 
 from afa_bench.bench import official as official_loops
+from afa_bench.bench.metrics import clip_config, huge_config
 from afa_bench.metrics.aesthetic import folded
 from afa_bench.metrics.clip_l14 import ClipL14
 from afa_bench.metrics.clip_network import ClipNetwork
@@ -181,34 +182,13 @@ PACKAGE_OF = {
 }
 
 
-def small_clip() -> dict[str, Any]:
-    sizes = official_loops.CLIP_SIZES["small"]
-    (vision, layers), (text, depth) = sizes["vision"], sizes["text"]
-    return {
-        "embed_dim": sizes["embed"],
-        "quick_gelu": True,
-        "vision_cfg": {"image_size": 224, "layers": layers, "width": vision, "patch_size": 14},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": text, "heads": text // 64, "layers": depth},
-    }
-
-
-def small_huge() -> dict[str, Any]:
-    sizes = official_loops.HUGE_SIZES["small"]
-    (vision, layers), (text, depth) = sizes["vision"], sizes["text"]
-    return {
-        "embed_dim": sizes["embed"],
-        "vision_cfg": {"image_size": 224, "layers": layers, "width": vision, "head_width": 80, "patch_size": 14},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": text, "heads": text // 64, "layers": depth},
-    }
-
-
 def loaded(extractor: Any) -> Any:
     extractor.load("cpu")
     return extractor
 
 
 def clip(oracle: Oracle, **changes: Any) -> Any:
-    return loaded(ClipL14.from_state(read_tensors(oracle.weights("clip.pt")), {**small_clip(), **changes}))
+    return loaded(ClipL14.from_state(read_tensors(oracle.weights("clip.pt")), {**clip_config("small"), **changes}))
 
 
 def clip_rows(oracle: Oracle) -> list[Row]:
@@ -221,7 +201,7 @@ def clip_rows(oracle: Oracle) -> list[Row]:
 
 
 def pickscore(oracle: Oracle) -> Any:
-    return loaded(PickScoreClip.from_state(oracle.weights("pickscore/model.safetensors"), small_huge()))
+    return loaded(PickScoreClip.from_state(oracle.weights("pickscore/model.safetensors"), huge_config("small")))
 
 
 def pickscore_rows(oracle: Oracle) -> list[Row]:
@@ -233,7 +213,7 @@ def pickscore_rows(oracle: Oracle) -> list[Row]:
 
 def hpsv2(oracle: Oracle, name: str) -> ClipNetwork:
     antialias = "legacy" if name.endswith("legacy") else "modern"
-    return loaded(HPSv2Clip.from_state(read_tensors(oracle.weights("hpsv2.pt")), small_huge(), antialias=antialias))
+    return loaded(HPSv2Clip.from_state(read_tensors(oracle.weights("hpsv2.pt")), huge_config("small"), antialias=antialias))
 
 
 def hpsv2_rows(oracle: Oracle) -> list[Row]:

@@ -8,6 +8,10 @@ import numpy as np
 import parity
 import pytest
 
+from afa_bench.bench.metrics import held, our_network
+from afa_bench.bench.metrics import seconds as measured
+from afa_bench.bench.official_process import Official
+
 pytestmark = pytest.mark.slow
 
 ROWS = (
@@ -77,3 +81,15 @@ def test_the_document_has_these_rows(rows):
     text = (Path(__file__).parents[2] / "docs" / "parity.md").read_text()
     for row in rows.values():
         assert f"| {row.metric} | {row.variant} | {row.package} |" in text
+
+
+def test_the_bench_takes_turns_with_an_official_loop(oracle, tmp_path):
+    job = {"weights": str(oracle.weights("")), "size": "small", "cases": oracle.cases[:2], "threads": 1, "device": "cpu"}
+    with Official(oracle.python, tmp_path, job) as official:
+        vocabulary = Path(official.ask("load clip-t"))
+        assert vocabulary.name == "vocab.txt"
+        seconds = [official.ask("time") for _ in range(2)]
+        network = held(our_network("clip-l14", oracle.weights(""), "small", vocabulary, {}), "cpu")
+        assert 0 < measured([network], oracle.cases[:2], "cpu") < 60
+    assert all(0 < second < 60 for second in seconds)
+    assert official.process.poll() is not None
