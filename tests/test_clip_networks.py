@@ -31,10 +31,11 @@ def modes() -> list[Image.Image]:
     return [alpha, base.convert("P"), base.convert("L"), base.convert("LA"), base.convert("CMYK"), base.convert("1")]
 
 
-def test_clip_is_open_clips_own_pipeline():
-    state = clip_state()
-    extractor = loaded(ClipL14, state)
-    model = open_clip.CLIP(**SMALL_CLIP).eval()
+@pytest.mark.parametrize("quick_gelu", [False, True])
+def test_clip_is_open_clips_own_pipeline(quick_gelu):
+    state, config = clip_state(), {**SMALL_CLIP, "quick_gelu": quick_gelu}
+    extractor = loaded(ClipL14, state, config)
+    model = open_clip.CLIP(**config).eval()
     model.load_state_dict(state)
     preprocess = open_clip.image_transform(224, is_train=False)
     with torch.no_grad():
@@ -42,6 +43,8 @@ def test_clip_is_open_clips_own_pipeline():
         words = model.encode_text(open_clip.tokenize(list(CAPTIONS)), normalize=True)
     assert np.abs(extractor.images(images() + modes())["embedding"] - expected.numpy()).max() < 1e-6
     assert np.abs(extractor.texts(CAPTIONS) - words.numpy()).max() < 1e-6
+    for text, embedding in zip(CAPTIONS, words.numpy(), strict=True):  # each as long as it is, not as the longest
+        assert np.abs(extractor.texts([text])[0] - embedding).max() < 1e-6
 
 
 def test_pickscore_is_transformers_clip():
@@ -68,6 +71,8 @@ def test_pickscore_is_transformers_clip():
         out = model(pixel_values=pixels, **tokens)
     scores = extractor.images(pictures)["scaled"] @ extractor.texts(CAPTIONS).T
     assert np.abs(scores - out.logits_per_image.numpy()).max() < 1e-5
+    single = np.concatenate([extractor.texts([text]) for text in CAPTIONS])
+    assert np.abs(single - extractor.texts(CAPTIONS)).max() < 1e-6
 
 
 def test_images_of_hpsv2_keep_their_shape_and_are_padded_with_black():
@@ -96,6 +101,8 @@ def test_imagereward_reads_the_caption_and_the_image(tmp_path):
     assert np.abs(reward - swapped)[:2].min() > 0
     assert (reward - swapped)[2] == 0  # cut to 35 tokens, both are the same
     assert np.abs(reward - other).min() > 0
+    single = [extractor.images([image], [text])["reward"][0] for image, text in zip(pictures, CAPTIONS, strict=False)]
+    assert np.abs(reward - single).max() < 1e-6  # what pads a caption to the longest is not seen
     ids = extractor.tokenizer("a dogs [ENC] " + "very " * 50, padding="max_length", truncation=True, max_length=35)["input_ids"]
     assert ids[:5] == [2, 5, 6, 9, 15]
     assert (len(ids), ids[-1]) == (35, 3)
