@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afa_bench.metrics.base import Floats
-
-LARGE = 5_000
-"""Up to so many rows a whole column is an array of float64 in memory."""
+from afa_bench.metrics.resample import MOST
 
 
 class Column:
@@ -36,8 +34,8 @@ class Column:
         return np.memmap(self._file, np.float32, "r", shape=self._shape)
 
     def whole(self) -> Any:
-        """All rows ``(n, D)``: float64 in memory, or float32 in the file where there are more than 5,000."""
-        return self.mapped() if len(self) > LARGE else np.asarray(self.mapped(), dtype=np.float64)
+        """All rows ``(n, D)``: float64 in memory, or float32 in the file where there are too many to be resampled (5,000)."""
+        return self.mapped() if len(self) > MOST else np.asarray(self.mapped(), dtype=np.float64)
 
 
 class NamedRows:

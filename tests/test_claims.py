@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+
+import pytest
 
 from afa_bench.store.claims import EXPIRES, claimed, lapsed, living
 from afa_bench.store.layout import Store
@@ -109,3 +114,33 @@ def test_processes_that_plan_at_the_same_moment_lose_no_line(tmp_path):
     planned = {cell.name for cell in Store(tmp_path / "suite").planned()}
     assert planned == {f"{who}{steps}" for who in "abcd" for steps in range(1, 9)}
     assert not list(tmp_path.rglob("*.claim.*"))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_at_any_moment_leaves_no_claim(tmp_path):
+    class Stopped(BaseException):
+        pass
+
+    arrived = []
+
+    def stop(number, frame):
+        arrived.append(number)
+        raise Stopped
+
+    def work():
+        while not arrived:  # a signal may end in a place where Python drops its exception
+            with claimed(tmp_path / "work"):
+                pass
+
+    before, rng = signal.signal(signal.SIGTERM, stop), random.Random(0)
+    signal.signal(signal.SIGALRM, lambda number, frame: signal.raise_signal(signal.SIGTERM))
+    try:
+        for _ in range(500):
+            arrived.clear()
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, 2e-3))
+            with suppress(Stopped):
+                work()
+            assert not list(tmp_path.iterdir())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGTERM, before)

@@ -186,6 +186,7 @@ def test_two_processes_share_a_bucket_though_one_is_killed(tiny_suite, tmp_path,
         outcome = second.get(timeout=400)
     assert (outcome.failed, outcome.left) == (0, 0)
     assert 0 < outcome.generated < 60
+    assert command("gc", "--yes", f"{bucket}/tiny").returncode == 0  # a claim that the killed one had on what it had finished
     assert files(place(bucket)) == files(tmp_path / "folder")
     policy = tmp_path / "policy.yaml"
     policy.write_text("metrics: {is_lite0: {margin: 0.1}}\n")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench.errors import UserError
+from afa_bench.signals import undisturbed
 from afa_bench.store.place import changed, create, renew
 
 RENEWED = 10.0
@@ -47,23 +48,17 @@ def claimed(work: Path) -> Iterator[bool]:
     Raises:
         UserError: the folder cannot be written.
     """
-    owner, ended = json.dumps(_owner()).encode(), threading.Event()
-    claims: list[Path] | None = None
-    renewal: threading.Thread | None = None
+    claim = _Claim(work, json.dumps(_owner()).encode())
     try:
-        claims = _take(work, owner)
-        if claims:
-            renewal = threading.Thread(target=_renew, args=(claims[-1], owner, ended), daemon=True)
-            renewal.start()
-        yield bool(claims)
+        with undisturbed():
+            mine = claim.take()
+        yield mine
     finally:
-        ended.set()
-        if renewal and renewal.ident:
-            renewal.join()
         try:
-            _release(claims or [])
-        except BaseException:  # a signal, which is not to leave a claim behind
-            _release(claims or [])
+            with undisturbed():
+                claim.end()
+        except BaseException:  # a signal just before, which is not to leave a claim behind
+            claim.end()
             raise
 
 
@@ -84,27 +79,60 @@ def alone(work: Path) -> Iterator[None]:
         time.sleep(LOOKS)
 
 
-def _release(claims: list[Path]) -> None:
-    for claim in reversed(claims):  # the last first: whoever looks meanwhile goes on from what is left
-        with suppress(OSError):  # gone, or out of reach: it will expire
-            claim.unlink()
+class _Claim:
+    """One process' claim on some work."""
 
+    def __init__(self, work: Path, owner: bytes) -> None:
+        self.work = work
+        self.owner = owner
+        self.files: list[Path] = []
+        self.mine = False
+        self.ended = threading.Event()
+        self.renewal = threading.Thread(target=self._renew, daemon=True)
 
-def _take(work: Path, owner: bytes) -> list[Path] | None:
-    """Make the first claim on some work, or the follower of the last one if that counts for nothing: all of them, or None."""
-    claims: list[Path] = []
-    while True:
-        claims.append(work.with_name(f"{work.name}.claim.{len(claims)}"))
-        try:
-            if create(claims[-1], owner):
-                return claims
-        except OSError as error:
-            raise UserError(f"{claims[-1]}: cannot be written: {error.strerror or error}") from error
-        alive = _alive(claims[-1])
-        if alive:
-            return None
-        if alive is None:
-            claims.pop()
+    def take(self) -> bool:
+        """Make the first claim on the work, or the follower of the last one if that counts for nothing; False: it counts.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        self.mine = self._made()
+        if self.mine:
+            self.renewal.start()
+        return self.mine
+
+    def end(self) -> None:
+        """Remove what was made; nothing the second time."""
+        self.ended.set()
+        if self.renewal.ident:
+            self.renewal.join()
+        if self.mine:
+            for file in reversed(self.files):  # the last first: whoever looks meanwhile goes on from what is left
+                with suppress(OSError):  # gone, or out of reach: it will expire
+                    file.unlink()
+
+    def _made(self) -> bool:
+        while True:
+            self.files.append(self.work.with_name(f"{self.work.name}.claim.{len(self.files)}"))
+            try:
+                if create(self.files[-1], self.owner):
+                    return True
+            except OSError as error:
+                raise UserError(f"{self.files[-1]}: cannot be written: {error.strerror or error}") from error
+            alive = _alive(self.files[-1])
+            if alive:
+                return False
+            if alive is None:
+                self.files.pop()
+
+    def _renew(self) -> None:
+        while not self.ended.wait(RENEWED):
+            try:
+                renew(self.files[-1], self.owner)
+            except FileNotFoundError:
+                return  # taken away: another process thought that this one was gone
+            except OSError:
+                continue  # perhaps it works the next time
 
 
 @dataclass(frozen=True)
@@ -154,16 +182,6 @@ def clock(folder: Path) -> float:
 
 def _claims(work: Path) -> dict[int, Path]:
     return {int(path.suffix[1:]): path for path in work.parent.glob(f"{work.name}.claim.*") if path.suffix[1:].isdigit()}
-
-
-def _renew(claim: Path, owner: bytes, ended: threading.Event) -> None:
-    while not ended.wait(RENEWED):
-        try:
-            renew(claim, owner)
-        except FileNotFoundError:
-            return  # taken away: another process thought that this one was gone
-        except OSError:
-            continue  # perhaps it works the next time
 
 
 def _owner_of(claim: Path) -> Owner:
