@@ -132,8 +132,9 @@ def test_a_signal_at_any_moment_leaves_no_claim(tmp_path):
             with claimed(tmp_path / "work"):
                 pass
 
-    before, rng = signal.signal(signal.SIGTERM, stop), random.Random(0)
-    signal.signal(signal.SIGALRM, lambda number, frame: signal.raise_signal(signal.SIGTERM))
+    rng = random.Random(0)
+    term = signal.signal(signal.SIGTERM, stop)
+    alarm = signal.signal(signal.SIGALRM, lambda number, frame: signal.raise_signal(signal.SIGTERM))
     try:
         for _ in range(500):
             arrived.clear()
@@ -143,4 +144,5 @@ def test_a_signal_at_any_moment_leaves_no_claim(tmp_path):
             assert not list(tmp_path.iterdir())
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGALRM, alarm)
+        signal.signal(signal.SIGTERM, term)
