@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from afa_bench.errors import UserError
 from afa_bench.fetch.library import Library
-from afa_bench.fetch.needs import suite_needs
 from afa_bench.models.group import read_group_file
+from afa_bench.needs import suite_needs
 from afa_bench.plan import configured, rows_of
 from afa_bench.suite import Suite
 

@@ -9,14 +9,14 @@ from functools import cached_property
 from typing import Any, Literal, overload
 
 from afa_bench import registry
+from afa_bench.checkpoints.hashing import hash_weights
 from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.identity import fingerprint, fingerprint_of_rows, sample_id, seed_of
+from afa_bench.images import stored as images
 from afa_bench.method import Method, Options
 from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, read_group
-from afa_bench.models.hashing import hash_weights
 from afa_bench.models.identity import group_identity
-from afa_bench.prompts import images
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.reading import validated
 from afa_bench.suite import Choice, Suite

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
-from afa_bench.engine.inline import Work, run_shards
-from afa_bench.features import FeatureBank, ImageSet, Reals, Row
+from afa_bench.generation.inline import Work, run_shards
 from afa_bench.models.identity import vae_identity
 from afa_bench.plan import Cell, Plan, Sample
 from afa_bench.provenance import provenance
-from afa_bench.score import Missing, inputs_of, missing_weights, score_cell
-from afa_bench.scoring.passes import Passes
+from afa_bench.scoring.extraction import Passes
+from afa_bench.scoring.features import FeatureBank, ImageSet, Reals, Row
+from afa_bench.scoring.score import Missing, inputs_of, missing_weights, score_cell
 from afa_bench.store.atomic import write_json
 from afa_bench.store.claims import claimed
 from afa_bench.store.layout import SCHEMA, CellStore, PlannedCell, Store
@@ -26,7 +26,7 @@ WAIT = 1.0
 
 Engine: TypeAlias = Callable[[Plan, Work, Store, str, int, Callable[[Cell, int], None]], int]
 """Does the shards that no other process is at, and returns the number of samples made. Called with the plan, the work, the
-store, a device, the batch size and what to call after each batch: see :func:`afa_bench.engine.inline.run_shards`."""
+store, a device, the batch size and what to call after each batch: see :func:`afa_bench.generation.inline.run_shards`."""
 
 
 class Progress(Protocol):

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from afa_bench.errors import UserError
+from afa_bench.paths import shipped
 from afa_bench.reading import Place, line_of, read_mapping, validated
 from afa_bench.registry import suggest
 
@@ -102,9 +103,7 @@ class Suite(_Strict):
 
 def packaged_suites() -> dict[str, Path]:
     """The suites that ship with the package: name -> file."""
-    package = Path(__file__).parent
-    folder = package / "_suites" if (package / "_suites").is_dir() else package.parent / "suites"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(shipped("suites").glob("*.yaml"))}
 
 
 def find_suite(name: str) -> Path:

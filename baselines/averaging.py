@@ -21,7 +21,7 @@ class BlockAverage(Method[Options]):
 
     def build(self, group: Group, models: Sequence[Model], options: Options) -> Denoiser:
         """The models behind the mean of their features."""
-        from afa_bench.afa.ensemble import EnsembleUNet, mean
+        from afa_bench.ensembles.unets import EnsembleUNet, mean
 
         return _denoiser(EnsembleUNet([model.unet for model in models], mean), models)
 

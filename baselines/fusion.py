@@ -11,7 +11,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 from torch.nn import functional
 
-from afa_bench.afa.ensemble import UNets
+from afa_bench.ensembles.unets import UNets
 from afa_bench.errors import UserError
 from baselines.magicfusion import Reference
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from afa_bench.errors import UserError
 from afa_bench.merging.mbw import MBWSettings
 from afa_bench.method import Denoiser, Method, Model, Options
-from afa_bench.models.group import located
+from afa_bench.paths import located
 from baselines.merged import chosen, merged
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class MBW(Method[MBWOptions]):
         Raises:
             UserError: weights which do not fit the models, or models of different architectures.
         """
+        from afa_bench.architectures.layout import BASE, layout_of_unet
         from afa_bench.merging.forms import weighted
-        from afa_bench.merging.layout import BASE, layout_of_unet
 
         models = chosen(models, options.models, self.name)
         layout = layout_of_unet(models[0].unet.config)  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ def merged(models: Sequence[Model], form: Form, settings: PartSettings) -> Denoi
     Raises:
         UserError: models of different architectures.
     """
-    from afa_bench.blocks.alike import require_alike
+    from afa_bench.architectures.alike import require_alike
 
     unets, encoders = [model.unet for model in models], [model.text_encoder for model in models]
     require_alike(unets)

@@ -13,10 +13,10 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
-from afa_bench.afa.ensemble import BlockUNets, EnsembleUNet, mean
 from afa_bench.afa.sabw import weighted
-from afa_bench.afa.several import ADAPTERS
-from afa_bench.blocks.unet import Block, Condition, Size
+from afa_bench.architectures.unet_blocks import Block, Condition, Size
+from afa_bench.ensembles.base import ADAPTERS
+from afa_bench.ensembles.unets import BlockUNets, EnsembleUNet, mean
 from baselines.router import Router
 
 Rows = Tensor | None
@@ -49,7 +49,7 @@ class BlockMoEUNet(EnsembleUNet):
     Args:
         unets: of one configuration.
         router: one for each block.
-        text_widths: see :class:`afa_bench.afa.ensemble.UNets`.
+        text_widths: see :class:`afa_bench.ensembles.unets.UNets`.
     """
 
     def __init__(self, unets: Sequence[nn.Module], router: Router, text_widths: Sequence[int] | None = None) -> None:
@@ -94,7 +94,7 @@ class DenoiserMoEUNet(BlockUNets):
     Args:
         unets: of one configuration.
         router: with one block.
-        text_widths: see :class:`afa_bench.afa.ensemble.UNets`.
+        text_widths: see :class:`afa_bench.ensembles.unets.UNets`.
     """
 
     def __init__(self, unets: Sequence[nn.Module], router: Router, text_widths: Sequence[int] | None = None) -> None:

@@ -14,7 +14,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from afa_bench.afa.transformer import Transformer
-from afa_bench.blocks.unet import BlockView
+from afa_bench.architectures.unet_blocks import BlockView
 from afa_bench.errors import UserError
 from afa_bench.models.learned import read_learned
 from baselines.moe_usage import Choice, Usage

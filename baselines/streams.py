@@ -7,8 +7,8 @@ from typing import Any
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor
 
-from afa_bench.afa.ensemble import UNets
-from afa_bench.afa.several import average
+from afa_bench.ensembles.base import average
+from afa_bench.ensembles.unets import UNets
 
 
 class NoiseAverageUNet(UNets):

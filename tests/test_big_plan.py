@@ -9,7 +9,7 @@ import pytest
 from big_store import big_plan, fill
 
 from afa_bench.run import _announce, _open_work
-from afa_bench.score import missing_weights
+from afa_bench.scoring.score import missing_weights
 from afa_bench.store.layout import Store
 from afa_bench.store.status import read_status
 

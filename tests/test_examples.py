@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from places import ROOT
 
 from afa_bench.afa.sabw import SABW
 from afa_bench.training.log import read_log
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 @pytest.mark.slow

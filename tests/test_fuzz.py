@@ -1,4 +1,4 @@
-"""The readers of suites and results under damage: a short form of ``python tests/fuzz.py SECONDS``."""
+"""The readers of suites and results under damage: a short form of ``python tests/support/fuzz.py SECONDS``."""
 
 from __future__ import annotations
 

@@ -14,16 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 from PIL import Image
-from runs import Silent, run
+from runs import CELLS, Silent, hashes, rows, run, summaries, tabulate
 from safetensors.torch import load_file, save_file
 
 from afa_bench.errors import UserError
-from afa_bench.generate import Generator
+from afa_bench.generation.generator import Generator
 from afa_bench.plan import make_plan
 from afa_bench.run import Part, run_plan
 from afa_bench.store.atomic import read_json
@@ -31,31 +30,9 @@ from afa_bench.store.debris import find_dropped, remove_debris
 from afa_bench.suite import read_suite
 from afa_bench.tables import load_results
 
-CELLS = 6  # three base models, a merge, two ensembles
-
-
-def rows(out: Path) -> list[dict[str, object]]:
-    return [row for file in sorted(out.rglob("samples.parquet")) for row in pq.read_table(file).to_pylist()]
-
-
-def hashes(out: Path) -> dict[str, str]:
-    return {
-        f"{file.parent.name}/{row['sample_id']}": row["sha256"]
-        for file in out.rglob("samples.parquet")
-        for row in pq.read_table(file).to_pylist()
-    }
-
-
-def summaries(out: Path) -> dict[str, bytes]:
-    return {file.parent.name: file.read_bytes() for file in sorted(out.rglob("summary.json"))}
-
 
 def command(suite: Path, out: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "afa_bench", "run", str(suite), "--out", str(out), "--batch-size", "2", *options]
-
-
-def tabulate(out: Path) -> bytes:
-    return subprocess.run([sys.executable, "-m", "afa_bench", "table", str(out / "tiny")], capture_output=True, check=True).stdout
 
 
 def test_a_run_makes_every_sample_once_and_a_second_nothing(tiny_suite, tmp_path):

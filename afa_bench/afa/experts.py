@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
-from afa_bench.models.hashing import hash_file
 
 if TYPE_CHECKING:
     from afa_bench.models.group import Group

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from afa_bench.afa.method import AFA, AFAOptions
+from afa_bench.architectures.text import conditions
 from afa_bench.errors import UserError
 from afa_bench.models.load import LoadedGroup
-from afa_bench.models.text import conditions
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Maps:
         prompt: what was drawn.
         models: names, in their order.
         blocks: which blocks of the ensemble, from 0.
-        names: of all its blocks, as :class:`afa_bench.blocks.unet.Block` has them.
+        names: of all its blocks, as :class:`afa_bench.architectures.unet_blocks.Block` has them.
         steps: which sampling steps, from 1.
         timesteps: of these steps.
         weights: for each block ``(steps, N, h, w)``: N maps which sum to 1 at every place.

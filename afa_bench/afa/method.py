@@ -68,7 +68,7 @@ class AFA(Method[AFAOptions]):
         Raises:
             UserError: neither the options nor the group name one.
         """
-        from afa_bench.models.group import located
+        from afa_bench.paths import located
 
         folder = located(str(options.sabw)) if options.sabw else group.sabw
         if folder is None:
@@ -98,16 +98,16 @@ def ensemble(models: Sequence[nn.Module], sabw: SABW, text_widths: Sequence[int]
     Args:
         models: of one architecture.
         sabw: made for them.
-        text_widths: of the text encoders of one model, see :class:`afa_bench.afa.ensemble.UNets`.
+        text_widths: of the text encoders of one model, see :class:`afa_bench.ensembles.unets.UNets`.
 
     Raises:
         UserError: models which differ, or an aggregator for another number of them or for another architecture.
     """
     from torch.nn import Module
 
-    from afa_bench.afa.ensemble import EnsembleUNet
-    from afa_bench.afa.flux import EnsembleFlux
-    from afa_bench.afa.last import LastBlockUNet
+    from afa_bench.ensembles.flux import EnsembleFlux
+    from afa_bench.ensembles.last_block import LastBlockUNet
+    from afa_bench.ensembles.unets import EnsembleUNet
 
     together: Any
     if hasattr(models[0], "transformer_blocks"):

@@ -13,11 +13,11 @@ import torch
 from diffusers import AutoModel, DiffusionPipeline
 from torch import nn
 
-from afa_bench.afa.encoders import EnsembleEncoder
 from afa_bench.afa.experts import Expert, denoiser_folder, require_experts
 from afa_bench.afa.method import ensemble
 from afa_bench.afa.sabw import SABW
-from afa_bench.blocks.alike import require_same_prediction
+from afa_bench.architectures.alike import require_same_prediction
+from afa_bench.ensembles.encoders import EnsembleEncoder
 from afa_bench.errors import UserError
 
 Source: TypeAlias = str | Path

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from afa_bench.afa.method import Ablation
 from afa_bench.afa.transformer import Transformer
-from afa_bench.blocks.flux import FluxView
-from afa_bench.blocks.view import view_of
+from afa_bench.architectures.flux_blocks import FluxView
+from afa_bench.architectures.view import view_of
 from afa_bench.errors import UserError
 from afa_bench.models.learned import read_learned
 

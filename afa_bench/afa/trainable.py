@@ -48,7 +48,7 @@ class TrainAFA(Trainable[SABWOptions]):
         """
         from afa_bench.afa.experts import experts_of
         from afa_bench.afa.sabw import SABW
-        from afa_bench.models.group import located
+        from afa_bench.paths import located
 
         unets = [model.unet for model in models]
         experts = [expert.entry() for expert in experts_of(group)]

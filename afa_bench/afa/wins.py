@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from afa_bench.architectures.objective import Conditions, Objective, objective_of
 from afa_bench.identity import seed_of
+from afa_bench.images.stored import read
 from afa_bench.models.load import LoadedGroup
-from afa_bench.objective import Conditions, Objective, objective_of
 from afa_bench.prompts.base import Prompt
-from afa_bench.prompts.images import read
 from afa_bench.training.cache import Encoding, side_by_side
 from afa_bench.training.settings import GUIDANCE
 

@@ -31,7 +31,7 @@ def afa(
     from rich.progress import track
 
     from afa_bench.bench.ensembles import measure
-    from afa_bench.cli.run import best_device, numbers
+    from afa_bench.cli.options import best_device, numbers
 
     counts, chosen = numbers(models, "--models"), device or best_device()
     errors = Console(stderr=True)

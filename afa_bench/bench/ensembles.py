@@ -17,9 +17,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from afa_bench.afa.method import ensemble
 from afa_bench.afa.sabw import SABW
+from afa_bench.architectures.objective import Diffusion
 from afa_bench.bench.live import LiveBytes
 from afa_bench.errors import UserError
-from afa_bench.objective import Diffusion
 from afa_bench.training.loss import Draw, denoising_loss
 
 Prepare: TypeAlias = Callable[[], Callable[[], None]]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
 
-    from afa_bench.merging.safetensors import Spec
+    from afa_bench.checkpoints.safetensors import Spec
 
 MIB = 2**20
 
@@ -82,8 +82,8 @@ def stable_diffusion(part: float = 1.0) -> dict[str, Spec]:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from afa_bench.merging.layout import SD15, Part
-    from afa_bench.merging.safetensors import Spec
+    from afa_bench.architectures.layout import SD15, Part
+    from afa_bench.checkpoints.safetensors import Spec
 
     with torch.device("meta"):
         vae = {
@@ -114,7 +114,7 @@ def _fill(path: Path, specs: dict[str, Spec], seed: int) -> None:
     """Random numbers, a million of them again and again."""
     import torch
 
-    from afa_bench.merging.safetensors import write
+    from afa_bench.checkpoints.safetensors import write
 
     values = torch.randn(2**20, generator=torch.Generator().manual_seed(seed)).half()
 

@@ -15,17 +15,17 @@ from PIL import Image
 from rich import box
 from rich.table import Table
 
-from afa_bench.bench import official
-from afa_bench.bench.official_process import Official
-from afa_bench.metrics.base import DTYPE, PREPROCESS
-from afa_bench.metrics.clip_l14 import ClipL14
+from afa_bench.extractors.base import DTYPE, PREPROCESS
+from afa_bench.extractors.clip_l14 import ClipL14
+from afa_bench.extractors.hpsv2 import HPSv2Clip
+from afa_bench.extractors.imagereward import ImageRewardBlip
+from afa_bench.extractors.inception import Inception
+from afa_bench.extractors.network import Network, read_tensors
+from afa_bench.extractors.pickscore import PickScoreClip
 from afa_bench.metrics.gaussian import distance, fitted
-from afa_bench.metrics.hpsv2 import HPSv2Clip
-from afa_bench.metrics.imagereward import ImageRewardBlip
-from afa_bench.metrics.inception import Inception
-from afa_bench.metrics.network import Network, read_tensors
-from afa_bench.metrics.pickscore import PickScoreClip
-from afa_bench.scoring.passes import Item, Passes, Task, Texts
+from afa_bench.official import runner
+from afa_bench.official.process import Official
+from afa_bench.scoring.extraction import Item, Passes, Task, Texts
 
 LOOPS = {
     "CLIP-T": ("clip-t", "clip-l14"),
@@ -148,12 +148,12 @@ def our_network(name: str, weights: Path, size: str, vocabulary: Path, settings:
 
 def clip_config(size: str) -> dict[str, Any]:
     """open_clip's configuration of the official side's ViT-L/14 of a size."""
-    return {**_config(official.CLIP_SIZES[size], head=64), "quick_gelu": True}
+    return {**_config(runner.CLIP_SIZES[size], head=64), "quick_gelu": True}
 
 
 def huge_config(size: str) -> dict[str, Any]:
     """The same of ViT-H/14."""
-    return _config(official.HUGE_SIZES[size], head=80)
+    return _config(runner.HUGE_SIZES[size], head=80)
 
 
 def _config(sizes: Mapping[str, Any], head: int) -> dict[str, Any]:

@@ -38,8 +38,8 @@ def methods(
 ) -> None:
     """Measure what methods cost: parameters, operations, seconds and memory, beside one base model in the same run."""
     from afa_bench.bench.report import run_methods
-    from afa_bench.cli.run import names as split
-    from afa_bench.cli.run import numbers
+    from afa_bench.cli.options import names as split
+    from afa_bench.cli.options import numbers
 
     counts = (numbers(models, "--models"), numbers(images, "--images"), numbers(steps, "--steps"))
     typer.echo(run_methods(architecture, split(names), *counts, rounds=rounds, device=device, dtype=dtype, out=out), nl=False)
@@ -65,9 +65,9 @@ def metrics(
     from rich.console import Console
 
     from afa_bench.bench.metrics import run_metrics
-    from afa_bench.bench.official import CLIP_SIZES
     from afa_bench.errors import UserError
-    from afa_bench.metrics.base import Dtype, Preprocess
+    from afa_bench.extractors.base import Dtype, Preprocess
+    from afa_bench.official.runner import CLIP_SIZES
     from afa_bench.registry import suggest
 
     settings = {"preprocess": preprocess, "dtype": dtype}

@@ -30,7 +30,7 @@ def compare(
     import json
     import os
 
-    from afa_bench.cli.run import names, numbers
+    from afa_bench.cli.options import names, numbers
     from afa_bench.gate.compare import compare_results
     from afa_bench.gate.files import finding_json, markdown_table
     from afa_bench.gate.github import verbatim

@@ -18,7 +18,7 @@ def doctor() -> None:
     from afa_bench.errors import UserError
     from afa_bench.estimate import missing_of
     from afa_bench.fetch.engine import free_bytes, gigabytes
-    from afa_bench.fetch.library import data_folder
+    from afa_bench.paths import data_folder
     from afa_bench.suite import packaged_suites, read_suite
 
     console = Console(highlight=False, soft_wrap=True)

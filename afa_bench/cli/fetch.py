@@ -38,7 +38,7 @@ def fetch(
 
     from afa_bench.fetch.engine import Fetcher
     from afa_bench.fetch.library import Library
-    from afa_bench.fetch.needs import needs_of
+    from afa_bench.needs import needs_of
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     fetcher = Fetcher(Library(pins=lock), workers=workers)

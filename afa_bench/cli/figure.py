@@ -32,7 +32,7 @@ def figure(
     prompt: Annotated[list[str] | None, typer.Option(help="Id of a prompt to show; may be repeated.", metavar="ID")] = None,
 ) -> None:
     """Draw a figure of the paper's from a suite's results."""
-    from afa_bench.cli.run import names
+    from afa_bench.cli.options import names
     from afa_bench.figures import draw_figure
     from afa_bench.figures.draw import MAPS
     from afa_bench.tables.find import find_results

@@ -22,7 +22,7 @@ def import_sabw(
     """Write SABW's folder from aggregators in the reference release's layout."""
     from afa_bench.afa.experts import Expert
     from afa_bench.afa.importer import import_release
-    from afa_bench.cli.run import names
+    from afa_bench.cli.options import names
     from afa_bench.errors import UserError
     from afa_bench.models.learned import save_learned
 

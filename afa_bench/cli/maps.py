@@ -34,7 +34,7 @@ def maps(
     from afa_bench.afa.maps import attention_maps
     from afa_bench.afa.method import AFAOptions
     from afa_bench.afa.picture import draw_maps, save
-    from afa_bench.cli.run import numbers
+    from afa_bench.cli.options import numbers
 
     loaded = _loaded(group, device)
     chosen = numbers(steps, "--steps") if steps else sorted({1 + round(i * (of - 1) / 5) for i in range(6)})
@@ -66,10 +66,10 @@ def wins(
     from afa_bench import registry
     from afa_bench.afa.picture import draw_wins, save
     from afa_bench.afa.wins import denoising_wins
-    from afa_bench.cli.run import numbers
+    from afa_bench.cli.options import numbers
     from afa_bench.errors import UserError
+    from afa_bench.images.stored import in_file
     from afa_bench.prompts.base import Prompt
-    from afa_bench.prompts.images import in_file
     from afa_bench.store.atomic import write_json
 
     if image is not None:
@@ -93,7 +93,7 @@ def wins(
 def _loaded(group: str, device: str) -> LoadedGroup:
     import torch
 
-    from afa_bench.cli.run import best_device
+    from afa_bench.cli.options import best_device
     from afa_bench.models.group import read_group
     from afa_bench.models.load import load_group
 

@@ -49,7 +49,7 @@ def shares(job: Job) -> Table:
     from rich import box
     from rich.table import Table
 
-    from afa_bench.merging.layout import BASE, TIME, VAE
+    from afa_bench.architectures.layout import BASE, TIME, VAE
     from afa_bench.merging.recipe import described
 
     table = Table("block", "tensors", "takes", title=f"{job.first.layout.name}: {job.recipe.form}", box=box.SIMPLE)

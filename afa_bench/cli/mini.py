@@ -20,8 +20,8 @@ def build(
     """Draw the data and train every part of the zoo (about 85 minutes on 2 cores; needs the extra "zoo")."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-    from afa_bench.mini import build as recipe_build
-    from afa_bench.mini.recipe import Recipe, scaled
+    from afa_bench.mini.recipe import build as recipe_build
+    from afa_bench.mini.recipe.settings import Recipe, scaled
 
     chosen = Recipe() if scale == 1 else scaled(Recipe(), scale)
     columns = (
@@ -46,7 +46,7 @@ def build(
 @app.command("show")
 def show(zoo: Annotated[Path | None, typer.Option(help="A folder that `build` made.", metavar="DIR")] = None) -> None:
     """Print what the zoo's parts are and how good: parameters, seconds of training, losses on held-out pairs."""
-    from afa_bench.mini.facts import report
+    from afa_bench.mini.recipe.facts import report
 
     typer.echo(report(zoo))
 
@@ -59,8 +59,8 @@ def sheet(
     scenes: Annotated[int, typer.Option(help="Prompts with two.", min=0)] = 16,
 ) -> None:
     """Draw samples of held-out prompts: the real images, the base, AFA of both groups."""
-    from afa_bench.mini import sheet as sheets
-    from afa_bench.mini.models import Zoo
+    from afa_bench.mini.recipe import sheet as sheets
+    from afa_bench.mini.recipe.zoo import Zoo
 
     sheets.save(sheets.samples(Zoo(zoo), singles, scenes), out)
 
@@ -72,8 +72,8 @@ def maps(
     count: Annotated[int, typer.Option(help="Scenes of each group.", min=1)] = 8,
 ) -> None:
     """Draw where each model of a group has weight in held-out two-object scenes."""
-    from afa_bench.mini import sheet as sheets
-    from afa_bench.mini.models import Zoo
+    from afa_bench.mini.recipe import sheet as sheets
+    from afa_bench.mini.recipe.zoo import Zoo
 
     sheets.save(sheets.both_maps(Zoo(zoo), count), out)
 
@@ -85,8 +85,8 @@ def routes(
     count: Annotated[int, typer.Option(help="Held-out prompts.", min=4)] = 16,
 ) -> None:
     """Draw whom the routers of the mixtures of experts choose, by block and timestep."""
-    from afa_bench.mini import sheet as sheets
-    from afa_bench.mini.models import Zoo
+    from afa_bench.mini.recipe import sheet as sheets
+    from afa_bench.mini.recipe.zoo import Zoo
     from afa_bench.store.atomic import write_json
 
     image, facts = sheets.routes(Zoo(zoo), count)

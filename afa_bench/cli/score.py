@@ -51,9 +51,9 @@ def score(
 
     from rich.console import Console
 
-    from afa_bench.cli.run import FAILED, best_device, names
+    from afa_bench.cli.options import FAILED, best_device, names
+    from afa_bench.scoring.extraction import Passes
     from afa_bench.scoring.folder import read_metrics, score_folder
-    from afa_bench.scoring.passes import Passes
 
     if form not in ("rich", "json"):
         raise UserError(f"--format: unknown format {form!r}: expected rich or json")

@@ -49,7 +49,7 @@ def search(
     from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-    from afa_bench.cli.run import best_device, numbers
+    from afa_bench.cli.options import best_device, numbers
     from afa_bench.search.auto_mbw import Budget, Rules
     from afa_bench.search.job import make_job, run_job
     from afa_bench.suite import find_suite, read_suite

@@ -23,7 +23,7 @@ def stats(
     from rich.console import Console
     from rich.progress import Progress
 
-    from afa_bench.cli.run import best_device
+    from afa_bench.cli.options import best_device
     from afa_bench.metrics.frechet import FrechetDistance
     from afa_bench.metrics.reference import compute, image_files, write_statistics
     from afa_bench.reading import validated

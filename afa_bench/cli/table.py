@@ -44,7 +44,7 @@ def table(
     ] = None,
 ) -> None:
     """Print a suite's results: methods by metrics, steps side by side, means with 95% intervals."""
-    from afa_bench.cli.run import names, numbers
+    from afa_bench.cli.options import names, numbers
     from afa_bench.tables import build_table, load_results
     from afa_bench.tables.find import find_results
     from afa_bench.tables.formats import check_format
@@ -74,8 +74,8 @@ def table(
 def _of_paper(number: int, results: str | None, groups: Sequence[str], metrics: Sequence[str]) -> Table:
     from pathlib import Path
 
+    from afa_bench.paper import paper_table
     from afa_bench.tables.find import find_results
-    from afa_bench.tables.paper import paper_table
 
     measured = None
     if results is not None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.errors import UserError
 from afa_bench.fetch.library import LOCK, Library, read_lock
 from afa_bench.fetch.sources import Facts, HubFiles, Needed, Source
 from afa_bench.fetch.transfer import Client, Patience, Stopped
-from afa_bench.models.hashing import hash_file
 from afa_bench.store.atomic import writing
 
 RESERVE = 256 * 2**20

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.errors import NotFetchedError, UserError
 from afa_bench.fetch.sources import HubFile, HubFiles, Needed, Source
-from afa_bench.models.hashing import hash_file
+from afa_bench.paths import data_folder
 from afa_bench.store.atomic import read_json, write_json
 
-FOLDER = "AFA_BENCH_DATA"
 """Environment variable: the data folder."""
 
 LOCK = "lock.json"
 SCHEMA = 1
-
-
-def data_folder() -> Path:
-    """``$AFA_BENCH_DATA``, or ``afa-bench`` in the user's cache folder."""
-    own = os.environ.get(FOLDER)
-    return Path(own).expanduser() if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "afa-bench"
 
 
 class Library:

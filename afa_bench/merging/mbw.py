@@ -12,8 +12,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from afa_bench.architectures.layout import BASE, TIME, Layout
 from afa_bench.errors import UserError
-from afa_bench.merging.layout import BASE, TIME, Layout
 from afa_bench.registry import suggest
 
 BlockWeights: TypeAlias = Mapping[str, tuple[float, ...]]

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from afa_bench.architectures.layout import BASE, TIME, Layout
 from afa_bench.errors import UserError
 from afa_bench.merging.forms import FORMS, Form, find_form, require_fit, weighted
-from afa_bench.merging.layout import BASE, TIME, Layout
 from afa_bench.merging.mbw import MBWSettings
 from afa_bench.reading import read_mapping, validated
 from afa_bench.registry import suggest

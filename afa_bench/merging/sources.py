@@ -9,12 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from afa_bench.architectures.layout import Change, Layout, Link, Part, layout_of, modern
+from afa_bench.checkpoints.hashing import hash_file
+from afa_bench.checkpoints.safetensors import Reader, Spec
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
 from afa_bench.merging.core import listed
-from afa_bench.merging.layout import Change, Layout, Link, Part, layout_of, modern
-from afa_bench.merging.safetensors import Reader, Spec
-from afa_bench.models.hashing import hash_file
 
 FILES: Mapping[Part, str] = {
     "unet": "diffusion_pytorch_model",

@@ -11,12 +11,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from afa_bench.architectures.layout import VAE, Link, carried
+from afa_bench.checkpoints.safetensors import Spec, write
 from afa_bench.errors import UserError
 from afa_bench.identity import canonical
 from afa_bench.merging.core import listed, merge_tensor, require_same_keys
-from afa_bench.merging.layout import VAE, Link, carried
 from afa_bench.merging.recipe import Recipe
-from afa_bench.merging.safetensors import Spec, write
 from afa_bench.merging.sources import FILES, Source, open_source, split, split_spec
 from afa_bench.store.atomic import new_folder, writing
 

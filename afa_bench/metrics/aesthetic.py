@@ -9,9 +9,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from afa_bench.errors import UserError
+from afa_bench.extractors.base import Floats
+from afa_bench.extractors.network import State, read_tensors
 from afa_bench.fetch import Source, UrlFile, locate
-from afa_bench.metrics.base import Features, Floats, Metric
-from afa_bench.metrics.network import State, read_tensors
+from afa_bench.metrics.base import Features, Metric
 
 WEIGHTS = UrlFile(
     address="https://raw.githubusercontent.com/christophschuhmann/improved-aesthetic-predictor/main/"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from afa_bench.metrics.base import Features, Floats, Metric
+from afa_bench.extractors.base import Floats
+from afa_bench.metrics.base import Features, Metric
 
 
 class _Cosine(Metric):

@@ -16,7 +16,7 @@ from afa_bench.metrics.base import Metric
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from afa_bench.objective import Conditions, Denoise, Objective
+    from afa_bench.architectures.objective import Conditions, Denoise, Objective
 
 
 class DenoisingLoss(Metric):

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from afa_bench.metrics.base import Features, Floats
+from afa_bench.extractors.base import Floats
+from afa_bench.metrics.base import Features
 from afa_bench.metrics.gaussian import Gaussian, batches, distance_interval, fitted
 from afa_bench.metrics.inception import InceptionMetric
 from afa_bench.metrics.resample import resampled_interval

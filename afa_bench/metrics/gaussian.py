@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from afa_bench.metrics.base import Floats
+from afa_bench.extractors.base import Floats
 from afa_bench.stats import Interval
 
 Scalar = TypeVar("Scalar", bound=np.generic)

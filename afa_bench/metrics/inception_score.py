@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from afa_bench.metrics.base import Features, Floats
+from afa_bench.extractors.base import Floats
+from afa_bench.metrics.base import Features
 from afa_bench.metrics.gaussian import batches
 from afa_bench.metrics.inception import InceptionMetric
 from afa_bench.metrics.resample import MOST, resampled_interval

@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from afa_bench.metrics.base import Features, Floats, Metric
+from afa_bench.extractors.base import Floats
+from afa_bench.metrics.base import Features, Metric
 from afa_bench.metrics.gaussian import Gaussian, batches
 from afa_bench.metrics.inception import InceptionMetric
 from afa_bench.metrics.resample import resampled_interval

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from afa_bench.metrics.base import Floats
+from afa_bench.extractors.base import Floats
 
 
 class Moments(Metric):

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from afa_bench.errors import UserError
+from afa_bench.extractors.base import Extractor, Floats
 from afa_bench.identity import fingerprint
-from afa_bench.metrics.base import Extractor, Floats
 from afa_bench.metrics.gaussian import Gaussian, fitted
 from afa_bench.provenance import provenance
 from afa_bench.store.atomic import write_bytes

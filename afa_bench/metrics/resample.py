@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from afa_bench.metrics.base import Floats
+from afa_bench.extractors.base import Floats
 from afa_bench.stats import Interval
 
 DRAWS = 200

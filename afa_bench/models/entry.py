@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from afa_bench.architectures.families import Family
 from afa_bench.errors import UserError
 from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import CivitaiFile, HubFile, Source
-from afa_bench.models.families import Family
+from afa_bench.paths import located
 
 
 class Entry(BaseModel):
@@ -75,8 +76,6 @@ class Entry(BaseModel):
         Raises:
             UserError: as :meth:`sources`.
         """
-        from afa_bench.models.group import located
-
         sources = self.sources(family, key == "pipeline", str(where))
         if not sources:
             return located(self.folder or self.file or "", where.parent)

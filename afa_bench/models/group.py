@@ -10,19 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from afa_bench.architectures import families
 from afa_bench.errors import UserError
-from afa_bench.fetch.library import Library, data_folder
+from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Source
-from afa_bench.models import families
 from afa_bench.models.entry import Entry, as_entry
+from afa_bench.paths import DATA, located
 from afa_bench.reading import read_mapping, validated
 from afa_bench.registry import suggest
-
-ZOO = "zoo:"
-"""Prefix of a path inside the miniature zoo that ships with the package."""
-
-DATA = "data:"
-"""Prefix of a path inside the data folder."""
 
 
 class ModelRef(BaseModel):
@@ -135,15 +130,6 @@ class GroupFile(BaseModel):
         if not (isdir(full) or (may_be_file and isfile(full)) or text.startswith(DATA)):
             raise UserError(f"{self.file}: {key}: no such folder: {full}")
         return full
-
-
-def located(text: str, folder: Path = Path()) -> Path:
-    """A path as users write it: inside the zoo after ``zoo:``, inside the data folder after ``data:``, else relative."""
-    from afa_bench.mini import zoo
-
-    if text.startswith(DATA):
-        return data_folder() / text.removeprefix(DATA)
-    return zoo() / text.removeprefix(ZOO) if text.startswith(ZOO) else folder / Path(text).expanduser()
 
 
 def packaged() -> dict[str, Path]:

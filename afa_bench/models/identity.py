@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from afa_bench.checkpoints.hashing import hash_file, hash_folder, hash_weights
 from afa_bench.models.group import Group
-from afa_bench.models.hashing import hash_file, hash_folder, hash_weights
 
 
 def group_identity(group: Group) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from afa_bench.architectures.families import SD15, Family
+from afa_bench.checkpoints.hashing import check_safetensors
 from afa_bench.errors import UserError
 from afa_bench.method import Denoiser, Model
-from afa_bench.models.families import SD15, Family
 from afa_bench.models.group import Group
-from afa_bench.models.hashing import check_safetensors
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ class LoadedGroup:
         """
         import diffusers
 
-        from afa_bench.models.text import encoders_of
+        from afa_bench.architectures.text import encoders_of
 
         family = self.group.family
         kind = getattr(diffusers, scheduler, None)
@@ -72,8 +72,8 @@ def load_group(group: Group, device: str, dtype: torch.dtype) -> LoadedGroup:
     import diffusers
     import transformers
 
-    from afa_bench.models import single_file
-    from afa_bench.models.text import together
+    from afa_bench.architectures import single_file
+    from afa_bench.architectures.text import together
 
     for library in (transformers, diffusers):
         library.utils.logging.disable_progress_bar()
@@ -103,7 +103,7 @@ def load_vae(group: Group, dtype: torch.dtype) -> Any:
     Raises:
         UserError: missing or damaged.
     """
-    from afa_bench.models import single_file
+    from afa_bench.architectures import single_file
 
     if group.pipeline.is_file():
         return single_file.load_vae(group.pipeline, group.configs or group.family.configs, dtype)
@@ -146,7 +146,7 @@ def from_folder(folder: Path, part: str, kind: str, dtype: torch.dtype) -> Any:
 
 def _shared(group: Group, configs: Path, dtype: torch.dtype) -> dict[str, Any]:
     """The pipeline's parts but its denoiser: of a folder; of a single file with configurations beside it."""
-    from afa_bench.models import single_file
+    from afa_bench.architectures import single_file
 
     family, folder = group.family, group.pipeline
     parts: dict[str, Any] = {"vae": load_vae(group, dtype)}
@@ -161,7 +161,7 @@ def _shared(group: Group, configs: Path, dtype: torch.dtype) -> dict[str, Any]:
 
 def _words(family: Family, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Scheduler and tokenizers; the packaged configurations have no vocabulary, which is CLIP's everywhere."""
-    from afa_bench.models import single_file
+    from afa_bench.architectures import single_file
 
     parts = {"scheduler": from_folder(folder, "scheduler", family.scheduler, dtype)}
     for index, (name, kind) in enumerate(family.tokenizers.items()):
@@ -178,7 +178,7 @@ def _predicted(group: Group) -> dict[str, Any]:
     Raises:
         UserError: the marks of the group's files contradict each other.
     """
-    from afa_bench.models.single_file import marks
+    from afa_bench.architectures.single_file import marks
 
     if group.prediction_type is not None:
         return {"prediction_type": group.prediction_type}

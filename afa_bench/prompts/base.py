@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from afa_bench.prompts.images import Picture
+from afa_bench.images.stored import Picture
 
 if TYPE_CHECKING:
     from afa_bench.fetch import Needed

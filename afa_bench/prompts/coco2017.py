@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal
 
 from afa_bench.errors import UserError
 from afa_bench.fetch import Needed, UrlFile, locate
+from afa_bench.images.stored import Picture, in_zip
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked
-from afa_bench.prompts.images import Picture, in_zip
 
 Split = Literal["val", "train"]
 

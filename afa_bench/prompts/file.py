@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.images.stored import Picture
 from afa_bench.prompts.base import Prompt, PromptSet
-from afa_bench.prompts.images import Picture
 from afa_bench.prompts.rows import TABLES, read_rows
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from afa_bench.errors import UserError
+from afa_bench.images.stored import SUFFIXES, Picture, in_file
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked
-from afa_bench.prompts.images import SUFFIXES, Picture, in_file
 from afa_bench.prompts.rows import read_rows
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")

@@ -24,7 +24,7 @@ class MiniPrompts(PromptSet):
         """The held-out pairs in the order of ``heldout.parquet``, which is shuffled once and for all."""
         import pyarrow.parquet as pq
 
-        from afa_bench.mini import zoo
+        from afa_bench.paths import zoo
 
         rows = pq.read_table(zoo() / "heldout.parquet").to_pylist()
         return [
@@ -37,7 +37,7 @@ class MiniPrompts(PromptSet):
         """2,048 drawings of the training distribution."""
         import pyarrow.parquet as pq
 
-        from afa_bench.mini import zoo
+        from afa_bench.paths import zoo
 
         column: list[bytes] = pq.read_table(zoo() / "reference.parquet", columns=["image"]).column("image").to_pylist()
         return column

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from afa_bench.errors import UserError
+from afa_bench.images.stored import SUFFIXES, Picture, in_tar
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked
-from afa_bench.prompts.images import SUFFIXES, Picture, in_tar
 
 LONGEST = 2**20
 """Bytes that a caption's file may have."""

@@ -14,14 +14,14 @@ from typing import Any
 
 from afa_bench import registry
 from afa_bench.errors import NOTHING_TO_DO, UserError
-from afa_bench.features import FeatureBank, ImageSet, Reals, Row
+from afa_bench.images.stored import SUFFIXES, Picture, in_file
 from afa_bench.metrics.base import Metric
 from afa_bench.plan import SHARD
-from afa_bench.prompts.images import SUFFIXES, Picture, in_file
 from afa_bench.prompts.rows import read_rows
 from afa_bench.reading import validated
-from afa_bench.score import Missing, missing_weights, score_images, write_results
-from afa_bench.scoring.passes import Passes
+from afa_bench.scoring.extraction import Passes
+from afa_bench.scoring.features import FeatureBank, ImageSet, Reals, Row
+from afa_bench.scoring.score import Missing, missing_weights, score_images, write_results
 from afa_bench.store.layout import CellStore, Store
 
 OPTION = re.compile(r":(?=[A-Za-z_]\w*=)")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from afa_bench.images.decode import decode
+from afa_bench.images.stored import Picture, read
 from afa_bench.models.group import Group
-from afa_bench.prompts.images import Picture, read
-from afa_bench.scoring.images import decode
 
 
 class Reconstructor:

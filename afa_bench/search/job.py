@@ -11,8 +11,8 @@ from typing import Any
 import torch
 import yaml
 
+from afa_bench.architectures.layout import BASE, layout_of_unet
 from afa_bench.errors import UserError
-from afa_bench.merging.layout import BASE, layout_of_unet
 from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity

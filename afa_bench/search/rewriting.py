@@ -7,11 +7,11 @@ from copy import deepcopy
 
 from torch import Tensor, nn
 
-from afa_bench.blocks.alike import require_alike
+from afa_bench.architectures.alike import require_alike
+from afa_bench.architectures.layout import BASE, layout_of_unet
 from afa_bench.errors import UserError
 from afa_bench.merging.core import merge_tensor, require_same_keys
 from afa_bench.merging.forms import weighted
-from afa_bench.merging.layout import BASE, layout_of_unet
 from afa_bench.merging.mbw import MBWSettings
 from afa_bench.method import Denoiser, Model
 from afa_bench.search.space import Row, Weights

@@ -8,7 +8,7 @@ from itertools import combinations_with_replacement
 from math import isclose
 from typing import Literal, TypeAlias
 
-from afa_bench.merging.layout import BASE, Layout
+from afa_bench.architectures.layout import BASE, Layout
 
 Row: TypeAlias = tuple[float, ...]
 """A weight of each model, with the sum 1."""

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench.errors import UserError
-from afa_bench.signals import undisturbed
 from afa_bench.store.place import changed, create, renew
+from afa_bench.store.signals import undisturbed
 
 RENEWED = 10.0
 """Seconds between renewals."""

@@ -5,16 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.paths import shipped
 from afa_bench.registry import suggest
 from afa_bench.store.place import place
 
 HERE = Path("results")
-
-
-def shipped(package: Path | None = None) -> Path:
-    """Where the results that come with the package lie: inside an installed one, beside the package in a checkout."""
-    package = package or Path(__file__).parent.parent
-    return package / "_results" if (package / "_results").is_dir() else package.parent / "results"
 
 
 def find_results(name: str | None, here: Path = HERE) -> Path:
@@ -39,7 +34,7 @@ def find_results(name: str | None, here: Path = HERE) -> Path:
 
 def all_suites(here: Path = HERE) -> dict[str, Path]:
     """The suites that have results, shipped ones and those ``here``, which go first: name -> folder."""
-    return suites_in(shipped()) | suites_in(here)
+    return suites_in(shipped("results")) | suites_in(here)
 
 
 def suites_in(folder: Path) -> dict[str, Path]:

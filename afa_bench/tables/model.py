@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from afa_bench.paper.numbers import Printed
     from afa_bench.stats import Difference, Spread
-    from afa_bench.tables.paper.numbers import Printed
 
 Direction = Literal["higher", "lower"]
 ARROWS: dict[Direction, str] = {"higher": "↑", "lower": "↓"}

@@ -21,14 +21,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from afa_bench.architectures.families import FLUX, SDXL
+from afa_bench.architectures.objective import Conditions
+from afa_bench.architectures.text import conditions
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint, fingerprint_of_rows, seed_of
-from afa_bench.models.families import FLUX, SDXL
+from afa_bench.images.stored import identity, read
 from afa_bench.models.load import LoadedGroup
-from afa_bench.models.text import conditions
-from afa_bench.objective import Conditions
 from afa_bench.prompts.base import Prompt
-from afa_bench.prompts.images import identity, read
 from afa_bench.store.atomic import write_bytes
 
 SHARD = 64

@@ -17,8 +17,8 @@ from diffusers import LCMScheduler
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from afa_bench.architectures.objective import Conditions, Denoise, Diffusion, Objective
 from afa_bench.errors import UserError
-from afa_bench.objective import Conditions, Denoise, Diffusion, Objective
 from afa_bench.training.loss import Draw, without_text
 from afa_bench.training.settings import LCM
 from afa_bench.training.trainable import Learner

@@ -20,8 +20,8 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
+from afa_bench.architectures.objective import Conditions, Flow, objective_of
 from afa_bench.errors import UserError
-from afa_bench.objective import Conditions, Flow, objective_of
 from afa_bench.training.checkpoint import Checkpoint
 from afa_bench.training.lcm import Distillation
 from afa_bench.training.log import Log

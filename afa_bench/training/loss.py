@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from afa_bench.objective import Conditions, Denoise, Objective
+from afa_bench.architectures.objective import Conditions, Denoise, Objective
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from afa_bench.architectures.objective import Conditions
 from afa_bench.errors import UserError
-from afa_bench.objective import Conditions
 
 
 class Pairs(Protocol):

@@ -14,8 +14,8 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
 import afa_bench
+from afa_bench.architectures.families import FLUX
 from afa_bench.errors import UserError
-from afa_bench.models.families import FLUX
 from afa_bench.models.identity import group_identity
 from afa_bench.models.learned import save_learned
 from afa_bench.models.load import load_group

@@ -26,21 +26,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from afa_bench.bench import official as official_loops
 from afa_bench.bench.metrics import clip_config, huge_config
+from afa_bench.extractors.clip_l14 import ClipL14
+from afa_bench.extractors.clip_network import ClipNetwork
+from afa_bench.extractors.hpsv2 import HPSv2Clip
+from afa_bench.extractors.imagereward import ImageRewardBlip
+from afa_bench.extractors.inception import Inception
+from afa_bench.extractors.network import Network, read_tensors
+from afa_bench.extractors.pickscore import PickScoreClip
+from afa_bench.extractors.pixels import normalised
 from afa_bench.metrics.aesthetic import folded
-from afa_bench.metrics.clip_l14 import ClipL14
-from afa_bench.metrics.clip_network import ClipNetwork
 from afa_bench.metrics.frechet import frechet_distance
 from afa_bench.metrics.gaussian import distance, fitted
-from afa_bench.metrics.hpsv2 import HPSv2Clip
-from afa_bench.metrics.imagereward import MEAN, STD, ImageRewardBlip
-from afa_bench.metrics.inception import Inception
+from afa_bench.metrics.imagereward import MEAN, STD
 from afa_bench.metrics.inception_score import inception_score
 from afa_bench.metrics.kernel import kernel_inception_distances
-from afa_bench.metrics.network import Network, read_tensors
-from afa_bench.metrics.pickscore import PickScoreClip
-from afa_bench.metrics.pixels import normalised
+from afa_bench.official import runner as official_loops
 
 SPLITS, SUBSET = 4, 8
 CAPTIONED = ("clip-t", "clip-i", "aes", "pickscore", "hpsv2", "hpsv2 legacy", "image-reward")

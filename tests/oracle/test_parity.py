@@ -7,10 +7,11 @@ import environment
 import numpy as np
 import parity
 import pytest
+from places import ROOT
 
 from afa_bench.bench.metrics import held, our_network
 from afa_bench.bench.metrics import seconds as measured
-from afa_bench.bench.official_process import Official
+from afa_bench.official.process import Official
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +79,7 @@ def test_a_wrong_network_is_noticed(oracle, rows):
 
 
 def test_the_document_has_these_rows(rows):
-    text = (Path(__file__).parents[2] / "docs" / "parity.md").read_text()
+    text = (ROOT / "docs" / "parity.md").read_text()
     for row in rows.values():
         assert f"| {row.metric} | {row.variant} | {row.package} |" in text
 

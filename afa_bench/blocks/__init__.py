@@ -1,1 +1,0 @@
-"""A denoiser seen as a list of blocks."""

@@ -1,0 +1,116 @@
+"""sha256 of checkpoints: a model is its bytes, never its name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from afa_bench.errors import UserError
+from afa_bench.identity import fingerprint
+from afa_bench.paths import cache_folder
+from afa_bench.store.atomic import write_bytes
+
+WEIGHTS = (".safetensors",)
+"""File types whose bytes are a model's weights."""
+
+LARGE = 64 * 2**20
+"""Bytes above which a file's hash is remembered: about a tenth of a second's work."""
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of one file's bytes.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        status = path.stat()
+        return _hash(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@lru_cache(maxsize=1024)
+def _hash(path: Path, size: int, changed: int) -> str:
+    """The hash of a file as it is at a size and a time: checkpoints are large, and one plan asks for the same one many times.
+
+    That of a large file is remembered for later processes as well, until its size or its time of change is another.
+    """
+    note = _note(path) if size >= LARGE else None
+    if note and (known := _remembered(note)) and known[:2] == [size, changed]:
+        return str(known[2])
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if note:
+        with suppress(UserError):  # a cache folder that cannot be written costs time, no more
+            write_bytes(note, json.dumps([size, changed, digest]).encode())
+    return digest
+
+
+def _note(path: Path) -> Path:
+    """Where the hash of a large file is remembered: in the user's cache folder, under the hash of its path."""
+    return cache_folder() / "hashes" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+
+
+def _remembered(note: Path) -> list[Any] | None:
+    try:
+        known = json.loads(note.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return known if isinstance(known, list) and len(known) == 3 and isinstance(known[2], str) else None
+
+
+def hash_folder(folder: Path) -> str:
+    """One fingerprint for a folder of a checkpoint: the names and bytes of its weights, configurations and vocabularies.
+
+    Raises:
+        UserError: no such folder, or none of these in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix in {*WEIGHTS, ".json", ".txt"}]
+    if not paths:
+        raise UserError(f"{folder}: expected the files of a checkpoint, found none")
+    return fingerprint({path.relative_to(folder).as_posix(): hash_file(path) for path in paths})
+
+
+def hash_weights(path: Path) -> str:
+    """The fingerprint of a folder with weights, or the sha256 of a single file.
+
+    Raises:
+        UserError: no safetensors file in the folder, or one that is truncated.
+    """
+    if path.is_file():
+        return hash_file(path)
+    weights = [file for file in sorted(path.rglob("*")) if file.suffix in WEIGHTS]
+    if not weights:
+        raise UserError(f"{path}: expected a folder with a .safetensors file")
+    for file in weights:
+        check_safetensors(file)
+    return hash_folder(path)
+
+
+def check_safetensors(path: Path) -> None:
+    """Compare a safetensors file's length with what its header promises.
+
+    Raises:
+        UserError: the header is broken or the file is shorter or longer than it says.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > size:
+                raise ValueError("the header is cut off")
+            header = json.loads(file.read(length))
+        entries = (entry for name, entry in header.items() if name != "__metadata__")
+        promised = 8 + length + max((entry["data_offsets"][1] for entry in entries), default=0)
+    except (OSError, ValueError, struct.error, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: not a safetensors file: {error}") from error
+    if size != promised:
+        raise UserError(f"{path}: truncated or damaged: expected {promised} bytes, found {size}")

@@ -1,0 +1,1 @@
+"""Samples to images: the generator, which is the one place where denoisers run, and the engines, which run the shards."""

@@ -1,0 +1,250 @@
+"""A shard of samples to images, or to denoising losses: the one place where denoisers run."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from afa_bench.architectures.families import SD15
+from afa_bench.architectures.objective import Diffusion
+from afa_bench.architectures.text import conditions, encode
+from afa_bench.errors import UserError
+from afa_bench.generation.monitor import Watch
+from afa_bench.identity import seed_of
+from afa_bench.images.stored import read
+from afa_bench.memory import in_batches, is_out_of_memory
+from afa_bench.metrics.denoising import DenoisingLoss, denoising_losses
+from afa_bench.models.load import LoadedGroup, load_group
+from afa_bench.plan import Cell, Plan, Sample
+from afa_bench.store.layout import CellStore
+from afa_bench.suite import Suite
+
+Row = dict[str, Any]
+
+BYTES_PER_PIXEL: Final = 3
+"""Of a PNG that cannot be compressed."""
+
+
+class Generator:
+    """Runs shards. Holds the last group and the last denoiser, since a plan's cells come in their order.
+
+    Args:
+        plan: what to run.
+        device: a torch device.
+        batch_size: samples at once; changes no image by more than rounding. Halved for a cell that memory is too small for.
+    """
+
+    def __init__(self, plan: Plan, device: str, batch_size: int) -> None:
+        self.plan = plan
+        self.device = device
+        self.batch_size = batch_size
+        self.dtype: torch.dtype = getattr(torch, plan.suite.dtype)
+        self._fits: dict[str, int] = {}
+        self._loaded: LoadedGroup | None = None
+        self._built: tuple[tuple[Any, ...], Any] | None = None
+
+    def run_shard(self, cell: Cell, samples: Sequence[Sample], store: CellStore, advance: Callable[[int], None]) -> list[Row]:
+        """Do a shard's samples and return their rows. A sample that fails becomes a row with its error; the others go on.
+
+        Raises:
+            UserError: the models do not load or do not fit, or the disk is full.
+        """
+        work = self._images if cell.task == "generate" else self._losses
+        store.check_room(len(samples) * self.plan.suite.size**2 * BYTES_PER_PIXEL)
+
+        def batch(part: slice) -> list[Row]:
+            rows = self._batch(work, cell, samples[part], store)
+            advance(len(rows))
+            return rows
+
+        made, self._fits[cell.name] = in_batches(len(samples), self._fits.get(cell.name, self.batch_size), batch)
+        return [row for rows in made for row in rows]
+
+    def _batch(self, work: Callable[..., list[Row]], cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+        begun = time.perf_counter()
+        try:
+            rows = work(cell, batch, store)
+        except UserError:
+            raise
+        except (RuntimeError, ValueError, FloatingPointError, MemoryError) as error:
+            if len(batch) > 1 and is_out_of_memory(error):
+                raise
+            if len(batch) > 1:
+                return [row for sample in batch for row in self._batch(work, cell, [sample], store)]
+            rows = [{"error": f"{type(error).__name__}: {error}"}]
+        seconds = (time.perf_counter() - begun) / len(batch)
+        return [
+            {**_columns(sample), **row, "seconds": seconds, "batch": len(batch), "device": self.device}
+            for sample, row in zip(batch, rows, strict=True)
+        ]
+
+    def sample(self, cell: Cell, batch: Sequence[Sample]) -> Tensor:
+        """The images of a generate cell: ``(B, 3, H, W)`` in [0, 1], fp32 on the CPU.
+
+        A row depends on its sample alone, up to rounding.
+        """
+        return self._drawn(cell, batch)[0]
+
+    def _drawn(self, cell: Cell, batch: Sequence[Sample]) -> tuple[Tensor, list[str | None]]:
+        """Images, and for each where it stopped being finite, if it did."""
+        pipeline, loaded, encoders = self._denoiser(cell)
+        sampler, texts = self.plan.suite.sampler, [sample.prompt.text for sample in batch]
+        given = conditions(texts, sampler.negative_prompt, sampler.guidance > 1, loaded, encoders)
+        with Watch(pipeline) as watch:
+            images = draw(pipeline, self.plan.suite, cell.steps or 0, batch, given, watch.step)
+        return images, watch.errors()
+
+    def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+        images, errors = self._drawn(cell, batch)
+        return [
+            {"error": error} if error else self._save(image, sample, store)
+            for image, error, sample in zip(images, errors, batch, strict=True)
+        ]
+
+    def _save(self, image: Tensor, sample: Sample, store: CellStore) -> Row:
+        buffer = io.BytesIO()
+        to_image(image).save(buffer, "PNG")
+        name = f"{hashlib.sha256(sample.id.encode()).hexdigest()[:16]}.png"
+        store.write_image(name, buffer.getvalue())
+        return {"file": name, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
+
+    def _losses(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+        pipeline, loaded, encoders = self._denoiser(cell)
+        if loaded.group.family is not SD15:
+            raise UserError(f"denoising-loss: group {cell.group.name}: expected models of SD 1.5, not {cell.group.architecture}")
+        metrics = [metric for metric in self.plan.metrics if isinstance(metric, DenoisingLoss)]
+        known = [sample for sample in batch if sample.prompt.image is not None]
+        rows: dict[str, Row] = {sample.id: {"error": "the prompt has no image to denoise"} for sample in batch}
+        if not known:
+            return list(rows.values())
+        latents = self._latents(loaded, known)
+        states = encode([sample.prompt.text for sample in known], loaded.tokenizer, encoders)
+        objective = Diffusion(pipeline.scheduler)
+        for metric in metrics:
+            grid = metric.grid(objective.timesteps)
+            seeds = [[seed_of(sample.seed, "denoise", step) for step in grid] for sample in known]
+            losses = denoising_losses(pipeline.unet, latents, {"prompt_embeds": states}, seeds, grid, objective)
+            for sample, values in zip(known, losses.double().tolist(), strict=True):
+                row = {metric.key: float(np.mean(values))}
+                row |= {f"{metric.key}_t{step:03d}": value for step, value in zip(grid, values, strict=True)}
+                bad = [step for step, value in zip(grid, values, strict=True) if not np.isfinite(value)]
+                rows[sample.id] = {"error": f"the loss is not finite at timestep {bad[0]}"} if bad else row
+        return list(rows.values())
+
+    def _latents(self, loaded: LoadedGroup, samples: Sequence[Sample]) -> Tensor:
+        """The VAE's latents of the prompts' images: the mean of the posterior, scaled."""
+        size = (self.plan.suite.size, self.plan.suite.size)
+        encoded = [read(sample.prompt.image or b"") for sample in samples]
+        images = [Image.open(io.BytesIO(data)).convert("RGB") for data in encoded]
+        sized = [np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)) for image in images]
+        pixels = torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).to(self.device, self.dtype) / 127.5 - 1
+        with torch.no_grad():
+            latents: Tensor = loaded.vae.encode(pixels).latent_dist.mode() * loaded.vae.config.scaling_factor
+        return latents
+
+    def _denoiser(self, cell: Cell) -> tuple[Any, LoadedGroup, Sequence[Any]]:
+        """A stock pipeline around the cell's denoiser, the group it comes from, and the text encoders that it listens to."""
+        if self._loaded is None or self._loaded.group != cell.group:
+            self._loaded = self._built = None
+            with self._fitting(cell):
+                self._loaded = load_group(cell.group, self.device, self.dtype)
+        key = (cell.group.name, cell.label, cell.options)
+        if self._built is None or self._built[0] != key:
+            self._built = None
+            with self._fitting(cell):
+                denoiser = cell.method.build(cell.group, self._loaded.models, cell.options)
+            denoiser.unet.eval().requires_grad_(False)
+            if denoiser.guide is not None:
+                denoiser.guide(self.plan.suite.sampler.guidance)
+            pipeline = self._loaded.pipeline(denoiser, self.plan.suite.sampler.scheduler)
+            self._built = (key, (pipeline, denoiser.text_encoders))
+        pipeline, encoders = self._built[1]
+        return pipeline, self._loaded, encoders
+
+    @contextmanager
+    def _fitting(self, cell: Cell) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(f"{cell.group.name}, {cell.label}: the models do not fit into the memory of {self.device}") from error
+
+
+def draw(
+    pipeline: Any,
+    suite: Suite,
+    steps: int,
+    batch: Sequence[Sample],
+    given: Mapping[str, Tensor],
+    after_step: Callable[..., dict[str, Tensor]] | None = None,
+) -> Tensor:
+    """Images of samples: ``(B, 3, H, W)`` in [0, 1], fp32 on the CPU.
+
+    Args:
+        pipeline: a stock pipeline around a denoiser.
+        suite: its sampler, size and number format are used.
+        steps: of the scheduler.
+        batch: what to draw.
+        given: the prompts as :func:`conditions` gives them.
+        after_step: called after each step, as diffusers does.
+    """
+    images: Tensor = pipeline(
+        **given,
+        latents=initial_noise(pipeline, suite, batch).to(given["prompt_embeds"].device),
+        generator=[torch.Generator().manual_seed(seed_of(sample.seed, "sampler")) for sample in batch],
+        num_inference_steps=steps,
+        guidance_scale=suite.sampler.guidance,
+        height=suite.size,
+        width=suite.size,
+        output_type="pt",
+        callback_on_step_end=after_step,
+    ).images
+    return images.float().cpu()
+
+
+def to_image(image: Tensor) -> Image.Image:
+    """``(3, H, W)`` in [0, 1] as 8-bit RGB."""
+    return Image.fromarray((image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+
+
+def initial_noise(pipeline: Any, suite: Suite, batch: Sequence[Sample]) -> Tensor:
+    """Each sample's initial noise from its own generator on the CPU: the same for all methods, batches and devices."""
+    packed = hasattr(pipeline, "transformer")  # FLUX: 2 x 2 latents are one token
+    cell = pipeline.vae_scale_factor * (2 if packed else 1)
+    side = suite.size // cell * (2 if packed else 1)
+    channels = pipeline.transformer.config.in_channels // 4 if packed else pipeline.unet.config.in_channels
+    shape = (channels, side, side)
+    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(sample.seed)) for sample in batch])
+    if packed:
+        noise = pipeline._pack_latents(noise, len(batch), *shape)
+    return noise.to(getattr(torch, suite.dtype))
+
+
+def failed(samples: Sequence[Sample], error: str) -> list[Row]:
+    """The rows of samples that could not be made."""
+    return [{**_columns(sample), "error": error, "seconds": 0.0, "device": ""} for sample in samples]
+
+
+def _columns(sample: Sample) -> Row:
+    return {
+        "sample_id": sample.id,
+        "prompt_id": sample.prompt.id,
+        "prompt": sample.prompt.text,
+        "category": sample.prompt.category,
+        "image_index": sample.image_index,
+        "repeat": sample.repeat,
+        "seed": sample.seed,
+        "file": None,
+        "sha256": None,
+        "error": None,
+    }

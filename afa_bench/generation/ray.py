@@ -1,0 +1,236 @@
+"""Shards on a Ray cluster: actors pull from the driver, one actor a GPU, or one a CPU where there is no GPU.
+
+The driver alone holds the claims and decides what is next; an actor makes a shard's images and writes them to the results folder,
+which all machines share. Nothing but numbers goes through Ray. An actor that dies is never restarted in place: a new one is
+started, and its shard goes back to the queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from afa_bench.errors import UserError
+from afa_bench.generation.inline import Work
+from afa_bench.plan import Cell, Plan
+from afa_bench.store.claims import claimed
+from afa_bench.store.layout import Store
+
+ATTEMPTS = 3
+"""How often a shard is begun before it becomes rows with an error."""
+
+REACHED = 5.0
+"""Seconds in which a cluster's address has to answer."""
+
+Shard = tuple[int, int]
+"""A cell's place in the work, and the number of one of its shards."""
+
+
+@dataclass
+class RayEngine:
+    """An engine on Ray Core (extra ``ray``).
+
+    Attributes:
+        workers: number of actors; None: one a GPU of the cluster, or one a CPU.
+        address: of a running cluster (``auto``, ``ray://host:10001``); None: this machine alone.
+    """
+
+    workers: int | None = None
+    address: str | None = None
+
+    def __call__(
+        self, plan: Plan, work: Work, store: Store, device: str, batch_size: int, advance: Callable[[Cell, int], None]
+    ) -> int:
+        """Do all shards that no other process is at; see :func:`afa_bench.generation.inline.run_shards`."""
+        with _cluster(self.address) as ray:
+            resources = ray.cluster_resources()
+            gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+            needs = {"num_gpus": 1} if gpus else {"num_cpus": 1}
+            count = min(self.workers or gpus or cpus, sum(len(shards) for _, shards in work))
+            actor = ray.remote(max_restarts=0, **needs)(_Worker)
+            shared = ray.put((plan, [cell for cell, _ in work], store))
+            start = lambda: actor.remote(shared, "cuda" if gpus else device, batch_size)  # noqa: E731
+            return _Driver(ray, plan, work, store, advance, start).run(count)
+
+
+class _Worker:
+    """The actor: one generator, which keeps the group and the denoiser of the last shard."""
+
+    def __init__(self, shared: tuple[Plan, Sequence[Cell], Store], device: str, batch_size: int) -> None:
+        import torch
+
+        from afa_bench.generation.generator import Generator
+
+        if device == "cpu":
+            torch.set_num_threads(1)
+        plan, self.cells, self.store = shared
+        self.generator = Generator(plan, device, batch_size)
+
+    def ready(self) -> None:
+        """Answer once the actor stands."""
+
+    def run(self, place: int, shard: int) -> None:
+        cell = self.cells[place]
+        files = self.store.cell(cell.name)
+        samples = self.generator.plan.shards(cell)[shard]
+        files.write_shard(shard, self.generator.run_shard(cell, samples, files, lambda _: None))
+
+
+@dataclass
+class _Driver:
+    """Hands out shards until none is left."""
+
+    ray: Any
+    plan: Plan
+    work: Work
+    store: Store
+    advance: Callable[[Cell, int], None]
+    start: Callable[[], Any]
+    made: int = 0
+    attempts: Counter[Shard] = field(default_factory=Counter)
+    claims: dict[Shard, ExitStack] = field(default_factory=dict)
+
+    def run(self, count: int) -> int:
+        self.queues = [deque(shards) for _, shards in self.work]
+        busy: dict[Any, tuple[Any, Shard | None]] = {}
+        for _ in range(count):
+            worker = self.start()
+            busy[worker.ready.remote()] = (worker, None)
+        try:
+            while any(self.queues) or self.claims:
+                (done,), _ = self.ray.wait(list(busy), num_returns=1)
+                worker, shard = busy.pop(done)
+                if not self._finished(done, shard):
+                    if any(self.queues):
+                        worker = self.start()
+                        busy[worker.ready.remote()] = (worker, None)
+                    continue
+                following = self._next(shard)
+                if following is not None:
+                    busy[worker.run.remote(*following)] = (worker, following)
+        finally:
+            for stack in self.claims.values():
+                stack.close()
+        return self.made
+
+    def _finished(self, done: Any, shard: Shard | None) -> bool:
+        """Take a worker's answer. False: the worker has died."""
+        try:
+            self.ray.get(done)
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except self.ray.exceptions.RayError:  # the process, its node, or the way to it is gone
+            if shard is None:
+                self.attempts[(-1, -1)] += 1
+                if self.attempts[(-1, -1)] > ATTEMPTS * len(self.work):
+                    raise UserError("--engine ray: workers die before they can begin") from None
+                return False
+            self.claims.pop(shard).close()
+            if self.attempts[shard] < ATTEMPTS:
+                self.queues[shard[0]].appendleft(shard[1])
+            else:
+                self._give_up(shard)
+            return False
+        if shard is not None:
+            self._count(shard)
+            self.claims.pop(shard).close()
+        return True
+
+    def _next(self, last: Shard | None) -> Shard | None:
+        """A shard that is nobody else's: of the cell that the worker has in memory, else of the first cell with any left."""
+        places = [last[0]] if last else []
+        for place in (*places, *range(len(self.queues))):
+            cell = self.work[place][0]
+            files = self.store.cell(cell.name)
+            while self.queues[place]:
+                shard = (place, self.queues[place].popleft())
+                stack = ExitStack()
+                if stack.enter_context(claimed(files.shard(shard[1]))) and not files.is_done(shard[1], self._ids(shard)):
+                    self.claims[shard] = stack
+                    self.attempts[shard] += 1
+                    return shard
+                stack.close()
+        return None
+
+    def _give_up(self, shard: Shard) -> None:
+        from afa_bench.generation.generator import failed
+
+        cell = self.work[shard[0]][0]
+        error = f"the worker died {ATTEMPTS} times at this shard"
+        self.store.cell(cell.name).write_shard(shard[1], failed(self.plan.shards(cell)[shard[1]], error))
+        self._count(shard)
+
+    def _count(self, shard: Shard) -> None:
+        cell = self.work[shard[0]][0]
+        samples = len(self._ids(shard))
+        self.made += samples
+        self.advance(cell, samples)
+
+    def _ids(self, shard: Shard) -> list[str]:
+        return [sample.id for sample in self.plan.shards(self.work[shard[0]][0])[shard[1]]]
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[Any]:
+    """A connection to a cluster, or one of this machine's own for as long as the block lasts.
+
+    Raises:
+        UserError: the extra is not installed, or there is no cluster at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--engine ray: Ray is not installed; pip install 'afa-bench[ray]'") from None
+    terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        _reach(address)
+        ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{_named(address)}: no Ray cluster there: {reason}") from error
+    with suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _reach(address: str | None) -> None:
+    """Open and close a connection to a cluster's address; Ray itself would try for minutes.
+
+    Raises:
+        OSError: nothing listens there, or nothing was found where ``auto`` is to find it.
+        ValueError: it is no address.
+    """
+    from ray._private.services import canonicalize_bootstrap_address  # what ray.init begins with
+
+    if address in (None, "auto"):
+        address = os.environ.get("RAY_ADDRESS") or address
+    protocol, url, rest = (address or "").partition("://")
+    if url and protocol != "ray":
+        return  # Ray loads a module of this name
+    find: Any = canonicalize_bootstrap_address
+    place = rest if url else find(address)
+    if place is None:
+        return  # a cluster of this machine's own is started
+    parts = urlsplit(f"//{place}")
+    if not parts.hostname or not parts.port:
+        raise ValueError("expected auto, HOST:PORT or ray://HOST:PORT")
+    socket.create_connection((parts.hostname, parts.port), REACHED).close()
+
+
+def _named(address: str | None) -> str:
+    """Where an address is from, for an error's words."""
+    if address in (None, "auto") and (variable := os.environ.get("RAY_ADDRESS")):
+        return f"RAY_ADDRESS: {variable}"
+    return f"--address: {address}"

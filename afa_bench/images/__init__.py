@@ -1,0 +1,1 @@
+"""Images as they come: in files, archives or memory, decoded within limits."""

@@ -1,0 +1,182 @@
+"""``afa-bench score`` on a folder of images: what is amiss is named, the rest is scored."""
+
+import json
+import struct
+import zlib
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from afa_bench.cli import app
+from afa_bench.errors import UserError
+from afa_bench.extractors.hpsv2 import WEIGHTS
+from afa_bench.fetch import Library
+from afa_bench.scoring.folder import choice, read_metrics
+
+MINI = "clip-t:features=mini-clip,clip-i:features=mini-clip,is:features=lite0:splits=1"
+
+
+def score(*options):
+    result = CliRunner().invoke(app(), ["score", *map(str, options)])
+    if isinstance(result.exception, UserError):
+        raise result.exception
+    return result
+
+
+def rows(out):
+    return {row["sample_id"]: row for row in pq.read_table(out / "samples.parquet").to_pylist()}
+
+
+def summary(out):
+    return json.loads((out / "summary.json").read_text())["metrics"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six images of other modes and sizes, and a caption a line."""
+    images = tmp_path / "images"
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    base = Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8))
+    kinds = {"a.png": "RGB", "b.png": "RGBA", "c.png": "P", "d.png": "L", "e.jpg": "CMYK"}
+    for name, mode in kinds.items():
+        base.convert(mode).save(images / name)
+    base.resize((1, 64)).save(images / "f.png")
+    captions = ["red dog", "", "very " * 77, "狗 🐕", "red dog", "long " * 500]
+    (tmp_path / "captions.txt").write_text("\n".join(captions) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def bomb(path):
+    """A PNG of 60,000 x 60,000 pixels by its header."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b""))
+
+
+def test_a_folder_becomes_a_table_rows_and_json(folder):
+    out = folder / "out"
+    options = (folder / "images", "--prompts", folder / "captions.txt", "--metrics", MINI, "--out", out)
+    result = score(*options, "--reference", folder / "images")
+    assert result.exit_code == 0, result.output
+    found = rows(out)
+    assert list(found) == ["a.png", "b.png", "c.png", "d.png", "e.jpg", "f.png"]
+    assert found["e.jpg"]["prompt_id"] == "a.png"  # the same caption is the same prompt
+    assert found["e.jpg"]["image_index"] == 1
+    assert all(row["clip_i_mini"] == pytest.approx(1, abs=1e-6) for row in found.values())
+    metrics = summary(out)
+    assert metrics["clip_t_mini"]["value"] == pytest.approx(np.mean([row["clip_t_mini"] for row in found.values()]))
+    assert metrics["is_lite0"]["n"] == 6
+    again = score(*options, "--reference", folder / "images", "--format", "json")
+    assert json.loads(again.stdout)["clip_t_mini"] == metrics["clip_t_mini"]
+    assert json.loads((out / "summary.json").read_text())["scoring"]["images"] <= 6  # only the pairs are looked at again
+
+
+def test_what_is_amiss_is_an_error_row_and_the_rest_is_scored(folder):
+    images, out = folder / "images", folder / "out"
+    whole = images / "a.png"
+    (images / "g.png").write_bytes(whole.read_bytes()[:200])
+    (images / "h.png").write_text("no image at all")
+    bomb(images / "i.png")
+    (images / "j.png").symlink_to(images / "gone.png")
+    Image.open(whole).save(images / "k.png")  # one more than there are captions
+    lines = (folder / "captions.txt").read_text().splitlines()
+    (folder / "captions.txt").write_text("\n".join([*lines, "g", "h", "i", "j"]), encoding="utf-8")
+    result = score(images, "--prompts", folder / "captions.txt", "--metrics", MINI, "--out", out)
+    assert result.exit_code == 1, result.output
+    errors = {name: row["error"] for name, row in rows(out).items() if row["error"]}
+    assert set(errors) == {"g.png", "h.png", "i.png", "j.png", "k.png"}
+    assert "not an image, or a damaged one" in errors["g.png"]
+    assert "not an image, or a damaged one" in errors["h.png"]
+    assert "too large: expected at most 89478485 pixels" in errors["i.png"]
+    assert "cannot be read: No such file" in errors["j.png"]
+    assert "no caption: captions.txt has 10 lines for 11 images" in errors["k.png"]
+    for name in errors:
+        assert sum(name in line for line in result.stderr.splitlines()) == 1
+    alone = folder / "alone"
+    for name in errors:
+        (images / name).unlink()
+    (folder / "captions.txt").write_text("\n".join(lines), encoding="utf-8")
+    assert score(images, "--prompts", folder / "captions.txt", "--metrics", MINI, "--out", alone).exit_code == 0
+    for name, row in rows(alone).items():
+        assert row["clip_t_mini"] == pytest.approx(rows(out)[name]["clip_t_mini"], abs=1e-6)
+    assert summary(alone)["is_lite0"]["value"] == pytest.approx(summary(out)["is_lite0"]["value"], abs=1e-6)
+
+
+def test_a_table_names_the_files_and_one_that_is_not_there_is_an_error_row(folder):
+    (folder / "captions.csv").write_text("file,prompt\nb.png,blue\na.png,red\nz.png,none\n")
+    result = score(folder / "images", "--prompts", folder / "captions.csv", "--metrics", MINI, "--out", folder / "out")
+    assert result.exit_code == 1
+    found = rows(folder / "out")
+    assert (found["a.png"]["prompt"], found["b.png"]["prompt"]) == ("red", "blue")
+    assert found["captions.csv z.png"]["error"] == "no image for this caption"
+    assert found["c.png"]["error"] == "no caption: not in captions.csv"
+
+
+def test_weights_that_are_missing_or_damaged_leave_the_other_metrics_alone(folder, monkeypatch):
+    monkeypatch.setenv("AFA_BENCH_DATA", str(folder / "data"))
+    monkeypatch.setenv("HF_HOME", str(folder / "hub"))
+    options = (folder / "images", "--prompts", folder / "captions.txt", "--out", folder / "out")
+    missing = score(*options, "--metrics", f"{MINI},pickscore")
+    assert missing.exit_code == 0, missing.output
+    assert "warning: no value of PickScore: hub:yuvalkirstain/PickScore_v1@main/model.safetensors: not fetched" in missing.stderr
+    entry = summary(folder / "out")["pickscore"]
+    assert (entry["value"], entry["n"]) == (None, 0)
+    assert entry["note"].startswith("no value: its weights are not there")
+    with pytest.raises(UserError, match="not fetched"):
+        score(*options, "--metrics", f"{MINI},pickscore", "--strict")
+    path = Library().path(WEIGHTS["v2.1"])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"other bytes")
+    damaged = score(*options, "--metrics", f"{MINI},hpsv2:release=v2.1")
+    assert damaged.exit_code == 1
+    (line,) = [line for line in damaged.stderr.splitlines() if "HPSv2" in line]
+    assert f"{path}: not the file that is pinned" in line
+    assert f"expected sha256 {WEIGHTS['v2.1'].sha256}, found " in line
+    assert summary(folder / "out")["clip_t_mini"]["value"] is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--metrics", "clipt"], "did you mean 'clip-t'"),
+        (["--metrics", "hpsv2:relase=v2.1"], "unknown option: did you mean 'release'"),
+        (["--metrics", "clip-t:features=zoo:mini-clip:preprocess=fast"], "unknown feature 'zoo:mini-clip'"),
+        (["--metrics", "clip-t:mini-clip"], "expected NAME:OPTION=VALUE, found 'mini-clip' without an option"),
+        (["--metrics", "is:features=lite0:splits=1:splits=2"], "splits is there twice"),
+        (["--metrics", "denoising-loss"], "measures a denoiser"),
+        (["--metrics", "clip-t:features=mini-clip"], "--prompts: CLIP-T"),
+        (["--metrics", "clip-t:features=mini-clip", "--preprocess", "fast"], "preprocess, dtype: expected exact and float32"),
+        (["--metrics", "is", "--reference", "nowhere"], "--reference: expected a folder of images"),
+    ],
+)
+def test_a_wrong_option_is_named(folder, options, words):
+    with pytest.raises(UserError, match=words):
+        score(folder / "images", "--out", folder / "out", *options)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "options"),
+    [
+        ("clip-t", "clip-t", {}),
+        ("is:features=lite0:splits=1", "is", {"features": "lite0", "splits": "1"}),
+        ("m:weights=s3://host:9000/a=b:c/m.pt:layer=2", "m", {"weights": "s3://host:9000/a=b:c/m.pt", "layer": "2"}),
+        ("m:at=http://h:80/x?y=1&z=2", "m", {"at": "http://h:80/x?y=1&z=2"}),
+        ("m:group=zoo:mini-1:half=:last=:", "m", {"group": "zoo:mini-1", "half": "", "last": ":"}),
+    ],
+)
+def test_a_colon_begins_an_option_only_where_its_name_follows(text, name, options):
+    assert choice(text) == (name, options)
+
+
+def test_settings_are_in_the_title():
+    metrics = read_metrics(["pickscore", "hpsv2:antialias=legacy", "clip-t"], preprocess="fast", dtype="bfloat16")
+    titles = ["PickScore (fast, bfloat16)", "HPSv2 (v2.0, legacy, fast, bfloat16)", "CLIP-T (fast, bfloat16)"]
+    assert [metric.title for metric in metrics] == titles
+    assert metrics[1].extractor().settings == {"antialias": "legacy", "preprocess": "fast", "dtype": "bfloat16"}

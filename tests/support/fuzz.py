@@ -1,0 +1,198 @@
+"""Throws damaged suites and results at their readers: anything but a value or a UserError is a finding.
+
+``python tests/support/fuzz.py SECONDS [SEED]`` prints the findings, with what produced them.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from results_factory import write_cell
+
+from afa_bench.errors import UserError
+from afa_bench.estimate import estimate
+from afa_bench.report.rows import read_rows
+from afa_bench.store.debris import find_debris
+from afa_bench.store.layout import PlannedCell, Store
+from afa_bench.store.rows import encode_rows
+from afa_bench.store.status import read_status
+from afa_bench.suite import packaged_suites, read_suite
+from afa_bench.tables import build_table, load_results, render
+from afa_bench.tables.pairs import read_samples
+
+WORDS = (
+    "null", "~", "true", "-1", "0", "1e999", ".nan", ".inf", "[]", "{}", "''", '"\\ud800"', '"\\0"', "9" * 400, "x" * 5000,
+    "!!python/object:os.system x", "&a [*a]", "*b", "<<: *b", "? [a, b] : c", "2020-01-01", "!!binary aGk=", "!!set {a}",
+    "- - - -", "|", ">", "%YAML 9", "---", "...", "../..", "/dev/null", "mini", "mini-1", "afa", "base", "weighted", "clip-t",
+    "fid", "name", "{name: mini}", "{name: file, path: x}", "{name: weighted, weights: [1]}", "{name: afa, label: 3}", "\t",
+    "\ufeff", "\u2028", "狗",
+)  # fmt: skip
+KEYS = (
+    "name", "revision", "groups", "prompts", "methods", "metrics", "sampler", "steps", "size", "images_per_prompt", "repeats",
+    "seed", "dtype", "extends", "description", "file",
+)  # fmt: skip
+Finding = tuple[str, str]
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    """Some bytes, words or lines changed."""
+    made = bytearray(data)
+    for _ in range(chance.choice([1, 1, 1, 2, 4, 16])):
+        place = chance.randrange(len(made) + 1)
+        kind = chance.randrange(6)
+        if kind == 0 and place < len(made):
+            made[place] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            del made[place : place + chance.randrange(1, 40)]
+        elif kind == 2:
+            made[place:place] = chance.choice(WORDS).encode("utf-8", "surrogatepass")
+        elif kind == 3:
+            made[place:place] = chance.randbytes(chance.randrange(1, 9))
+        elif kind == 4:
+            start = chance.randrange(len(made) + 1)
+            made[place:place] = made[start : start + chance.randrange(1, 60)]
+        else:
+            made[place : place + chance.randrange(1, 9)] = bytes(chance.randrange(1, 9))
+    return bytes(made)
+
+
+def reworded(data: bytes, chance: random.Random) -> bytes:
+    """A line's value replaced, or a key added: what stays YAML, mostly."""
+    lines = data.decode("utf-8", "replace").splitlines()
+    for _ in range(chance.randrange(1, 4)):
+        place = chance.randrange(len(lines)) if lines else 0
+        if chance.random() < 0.5 and lines and ":" in lines[place]:
+            lines[place] = lines[place].split(":")[0] + ": " + chance.choice(WORDS)
+        else:
+            lines.insert(place, f"{chance.choice(KEYS)}: {chance.choice(WORDS)}")
+    return "\n".join(lines).encode("utf-8", "surrogatepass")
+
+
+def suites(folder: Path, chance: random.Random) -> Iterator[Finding]:
+    """Suites that were changed."""
+    known = [path.read_bytes() for path in packaged_suites().values()]
+    file = folder / "suite.yaml"
+    while True:
+        data = chance.choice((mutated, reworded, reworded))(chance.choice(known), chance)
+        file.write_bytes(data)
+        read = read_whole if chance.random() < 0.2 else read_suite
+        yield tried(partial(read, file), repr(data))
+
+
+def read_whole(file: Path) -> None:
+    """Its methods, metrics and groups too."""
+    estimate(read_suite(file))
+
+
+def results(folder: Path, chance: random.Random) -> Iterator[Finding]:
+    """Results of which one file was changed."""
+    root = folder / "results"
+    for order, method in enumerate(("base", "afa")):
+        for steps in (None, 10):
+            cell = write_cell(root, method=method, order=order, steps=steps, failed=(2,))
+            rows = pq.read_table(cell.samples).to_pylist()
+            cell.samples.write_bytes(encode_rows(rows))
+            cell.write_shard(0, [{**row, "file": None, "seconds": 1.0} for row in rows])
+    Store(root).write_planned("tiny", 3, [PlannedCell(name, "g", name, 10, 48) for name in Store(root).cells()[:2]])
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    plain = {path: unsealed(path) for path in files}
+    while True:
+        file = chance.choice(files)
+        before = file.read_bytes()
+        data = mutated(chance.choice([before, plain[file]]), chance)
+        if file.suffix == ".parquet" and chance.random() < 0.5:
+            data = strange_rows(chance)
+        file.write_bytes(data)
+        yield tried(lambda: read_all(root), f"{file.name} {data!r}")
+        file.write_bytes(before)
+
+
+def unsealed(path: Path) -> bytes:
+    """A file as an earlier version wrote it: its damage is not seen by a checksum."""
+    if path.suffix != ".parquet":
+        return b"{" + path.read_bytes().partition(b'",')[2]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), sink)
+    return bytes(sink.getvalue())
+
+
+def strange_rows(chance: random.Random) -> bytes:
+    """A valid file of columns of any types."""
+    pool: tuple[Any, ...] = (
+        [None, None], ["a", "b"], ["a", "a"], [1, 2], [1.5, float("nan")], [True, None], [b"x", b"\xff"], [[1], []],
+        [{"a": 1}, None], pa.array([2, 2**63], pa.uint64()), pa.array([1, 2], pa.decimal128(5, 1)),
+        pa.array([1, 2], pa.duration("s")), pa.array(np.array([1, 2], np.float16)), pa.array(["a", None]).dictionary_encode(),
+    )  # fmt: skip
+    names = ("sample_id", "prompt_id", "seed", "error", "category", "clip_t_mini", "denoising_loss", "file", "seconds")
+    columns = {name: chance.choice(pool) for name in names if chance.random() < 0.85}
+    sink = pa.BufferOutputStream()
+    try:
+        pq.write_table(pa.table(columns), sink)
+    except pa.ArrowException:
+        return b""
+    return bytes(sink.getvalue())
+
+
+def read_all(root: Path) -> None:
+    """Everything that reads results."""
+    errors = []
+    for read in (
+        lambda: read_status(root).as_json(),
+        lambda: find_debris(root),
+        lambda: [read_samples(file, ["category"]) for file in root.glob("*/samples.parquet")],
+        lambda: read_rows(load_results(root).cells),
+        lambda: render(build_table(load_results(root), versus="afa", by="category"), "markdown"),
+    ):
+        try:
+            read()
+        except UserError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def tried(work: Callable[[], object], what: str) -> Finding:
+    """What became of it: a value, an error, or the traceback and what led to it."""
+    try:
+        work()
+    except UserError as error:
+        return ("several lines", what) if "\n" in str(error) else ("error", "")
+    except Exception:
+        return "traceback", f"{what}\n{traceback.format_exc()}"
+    return "value", ""
+
+
+def fuzz(seconds: float = math.inf, trials: float = math.inf, seed: int = 0) -> tuple[Counter[str], list[str]]:
+    """Half of the time, and so many trials, for each reader. Returns how often what came out, and the findings."""
+    counts: Counter[str] = Counter()
+    found: dict[str, str] = {}
+    for kind in (suites, results):
+        with tempfile.TemporaryDirectory() as folder:
+            end = time.monotonic() + seconds / 2
+            for number, (outcome, what) in enumerate(kind(Path(folder), random.Random(seed)), start=1):
+                counts[f"{kind.__name__}: {outcome}"] += 1
+                if what:
+                    found.setdefault("".join(what.splitlines()[-3:]), what)
+                if number >= trials or time.monotonic() > end:
+                    break
+    return counts, list(found.values())
+
+
+if __name__ == "__main__":
+    counted, findings = fuzz(float(sys.argv[1]), seed=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    print("\n\n".join(findings))
+    print(dict(counted))
+    sys.exit(bool(findings))
