@@ -1,4 +1,4 @@
-"""Methods, trainables, prompt sets, metrics and feature extractors by name, through entry points.
+"""Methods, trainables, prompt sets, metrics, feature extractors and architectures by name, through entry points.
 
 A third party's package registers in the same way as this one: an entry point in the group ``afa_bench.<kind>``. Nothing is
 imported before it is asked for.
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from afa_bench.errors import UserError
 
-Kind = Literal["methods", "trainables", "prompts", "metrics", "features"]
+Kind = Literal["methods", "trainables", "prompts", "metrics", "features", "architectures"]
 
 
 def available(kind: Kind) -> Mapping[str, EntryPoint]:

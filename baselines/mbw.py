@@ -54,13 +54,13 @@ class MBW(Method[MBWOptions]):
         """The merged model.
 
         Raises:
-            UserError: weights which do not fit the models, or models of different architectures.
+            UserError: weights which do not fit the models, models of different architectures, or of one without blocks.
         """
-        from afa_bench.architectures.layout import BASE, layout_of_unet
+        from afa_bench.architectures.layout import BASE
         from afa_bench.merging.forms import weighted
 
         models = chosen(models, options.models, self.name)
-        layout = layout_of_unet(models[0].unet.config)  # type: ignore[arg-type]
+        layout = group.family.layout_in_memory(models[0].unet, f"mbw: group {group.name}")
         weights = options.weights(layout, len(models))
 
         def settings(part: Literal["unet", "text_encoder"], key: str) -> Mapping[str, Any]:

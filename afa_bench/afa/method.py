@@ -105,12 +105,14 @@ def ensemble(models: Sequence[nn.Module], sabw: SABW, text_widths: Sequence[int]
     """
     from torch.nn import Module
 
+    from afa_bench.architectures.find import view_of
+    from afa_bench.architectures.flux_blocks import FluxView
     from afa_bench.ensembles.flux import EnsembleFlux
     from afa_bench.ensembles.last_block import LastBlockUNet
     from afa_bench.ensembles.unets import EnsembleUNet
 
     together: Any
-    if hasattr(models[0], "transformer_blocks"):
+    if isinstance(view_of(models[0]), FluxView):
         together = EnsembleFlux(models, sabw)
     else:
         together = (LastBlockUNet if sabw.config.last_only else EnsembleUNet)(models, sabw, text_widths)

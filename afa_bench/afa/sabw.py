@@ -15,14 +15,9 @@ from torch import Tensor, nn
 
 from afa_bench.afa.method import Ablation
 from afa_bench.afa.transformer import Transformer
-from afa_bench.architectures.flux_blocks import FluxView
-from afa_bench.architectures.view import view_of
+from afa_bench.architectures.find import view_of
 from afa_bench.errors import UserError
 from afa_bench.models.learned import read_learned
-
-FLUX_TEXT = 768
-"""FLUX's text states are projected to this width once, for all blocks: cross-attention to the raw 4096 in each of 57 blocks
-would be 97 of SABW's 239 million parameters."""
 
 
 class BlockAggregator(nn.Module):
@@ -152,11 +147,11 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
             model: a ``UNet2DConditionModel`` or a ``FluxTransformer2DModel``.
             n_models: N.
             hidden, heads, layers, experts, without, last_only: see the class.
-            text: project the text states to this width once; by default FLUX's to 768, a U-Net's not at all.
+            text: project the text states to this width once; by default to the view's ``context``: FLUX's to 768, a U-Net's not.
         """
         shape = _shape(model, n_models, last_only)
         raw = shape["text"]
-        shape["text"] = text or (min(raw, FLUX_TEXT) if isinstance(view_of(model), FluxView) else raw)
+        shape["text"] = text or view_of(model).context
         sabw: SABW = cls(
             **shape,
             hidden=hidden,

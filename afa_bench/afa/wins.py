@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from afa_bench.architectures.objective import Conditions, Objective, objective_of
+from afa_bench.architectures.objective import Conditions, Objective
 from afa_bench.identity import seed_of
 from afa_bench.images.stored import read
 from afa_bench.models.load import LoadedGroup
@@ -99,7 +99,8 @@ def denoising_wins(
     """
     unets, encoders = [model.unet for model in loaded.models], [model.text_encoder for model in loaded.models]
     like = next(unets[0].parameters())
-    encoding, objective = Encoding.of(loaded, encoders, size), objective_of(loaded.scheduler, unets[0], GUIDANCE)
+    encoding = Encoding.of(loaded, encoders, size)
+    objective = loaded.group.family.objective(loaded.scheduler, unets[0], GUIDANCE)
     winners, images = [], []
     for prompt in prompts:
         found = encoding.image(prompt)

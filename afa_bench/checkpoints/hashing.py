@@ -114,3 +114,18 @@ def check_safetensors(path: Path) -> None:
         raise UserError(f"{path}: not a safetensors file: {error}") from error
     if size != promised:
         raise UserError(f"{path}: truncated or damaged: expected {promised} bytes, found {size}")
+
+
+def tensor_names(path: Path) -> list[str]:
+    """The names of the tensors in a safetensors file.
+
+    Raises:
+        UserError: it is another kind of file, or damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, 1 << 28)))
+        return [name for name in header if name != "__metadata__"]
+    except (OSError, ValueError, struct.error, TypeError) as error:
+        raise UserError(f"{path}: not a safetensors file: {error}") from error

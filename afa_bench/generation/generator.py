@@ -14,9 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from afa_bench.architectures.families import SD15
-from afa_bench.architectures.objective import Diffusion
-from afa_bench.architectures.text import conditions, encode
+from afa_bench.architectures.base import Architecture
 from afa_bench.errors import UserError
 from afa_bench.generation.monitor import Watch
 from afa_bench.identity import seed_of
@@ -98,9 +96,10 @@ class Generator:
         """Images, and for each where it stopped being finite, if it did."""
         pipeline, loaded, encoders = self._denoiser(cell)
         sampler, texts = self.plan.suite.sampler, [sample.prompt.text for sample in batch]
-        given = conditions(texts, sampler.negative_prompt, sampler.guidance > 1, loaded, encoders)
+        architecture = loaded.group.family
+        given = architecture.conditions(texts, loaded.tokenizers, encoders, sampler.negative_prompt, sampler.guidance > 1)
         with Watch(pipeline) as watch:
-            images = draw(pipeline, self.plan.suite, cell.steps or 0, batch, given, watch.step)
+            images = draw(architecture, pipeline, self.plan.suite, cell.steps or 0, batch, given, watch.step)
         return images, watch.errors()
 
     def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
@@ -119,20 +118,19 @@ class Generator:
 
     def _losses(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
         pipeline, loaded, encoders = self._denoiser(cell)
-        if loaded.group.family is not SD15:
-            raise UserError(f"denoising-loss: group {cell.group.name}: expected models of SD 1.5, not {cell.group.architecture}")
         metrics = [metric for metric in self.plan.metrics if isinstance(metric, DenoisingLoss)]
         known = [sample for sample in batch if sample.prompt.image is not None]
         rows: dict[str, Row] = {sample.id: {"error": "the prompt has no image to denoise"} for sample in batch}
         if not known:
             return list(rows.values())
-        latents = self._latents(loaded, known)
-        states = encode([sample.prompt.text for sample in known], loaded.tokenizer, encoders)
-        objective = Diffusion(pipeline.scheduler)
+        architecture = loaded.group.family
+        denoiser = getattr(pipeline, architecture.denoiser[0])
+        objective = architecture.objective(pipeline.scheduler, denoiser, self.plan.suite.sampler.guidance)
+        latents, conditions = self._real(loaded, encoders, known)
         for metric in metrics:
             grid = metric.grid(objective.timesteps)
             seeds = [[seed_of(sample.seed, "denoise", step) for step in grid] for sample in known]
-            losses = denoising_losses(pipeline.unet, latents, {"prompt_embeds": states}, seeds, grid, objective)
+            losses = denoising_losses(denoiser, latents, conditions, seeds, grid, objective)
             for sample, values in zip(known, losses.double().tolist(), strict=True):
                 row = {metric.key: float(np.mean(values))}
                 row |= {f"{metric.key}_t{step:03d}": value for step, value in zip(grid, values, strict=True)}
@@ -140,16 +138,19 @@ class Generator:
                 rows[sample.id] = {"error": f"the loss is not finite at timestep {bad[0]}"} if bad else row
         return list(rows.values())
 
-    def _latents(self, loaded: LoadedGroup, samples: Sequence[Sample]) -> Tensor:
-        """The VAE's latents of the prompts' images: the mean of the posterior, scaled."""
-        size = (self.plan.suite.size, self.plan.suite.size)
+    def _real(self, loaded: LoadedGroup, encoders: Sequence[Any], samples: Sequence[Sample]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The latents of the prompts' images, and what the denoiser is told about them."""
+        architecture, size = loaded.group.family, (self.plan.suite.size, self.plan.suite.size)
+        architecture.require_size(loaded.vae, self.plan.suite.size)
         encoded = [read(sample.prompt.image or b"") for sample in samples]
         images = [Image.open(io.BytesIO(data)).convert("RGB") for data in encoded]
         sized = [np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)) for image in images]
         pixels = torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).to(self.device, self.dtype) / 127.5 - 1
         with torch.no_grad():
-            latents: Tensor = loaded.vae.encode(pixels).latent_dist.mode() * loaded.vae.config.scaling_factor
-        return latents
+            latents = architecture.latents(loaded.vae, pixels)
+        conditions = architecture.conditions([sample.prompt.text for sample in samples], loaded.tokenizers, encoders)
+        told = [architecture.size_conditions((image.height, image.width), (0, 0), size) for image in images]
+        return latents, conditions | {name: torch.tensor([own[name] for own in told]).to(latents) for name in told[0]}
 
     def _denoiser(self, cell: Cell) -> tuple[Any, LoadedGroup, Sequence[Any]]:
         """A stock pipeline around the cell's denoiser, the group it comes from, and the text encoders that it listens to."""
@@ -165,7 +166,7 @@ class Generator:
             denoiser.unet.eval().requires_grad_(False)
             if denoiser.guide is not None:
                 denoiser.guide(self.plan.suite.sampler.guidance)
-            pipeline = self._loaded.pipeline(denoiser, self.plan.suite.sampler.scheduler)
+            pipeline = self._loaded.pipeline(denoiser.unet, denoiser.text_encoders, self.plan.suite.sampler.scheduler)
             self._built = (key, (pipeline, denoiser.text_encoders))
         pipeline, encoders = self._built[1]
         return pipeline, self._loaded, encoders
@@ -181,6 +182,7 @@ class Generator:
 
 
 def draw(
+    architecture: Architecture,
     pipeline: Any,
     suite: Suite,
     steps: int,
@@ -191,16 +193,21 @@ def draw(
     """Images of samples: ``(B, 3, H, W)`` in [0, 1], fp32 on the CPU.
 
     Args:
+        architecture: of the models.
         pipeline: a stock pipeline around a denoiser.
         suite: its sampler, size and number format are used.
         steps: of the scheduler.
         batch: what to draw.
-        given: the prompts as :func:`conditions` gives them.
+        given: the prompts as the architecture's ``conditions`` gives them.
         after_step: called after each step, as diffusers does.
+
+    Raises:
+        UserError: a size that the architecture does not draw.
     """
+    architecture.require_size(pipeline.vae, suite.size)
     images: Tensor = pipeline(
         **given,
-        latents=initial_noise(pipeline, suite, batch).to(given["prompt_embeds"].device),
+        latents=initial_noise(architecture, pipeline, suite, batch).to(given["prompt_embeds"].device),
         generator=[torch.Generator().manual_seed(seed_of(sample.seed, "sampler")) for sample in batch],
         num_inference_steps=steps,
         guidance_scale=suite.sampler.guidance,
@@ -217,17 +224,11 @@ def to_image(image: Tensor) -> Image.Image:
     return Image.fromarray((image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
 
 
-def initial_noise(pipeline: Any, suite: Suite, batch: Sequence[Sample]) -> Tensor:
+def initial_noise(architecture: Architecture, pipeline: Any, suite: Suite, batch: Sequence[Sample]) -> Tensor:
     """Each sample's initial noise from its own generator on the CPU: the same for all methods, batches and devices."""
-    packed = hasattr(pipeline, "transformer")  # FLUX: 2 x 2 latents are one token
-    cell = pipeline.vae_scale_factor * (2 if packed else 1)
-    side = suite.size // cell * (2 if packed else 1)
-    channels = pipeline.transformer.config.in_channels // 4 if packed else pipeline.unet.config.in_channels
-    shape = (channels, side, side)
+    shape = architecture.latent_shape(pipeline.vae, getattr(pipeline, architecture.denoiser[0]), suite.size)
     noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(sample.seed)) for sample in batch])
-    if packed:
-        noise = pipeline._pack_latents(noise, len(batch), *shape)
-    return noise.to(getattr(torch, suite.dtype))
+    return architecture.packed(noise).to(getattr(torch, suite.dtype))
 
 
 def failed(samples: Sequence[Sample], error: str) -> list[Row]:

@@ -68,7 +68,7 @@ class MBWSettings(_Strict):
     simplex: a row for each block, in order, with a weight of each model; the rows' sums are 1. By default 1/N everywhere.
     base: with a simplex, the weights of all else; 1/N by default.
     chain: instead, N - 1 two-model merges.
-    time_embedding: the block of the embeddings of time and size: IN00, or BASE as other tools have it.
+    time_embedding: the block of the embeddings of time and size: IN00, the first one, or BASE as other tools have it.
     """
 
     simplex: tuple[tuple[float, ...], ...] | None = None
@@ -89,7 +89,7 @@ class MBWSettings(_Strict):
             UserError: another number of blocks or of models, or weights whose sum is not 1.
         """
         found = self._chained(layout, count) if self.chain is not None else self._simplex(layout, count)
-        return {**found, TIME: found[self.time_embedding]}
+        return {**found, TIME: found[BASE if self.time_embedding == BASE else layout.blocks[0]]}
 
     def _simplex(self, layout: Layout, count: int) -> BlockWeights:
         uniform = (1 / count,) * count

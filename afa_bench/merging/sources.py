@@ -9,7 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from afa_bench.architectures.layout import Change, Layout, Link, Part, layout_of, modern
+from afa_bench.architectures.find import architecture_of, architecture_with
+from afa_bench.architectures.layout import Change, Layout, Link, Part, modern
 from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.checkpoints.safetensors import Reader, Spec
 from afa_bench.errors import UserError
@@ -23,9 +24,6 @@ FILES: Mapping[Part, str] = {
     "vae": "diffusion_pytorch_model",
 }
 """The parts of a diffusers folder that hold weights, and the name of the file with them."""
-
-VAE_MARK = "decoder.up_blocks.3.resnets.0.norm1.weight"
-"""A VAE of fewer levels has no such tensor, and other LDM names."""
 
 OLD_CLIP = "cond_stage_model.transformer."
 """Some single files leave out ``text_model.`` after this."""
@@ -56,7 +54,7 @@ class SingleFile:
         self._reader = Reader(path)
         self._names = {_with_text_model(key): key for key in self._reader.specs}
         self.specs = {key: self._reader.specs[name] for key, name in self._names.items()}
-        self.layout = layout_of(self.specs)
+        self.layout = architecture_with(self.specs, path).require_layout(str(path))
 
     def read(self, key: str) -> Tensor:
         """One tensor."""
@@ -71,16 +69,18 @@ class Folder:
     """A checkpoint in the diffusers layout: ``unet/``, and of the text encoders and the VAE what is there.
 
     Raises:
-        UserError: no U-Net, or tensors which the architecture does not have.
+        UserError: no U-Net, an architecture without a merge layout, or tensors which it does not have.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._files = {part: _weights(path / part, stem) for part, stem in FILES.items() if (path / part).is_dir()}
         if "unet" not in self._files:
+            architecture_of(path).require_layout(str(path))
             raise UserError(f"{path}: expected a diffusers folder with unet/, or a .safetensors file")
         readers = [(part, Reader(file)) for part, files in self._files.items() for file in files]
-        self.layout = layout_of(key for part, reader in readers if part == "unet" for key in reader.specs)
+        names = (key for part, reader in readers if part == "unet" for key in reader.specs)
+        self.layout = architecture_with(names, path).require_layout(str(path))
         self._links: dict[str, Link] = {}
         self._places: dict[tuple[Part, str], tuple[Reader, str]] = {}
         unknown = []
@@ -92,8 +92,9 @@ class Folder:
                     self._places[part, modern(part, key)] = (reader, key)
                 elif not key.endswith("position_ids"):  # those of CLIP G have no place in LDM
                     unknown.append(f"{part}: {key}")
-        if "vae" in self._files and ("vae", VAE_MARK) not in self._places:
-            raise UserError(f"{path / 'vae'}: expected a VAE of 4 levels as {self.layout.name} has; it has no {VAE_MARK}")
+        for part, name in self.layout.deepest.items():
+            if part in self._files and (part, name) not in self._places:
+                raise UserError(f"{path / part}: expected a {part} of as many levels as {self.layout.name}'s; it has no {name}")
         for link in self._links.values():
             unknown += [f"{link.part}: no {name}" for name in link.diffusers if (link.part, name) not in self._places]
         if unknown:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import yaml
 
-from afa_bench.architectures.layout import BASE, layout_of_unet
+from afa_bench.architectures.layout import BASE
 from afa_bench.errors import UserError
 from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, read_group
@@ -112,10 +112,7 @@ def make_job(
     found = read_group(group or suite.groups[0], suite.file.parent, f"{suite.file}: groups")
     if len(found.models) < 2:
         raise UserError(f"search: group {found.name} has one model; expected two or more to merge")
-    if found.architecture not in ("sd15", "sdxl"):
-        raise UserError(
-            f"search: group {found.name} is {found.architecture}; expected models of SD 1.5 or SDXL, which have MBW's blocks"
-        )
+    found.family.require_layout(f"search: group {found.name}")
     warnings = []
     if metric.key in {one.key for one in reported}:
         warnings.append(f"{metric.title} is searched for and reported by suite {suite.name}: there it is no independent measure")
@@ -147,7 +144,7 @@ def run_job(job: Job, out: Path, device: str, report: Callable[[Mapping[str, Any
     log = Log(out / "log.jsonl", job.about())
     loaded = load_group(job.group, device, getattr(torch, job.suite.dtype))
     judge = ImageJudge(loaded, job.suite, job.samples, job.scorer, job.steps, device)
-    layout = layout_of_unet(loaded.models[0].unet.config)  # type: ignore[arg-type]
+    layout = judge.rewriter.layout
     groups = block_groups(layout, job.together, job.base)
     found = Search(judge, groups, stages(job.names, job.form), job.rules, job.budget, log, report).run(
         start(layout, len(job.names), job.form)

@@ -8,7 +8,7 @@ from copy import deepcopy
 from torch import Tensor, nn
 
 from afa_bench.architectures.alike import require_alike
-from afa_bench.architectures.layout import BASE, layout_of_unet
+from afa_bench.architectures.layout import BASE, Layout
 from afa_bench.errors import UserError
 from afa_bench.merging.core import merge_tensor, require_same_keys
 from afa_bench.merging.forms import weighted
@@ -22,16 +22,17 @@ class Rewriter:
 
     Args:
         models: of one architecture.
+        layout: which block each tensor of their U-Net is in.
 
     Raises:
         UserError: they differ in their architecture, or have a tensor that belongs to no block.
     """
 
-    def __init__(self, models: Sequence[Model]) -> None:
+    def __init__(self, models: Sequence[Model], layout: Layout) -> None:
         unets, encoders = [model.unet for model in models], [model.text_encoder for model in models]
         require_alike(unets)
         self.count = len(models)
-        self.layout = layout_of_unet(unets[0].config)  # type: ignore[arg-type]
+        self.layout = layout
         self.denoiser = Denoiser(deepcopy(unets[0]), [_own(encoders)])
         self.rewritten = 0
         """Blocks that have been written so far, BASE and the time embedding included."""

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from afa_bench.architectures.text import conditions
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Extractor, Floats
 from afa_bench.generation.generator import draw, to_image
@@ -74,10 +73,12 @@ class ImageJudge:
     def __init__(
         self, loaded: LoadedGroup, suite: Suite, samples: Sequence[Sample], metric: Metric, steps: int, device: str
     ) -> None:
-        self.rewriter = Rewriter(loaded.models)
+        self._architecture = loaded.group.family
+        self.rewriter = Rewriter(loaded.models, self._architecture.layout_in_memory(loaded.models[0].unet, "search"))
         self._suite, self._samples, self._metric, self._steps = suite, samples, metric, steps
         self._loaded = loaded
-        self._pipeline = loaded.pipeline(self.rewriter.denoiser, suite.sampler.scheduler)
+        denoiser = self.rewriter.denoiser
+        self._pipeline = loaded.pipeline(denoiser.unet, denoiser.text_encoders, suite.sampler.scheduler)
         self._extractor = metric.extractor()
         self._extractor.load(device)
         self._texts: tuple[Row | None, dict[str, Tensor]] | None = None
@@ -95,7 +96,7 @@ class ImageJudge:
         """
         samples = self._samples[first:last]
         given = {name: states[first:last] for name, states in self._conditions().items()}
-        images = draw(self._pipeline, self._suite, self._steps, samples, given)
+        images = draw(self._architecture, self._pipeline, self._suite, self._steps, samples, given)
         captions = [sample.prompt.text for sample in samples]
         features = self._extractor.images([to_image(image) for image in images], captions)
         values = self._metric.per_sample(_Features(self._extractor, samples, features))
@@ -110,6 +111,7 @@ class ImageJudge:
         row = self.rewriter.text_row
         if self._texts is None or self._texts[0] != row:
             texts, sampler = [sample.prompt.text for sample in self._samples], self._suite.sampler
-            encoders = self.rewriter.denoiser.text_encoders
-            self._texts = (row, conditions(texts, sampler.negative_prompt, sampler.guidance > 1, self._loaded, encoders))
+            tokenizers, encoders = self._loaded.tokenizers, self.rewriter.denoiser.text_encoders
+            given = self._architecture.conditions(texts, tokenizers, encoders, sampler.negative_prompt, sampler.guidance > 1)
+            self._texts = (row, given)
         return self._texts[1]

@@ -14,7 +14,6 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
 import afa_bench
-from afa_bench.architectures.families import FLUX
 from afa_bench.errors import UserError
 from afa_bench.models.identity import group_identity
 from afa_bench.models.learned import save_learned
@@ -65,8 +64,9 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
         KeyboardInterrupt: interrupted, after a checkpoint was written.
     """
     group, (trainable, options) = config.read_group(), config.read_trainable()
-    if config.lcm is not None and group.family is FLUX:
-        raise UserError(f"{config.file}: lcm: group {group.name}: expected models of SD 1.5 or SDXL, not {group.architecture}")
+    architecture = group.family
+    if config.lcm is not None and architecture.flow:
+        raise UserError(f"{config.file}: lcm: group {group.name}: expected models that predict noise, not {architecture.title}")
     if config.lcm is not None and getattr(options, "start", None) is None:
         raise UserError(f"{config.file}: trainable: start: expected a folder of trained weights to distil")
     prompts = config.read_pairs()
@@ -111,7 +111,8 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
         progress.trained(done, total, latest)
 
     more = {"validation": held, "report": report, "accelerator": accelerator, "about": about}
-    learned = fit(learner, loaded.scheduler, trained, config, folder=folder, **more)
+    objective = architecture.objective(loaded.scheduler, learner.denoiser.unet, config.guidance)
+    learned = fit(learner, objective, trained, config, folder=folder, **more)
     if accelerator.is_main_process:
         save_learned(learned, folder / WEIGHTS)
     accelerator.end_training()

@@ -13,7 +13,7 @@ import torch
 from checkpoints import SD15, SDXL, state
 from safetensors.torch import save_file
 
-from afa_bench.architectures import layout
+from afa_bench.architectures import layout, sd15, sdxl
 from afa_bench.errors import UserError
 from afa_bench.merging import forms
 from afa_bench.merging.core import merge, merge_tensor
@@ -150,7 +150,7 @@ def test_the_forms_as_sd_mecha_computes_them(tmp_path: Path) -> None:
 def test_block_weights_as_sd_mecha_places_them(tmp_path: Path, config: str) -> None:
     """Its table has the time embedding in BASE."""
     states, (a, b, _) = models(tmp_path, config)
-    table = {SD15: layout.SD15, SDXL: layout.SDXL}[config]
+    table = {SD15: sd15.SD15.layout, SDXL: sdxl.SDXL.layout}[config]
     values = [round(0.03 * (n + 1), 2) for n in range(len(table.blocks))]
     weights = MBWSettings(chain=(Step(blocks=tuple(values), base=0.9),), time_embedding="BASE").weights(table, 2)
     blocks = {**dict(zip(table.blocks, values, strict=True)), "BASE": 0.9, "VAE": 0.9}

@@ -11,7 +11,8 @@ import torch
 from pydantic import ValidationError
 from tiny import tiny_unet
 
-from afa_bench.architectures.layout import BASE, SD15, SDXL, TIME, layout_of_unet
+from afa_bench.architectures import sd15, sdxl
+from afa_bench.architectures.layout import BASE, TIME, layout_of_unet
 from afa_bench.errors import UserError
 from afa_bench.merging.mbw import CURVES, RANGES, MBWSettings, Step, preset
 from afa_bench.method import Model
@@ -19,10 +20,11 @@ from baselines.mbw import MBW, MBWOptions
 from baselines.weighted import Weighted, WeightedOptions
 
 NAMES = ("one", "two", "three")
+SD15, SDXL = sd15.SD15.layout, sdxl.SDXL.layout
 
 
 def group() -> Any:
-    return SimpleNamespace(name="tiny", models=[SimpleNamespace(name=name) for name in NAMES])
+    return SimpleNamespace(name="tiny", family=sd15.SD15(), models=[SimpleNamespace(name=name) for name in NAMES])
 
 
 def models() -> list[Model]:

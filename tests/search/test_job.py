@@ -66,8 +66,9 @@ def test_a_search_ends_in_a_recipe_that_merge_and_mbw_take(suite: Path, tmp_path
 
 
 def test_only_what_changes_is_rewritten_and_always_from_the_sources() -> None:
-    models = load_group(read_group("mini-1", Path(), "test"), "cpu", torch.float32).models
-    rewriter = Rewriter(models)
+    group = read_group("mini-1", Path(), "test")
+    models = load_group(group, "cpu", torch.float32).models
+    rewriter = Rewriter(models, group.family.layout_in_memory(models[0].unet, "test"))
     weights = start(rewriter.layout, 3, "simplex")
     rewriter.write(weights)
     everything = rewriter.rewritten
@@ -77,7 +78,7 @@ def test_only_what_changes_is_rewritten_and_always_from_the_sources() -> None:
     assert rewriter.rewritten == everything + 3 * 2
     rows = [weights[block] for block in rewriter.layout.blocks]
     rows[2] = rows[3] = (0.5, 0.5, 0.0)
-    expected = MBW().build(None, models, MBWOptions(simplex=tuple(rows))).unet.state_dict()  # type: ignore[arg-type]
+    expected = MBW().build(group, models, MBWOptions(simplex=tuple(rows))).unet.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in rewriter.denoiser.unet.state_dict().items())
     rewriter.write({**weights, "IN00": (1.0, 0.0, 0.0)})
     assert rewriter.rewritten == everything + 3 * 2 + 4  # back, and IN00 with the time embedding

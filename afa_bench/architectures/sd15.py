@@ -1,0 +1,26 @@
+"""Stable Diffusion 1.5: a U-Net and one CLIP text encoder."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+from afa_bench.architectures.base import Architecture
+from afa_bench.architectures.layout import Layout, layout_of_unet, ldm_layout
+
+
+class SD15(Architecture):
+    name = "sd15"
+    title = "SD 1.5"
+    version = 0
+    pipeline = "StableDiffusionPipeline"
+    # The safety checker would blacken images and spoil the metrics.
+    pipeline_options: ClassVar = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    rate = 34.0  # a V100: the paper's table 9 has 2.94 s for an image of 50 guided steps
+    marks = ("cond_stage_model.",)
+    layout = ldm_layout("SD 1.5", (True, True, True, False), {"text_encoder": "cond_stage_model.transformer."})
+
+    @override
+    def layout_in_memory(self, denoiser: Any, where: str) -> Layout:
+        return layout_of_unet(denoiser.config)
