@@ -23,7 +23,6 @@ from afa_bench.images.stored import read
 from afa_bench.models.load import LoadedGroup
 from afa_bench.prompts.base import Prompt
 from afa_bench.training.cache import Encoding, side_by_side
-from afa_bench.training.settings import GUIDANCE
 
 Winners = NDArray[np.int64]
 
@@ -100,7 +99,7 @@ def denoising_wins(
     unets, encoders = [model.unet for model in loaded.models], [model.text_encoder for model in loaded.models]
     like = next(unets[0].parameters())
     encoding = Encoding.of(loaded, encoders, size)
-    objective = loaded.group.family.objective(loaded.scheduler, unets[0], GUIDANCE)
+    objective = loaded.group.family.objective(loaded.scheduler, unets[0])
     winners, images = [], []
     for prompt in prompts:
         found = encoding.image(prompt)

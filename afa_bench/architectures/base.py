@@ -45,7 +45,7 @@ class Architecture:
         classifier_free: whether guidance above 1 runs the denoiser on an unconditional half of the batch too; else the denoiser
             is told the scale.
         rate: evaluations of the denoiser a second on one GPU at 512 x 512 pixels, where it was measured.
-        files: of a part in a hub repository, where they are called or cut as usual not.
+        files: of a part in a hub repository, where they are not called as usual or are cut in pieces.
         pads: padding tokens of tokenizers, where they are others than CLIP's own.
         marks: begin the names of tensors by which its checkpoints are recognised: single files, and the denoisers in folders.
         text_prefix: begins the names of the text encoders' tensors in a single file.
@@ -204,13 +204,13 @@ class Architecture:
         shift = vae.config.get("shift_factor")
         return (means - shift if shift else means) * vae.config.scaling_factor  # type: ignore[no-any-return]
 
-    def objective(self, scheduler: Any, denoiser: Any, guidance: float) -> Objective:
+    def objective(self, scheduler: Any, denoiser: Any, guidance: float | None = None) -> Objective:
         """How latents are noised, what is predicted of them, and the denoiser's call.
 
         Args:
-            scheduler: of diffusers.
+            scheduler: the group's own, whatever images are sampled with: its noise schedule and what the models predict.
             denoiser: a model or an ensemble.
-            guidance: the scale that a model which was distilled for guidance is told.
+            guidance: the scale that a model which was distilled for guidance is told; by default the architecture's usual one.
 
         Raises:
             UserError: a prediction type that is not supported.

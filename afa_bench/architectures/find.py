@@ -79,9 +79,9 @@ def view_of(denoiser: Any) -> Any:
     Raises:
         UserError: no architecture has such a denoiser, or it has a part which cannot be seen as blocks.
     """
-    known = all_architectures()
+    known, kinds = all_architectures(), {kind.__name__ for kind in type(denoiser).__mro__}
     for architecture in known:
-        if isinstance(denoiser, architecture.class_of(architecture.denoiser[1])):
+        if architecture.denoiser[1] in kinds:
             return architecture.view(denoiser)
     expected = " or ".join(dict.fromkeys(architecture.denoiser[1] for architecture in known))
     raise UserError(f"denoiser: {type(denoiser).__name__} is not supported; expected {expected}")

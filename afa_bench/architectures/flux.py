@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from afa_bench.architectures.objective import Objective
 
+GUIDANCE = 3.5
+"""With which FLUX.1 [dev]'s stock pipeline samples."""
 T5_TOKENS = 512
 """The length that the stock pipeline pads T5's tokens to."""
 
@@ -82,10 +84,11 @@ class FLUX(Architecture):
         return packed(latents)
 
     @override
-    def objective(self, scheduler: Any, denoiser: Any, guidance: float) -> Objective:
+    def objective(self, scheduler: Any, denoiser: Any, guidance: float | None = None) -> Objective:
         from afa_bench.architectures.flux_flow import FluxFlow
 
-        return FluxFlow(scheduler, guidance if denoiser.config.guidance_embeds else None)
+        told = GUIDANCE if guidance is None else guidance
+        return FluxFlow(scheduler, told if denoiser.config.guidance_embeds else None)
 
     @override
     def view(self, denoiser: nn.Module) -> Any:

@@ -125,7 +125,7 @@ class Generator:
             return list(rows.values())
         architecture = loaded.group.family
         denoiser = getattr(pipeline, architecture.denoiser[0])
-        objective = architecture.objective(pipeline.scheduler, denoiser, self.plan.suite.sampler.guidance)
+        objective = architecture.objective(loaded.scheduler, denoiser)
         latents, conditions = self._real(loaded, encoders, known)
         for metric in metrics:
             grid = metric.grid(objective.timesteps)

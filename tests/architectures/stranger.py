@@ -132,7 +132,7 @@ class Stranger(Architecture):
         return pixel_unshuffle(latents, 2)
 
     @override
-    def objective(self, scheduler: Any, denoiser: Any, guidance: float) -> Objective:
+    def objective(self, scheduler: Any, denoiser: Any, guidance: float | None = None) -> Objective:
         return Packed(scheduler)
 
     @override
