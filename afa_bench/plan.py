@@ -18,8 +18,8 @@ from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.prompts.base import Prompt, PromptSet
-from afa_bench.reading import validated
-from afa_bench.suite import Choice, Suite
+from afa_bench.reading import Choice, validated
+from afa_bench.suite import Suite
 
 SHARD = 32
 """Samples a shard. Fixed, so that a resumed run cuts its work as the first one did and repeats its very bytes."""

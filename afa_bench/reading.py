@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from afa_bench.errors import UserError
 from afa_bench.registry import suggest
@@ -16,6 +16,21 @@ Place: TypeAlias = tuple[str | int, ...]
 """The way to a key in a document."""
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class Choice(BaseModel):
+    """A method, prompt set or metric with its options: ``name`` alone, or a mapping which holds the name and the options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    label: str | None = None
+    groups: tuple[str, ...] | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All keys but the harness' own."""
+        return dict(self.model_extra or {})
 
 
 def read_mapping(path: Path, expected: str) -> tuple[dict[str, Any], yaml.Node | None]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from afa_bench.errors import UserError
 from afa_bench.paths import shipped
-from afa_bench.reading import Place, line_of, read_mapping, validated
+from afa_bench.reading import Choice, Place, line_of, read_mapping, validated
 from afa_bench.registry import suggest
 
 Positive = Annotated[int, Field(ge=1, le=10**9)]
@@ -37,21 +37,6 @@ class Sampler(_Strict):
     scheduler: str = "DDIMScheduler"
     guidance: float = 7.5
     negative_prompt: str = ""
-
-
-class Choice(BaseModel):
-    """A method, prompt set or metric with its options: ``name`` alone, or a mapping which holds the name and the options."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str
-    label: str | None = None
-    groups: tuple[str, ...] | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """All keys but the harness' own."""
-        return dict(self.model_extra or {})
 
 
 class Suite(_Strict):

@@ -33,8 +33,8 @@ def figure(
 ) -> None:
     """Draw a figure of the paper's from a suite's results."""
     from afa_bench.cli.options import names
-    from afa_bench.figures import draw_figure
-    from afa_bench.figures.draw import MAPS
+    from afa_bench.paper.figures import draw_figure
+    from afa_bench.paper.figures.draw import MAPS
     from afa_bench.tables.find import find_results
     from afa_bench.tables.load import load_results
 

@@ -13,8 +13,8 @@ from afa_bench.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from afa_bench.reading import Choice
     from afa_bench.search.auto_mbw import Budget, Found
-    from afa_bench.suite import Choice
 
 
 class Form(StrEnum):
@@ -86,7 +86,7 @@ def _choice(text: str) -> Choice:
     import yaml
     from pydantic import ValidationError
 
-    from afa_bench.suite import Choice
+    from afa_bench.reading import Choice
 
     try:
         document = yaml.safe_load(text)

@@ -19,13 +19,14 @@ from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
 from afa_bench.plan import Sample, configured
 from afa_bench.prompts.base import PromptSet
+from afa_bench.reading import Choice
 from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
 from afa_bench.search.log import Log
 from afa_bench.search.picture import picture
 from afa_bench.search.scoring import ImageJudge
 from afa_bench.search.space import Form, Weights, block_groups, stages, start
 from afa_bench.store.atomic import write_bytes, write_json
-from afa_bench.suite import Choice, Suite
+from afa_bench.suite import Suite
 
 
 @dataclass(frozen=True)

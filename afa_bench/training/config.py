@@ -13,8 +13,7 @@ from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.method import Options
 from afa_bench.models.group import Group, read_group
 from afa_bench.prompts.base import Prompt, PromptSet
-from afa_bench.reading import Place, line_of, read_mapping, validated
-from afa_bench.suite import Choice
+from afa_bench.reading import Choice, Place, line_of, read_mapping, validated
 from afa_bench.training.settings import Count, Positive, Settings
 from afa_bench.training.trainable import Trainable
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
-from afa_bench.figures.style import AFA, MARKERS, OTHERS
+from afa_bench.paper.figures.style import AFA, MARKERS, OTHERS
 from afa_bench.tables.model import Cell, Metric, Table
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from afa_bench.errors import NOTHING_TO_DO, UserError
-from afa_bench.figures import images, lines
-from afa_bench.figures.style import check_file, styled, write_figure
+from afa_bench.paper.figures import images, lines
+from afa_bench.paper.figures.style import check_file, styled, write_figure
 from afa_bench.tables.build import build_table
 from afa_bench.tables.load import Results
 from afa_bench.tables.model import Table

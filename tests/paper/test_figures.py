@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from afa_bench.cli.figure import figure
 from afa_bench.errors import NOTHING_TO_DO, UserError
-from afa_bench.figures import draw_figure, images, lines
-from afa_bench.figures.style import AFA, styled
+from afa_bench.paper.figures import draw_figure, images, lines
+from afa_bench.paper.figures.style import AFA, styled
 from afa_bench.tables import build_table, load_results
 
 
