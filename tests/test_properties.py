@@ -21,7 +21,7 @@ from afa_bench.plan import SHARD, Cell, Samples, Shards
 from afa_bench.prompts.base import Prompt
 from afa_bench.run import Part
 from afa_bench.store.atomic import read_json, write_json
-from afa_bench.store.debris import find_debris
+from afa_bench.store.garbage import find_garbage
 from afa_bench.store.layout import CellStore, PlannedCell, Store, checked, write_checked
 from afa_bench.store.retry import retry_failed
 from afa_bench.store.rows import encode_rows, read_columns
@@ -186,7 +186,7 @@ def test_status_counts_every_row_and_retry_takes_the_failed_alone(cells: list[tu
         assert sum(cell.failed for cell in status.cells) == failed
         assert sum(cell.done for cell in status.cells) == total - failed
         assert sum(cell.left for cell in status.cells) == sum(5 for _, scored in cells if not scored)
-        assert find_debris(place) == []
+        assert find_garbage(place) == []
 
         good = Counter(tuple(shard) for shards, _ in cells for shard in shards if not any(shard))
         assert retry_failed(place).failed == failed

@@ -26,7 +26,7 @@ from afa_bench.generation.generator import Generator
 from afa_bench.plan import make_plan
 from afa_bench.run import Part, run_plan
 from afa_bench.store.atomic import read_json
-from afa_bench.store.debris import find_dropped, remove_debris
+from afa_bench.store.garbage import find_dropped, remove_garbage
 from afa_bench.suite import read_suite
 from afa_bench.tables import load_results
 
@@ -57,7 +57,7 @@ def test_a_changed_suite_leaves_its_former_results_to_gc(tiny_suite, tmp_path, p
     with pytest.raises(UserError, match=f"keep one of them; `afa-bench gc {root} --dropped` shows"):
         load_results(root)
     assert [one.path for one in find_dropped(root)] == [former.parent]
-    remove_debris(find_dropped(root))
+    remove_garbage(find_dropped(root))
     assert len(load_results(root).cells) == 1
 
 

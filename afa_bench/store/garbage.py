@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from afa_bench.errors import UserError
-from afa_bench.store.claims import EXPIRES, clock, lapsed, living
+from afa_bench.store.claims import EXPIRES, active_claims, clock, expired_claims
 from afa_bench.store.layout import CellStore, Store
 from afa_bench.store.place import changed, key, storage
 
@@ -20,14 +20,14 @@ FEATURES = re.compile(r".+-(\d{6,})\.npz")
 
 
 @dataclass(frozen=True)
-class Debris:
+class Garbage:
     """A file or folder that nothing needs, and why."""
 
     path: Path
     reason: str
 
 
-def find_debris(root: Path) -> list[Debris]:
+def find_garbage(root: Path) -> list[Garbage]:
     """What may be removed from a suite's results. What processes that are at work may still need is left out, and all results.
 
     Args:
@@ -38,19 +38,19 @@ def find_debris(root: Path) -> list[Debris]:
     """
     store = Store(root)
     planned = {cell.name for cell in store.planned()}
-    found = [*_half_files(root), *(Debris(claim, "claim of a process that is gone") for claim in lapsed(root))]
+    found = [*_half_files(root), *(Garbage(claim, "claim of a process that is gone") for claim in expired_claims(root))]
     for name in store.cells():
         files = store.cell(name)
-        busy = living(files.folder / "state")
+        busy = active_claims(files.folder / "state")
         if planned and name not in planned and not busy and files.summary() is None:
-            found = [debris for debris in found if not debris.path.is_relative_to(files.folder)]
-            found.append(Debris(files.folder, "unfinished, and no cell of the suite any more"))
+            found = [garbage for garbage in found if not garbage.path.is_relative_to(files.folder)]
+            found.append(Garbage(files.folder, "unfinished, and no cell of the suite any more"))
         elif not busy:
             found += _features(files)
     return found
 
 
-def find_dropped(root: Path) -> list[Debris]:
+def find_dropped(root: Path) -> list[Garbage]:
     """The finished cells that ``suite.json`` does not list: results, though the suite no longer has them. None without that file.
 
     They are of a suite before it was changed, or of ``run --steps`` and ``--group`` before the whole suite was run.
@@ -67,21 +67,21 @@ def find_dropped(root: Path) -> list[Debris]:
     found = []
     for name in store.cells() if planned else []:
         files = store.cell(name)
-        if name not in names and files.summary() is not None and not living(files.folder / "state"):
+        if name not in names and files.summary() is not None and not active_claims(files.folder / "state"):
             about = files.about() or {}
             other = places.get((about.get("group", ""), about.get("label", ""), about.get("steps")))
             instead = f"; it has {other} in its place" if other else ""
-            found.append(Debris(files.folder, f"finished, but no longer in the suite{instead}"))
+            found.append(Garbage(files.folder, f"finished, but no longer in the suite{instead}"))
     return found
 
 
-def remove_debris(debris: list[Debris]) -> None:
+def remove_garbage(garbage: list[Garbage]) -> None:
     """Remove it for good.
 
     Raises:
         UserError: something cannot be removed.
     """
-    for path in (one.path for one in debris):
+    for path in (one.path for one in garbage):
         try:
             if (fs := storage(path)) is not None:
                 fs.rm(key(path), recursive=True)
@@ -93,15 +93,15 @@ def remove_debris(debris: list[Debris]) -> None:
             raise UserError(f"{path}: cannot be removed: {error.strerror}") from error
 
 
-def _half_files(root: Path) -> Iterator[Debris]:
+def _half_files(root: Path) -> Iterator[Garbage]:
     """What a kill has left half written; a file that is being written is younger."""
     now = clock(root)
     for path in sorted(root.rglob(".*")):
         if HALF.fullmatch(path.name) and now - changed(path) > EXPIRES:
-            yield Debris(path, "half written")
+            yield Garbage(path, "half written")
 
 
-def _features(files: CellStore) -> Iterator[Debris]:
+def _features(files: CellStore) -> Iterator[Garbage]:
     """Features of shards whose images are not there, or not all."""
     kept: dict[int, bool] = {}
     for path in sorted((files.folder / "state").glob("*.npz")):
@@ -111,4 +111,4 @@ def _features(files: CellStore) -> Iterator[Debris]:
                 rows = files.shard_rows(shard)
                 kept[shard] = rows is not None and files.is_done(shard, [row["sample_id"] for row in rows])
             if not kept[shard]:
-                yield Debris(path, "features without their images")
+                yield Garbage(path, "features without their images")
