@@ -27,7 +27,7 @@ Prepare: TypeAlias = Callable[[], Callable[[], None]]
 
 
 @dataclass(frozen=True)
-class Architecture:
+class UNetShape:
     """A U-Net to make N of: its configuration, pixels a latent, tokens of a text, SABW's width."""
 
     config: dict[str, Any]
@@ -37,8 +37,8 @@ class Architecture:
 
 
 ARCHITECTURES = {
-    "sd15": Architecture({"cross_attention_dim": 768}, 8, 77, 128),
-    "mini": Architecture(
+    "sd15": UNetShape({"cross_attention_dim": 768}, 8, 77, 128),
+    "mini": UNetShape(
         {
             "in_channels": 8,
             "out_channels": 8,
