@@ -158,11 +158,11 @@ def active_claims(folder: Path) -> dict[str, Owner]:
 
 
 def expired_claims(folder: Path) -> list[Path]:
-    """The files of all claims in a folder and below it that count for nothing.
+    """The files of all claims in a folder that count for nothing.
 
     Those of lost processes stay where another has taken over the work: whoever found the first place free would begin it again.
     """
-    works = {path.with_name(path.name.rsplit(".claim.", 1)[0]) for path in folder.rglob("*.claim.*")}
+    works = {path.with_name(path.name.rsplit(".claim.", 1)[0]) for path in folder.glob("*.claim.*")}
     found: list[Path] = []
     for claims in map(_claims, sorted(works)):
         if claims and not _alive(claims[max(claims)]):

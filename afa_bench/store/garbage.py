@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from afa_bench.errors import UserError
+from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.store.claims import EXPIRES, active_claims, clock, expired_claims
 from afa_bench.store.layout import CellStore, Store
 from afa_bench.store.place import changed, key, storage
 
-HALF = re.compile(r"\..+\.(part|old)|\.clock\.[0-9a-f]{8}|\.probe")
-"""Names that files and folders have while they are written."""
+HALF = re.compile(r"\..+\.[0-9a-f]{8}\.part|\.clock\.[0-9a-f]{8}|\.probe")
+"""Names that files have while they are written."""
+
+CLAIM = re.compile(r"(suite\.json|scoring|shard-\d{6,}\.json)\.claim\.\d+")
 
 FEATURES = re.compile(r".+-(\d{6,})\.npz")
 
@@ -30,15 +32,21 @@ class Garbage:
 def find_garbage(root: Path) -> list[Garbage]:
     """What may be removed from a suite's results. What processes that are at work may still need is left out, and all results.
 
+    Only the folders that runs write into are looked at, never what else lies beside or below them.
+
     Args:
         root: such as ``results/mini``.
 
     Raises:
-        UserError: a damaged file.
+        UserError: no results in it (exit code 3), or a damaged file.
     """
     store = Store(root)
     planned = {cell.name for cell in store.planned()}
-    found = [*_half_files(root), *(Garbage(claim, "claim of a process that is gone") for claim in expired_claims(root))]
+    if not planned and not store.cells():
+        raise UserError(f"{root}: no results in it", NOTHING_TO_DO)
+    folders = _folders(store, {*planned, *store.cells()})
+    claims = [claim for folder in folders for claim in expired_claims(folder) if CLAIM.fullmatch(claim.name)]
+    found = [*_half_files(root, folders), *(Garbage(claim, "claim of a process that is gone") for claim in claims)]
     for name in store.cells():
         files = store.cell(name)
         busy = active_claims(files.folder / "state")
@@ -93,10 +101,16 @@ def remove_garbage(garbage: list[Garbage]) -> None:
             raise UserError(f"{path}: cannot be removed: {error.strerror}") from error
 
 
-def _half_files(root: Path) -> Iterator[Garbage]:
+def _folders(store: Store, cells: Iterable[str]) -> list[Path]:
+    """Where runs write."""
+    own = [(files.folder, files.images, files.folder / "state") for files in map(store.cell, sorted(cells))]
+    return [store.root, store.root / "references", *(folder for folders in own for folder in folders)]
+
+
+def _half_files(root: Path, folders: Sequence[Path]) -> Iterator[Garbage]:
     """What a kill has left half written; a file that is being written is younger."""
     now = clock(root)
-    for path in sorted(root.rglob(".*")):
+    for path in sorted(path for folder in folders for path in folder.glob(".*")):
         if HALF.fullmatch(path.name) and now - changed(path) > EXPIRES:
             yield Garbage(path, "half written")
 

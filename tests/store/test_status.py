@@ -220,6 +220,24 @@ def test_gc_removes_finished_cells_that_the_suite_no_longer_has_only_if_asked_to
     assert store.cells() == ["half", "whole"]
 
 
+def test_gc_leaves_alone_what_no_run_writes(store, tmp_path):
+    strangers = [
+        store.root / "notes" / ".thesis.tex.0123abcd.part",
+        store.root / "notes" / "storm.claim.1",
+        store.root / ".bashrc.old",
+        store.root / "storm.claim.1",
+        store.root / "whole" / "mine" / ".x.0123abcd.part",
+    ]
+    elsewhere = tmp_path / "home" / ".bashrc.0123abcd.part"
+    for path in (*strangers, elsewhere):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+        age(path)
+    assert find_garbage(store.root) == []
+    with pytest.raises(UserError, match="home: no results in it"):
+        find_garbage(elsewhere.parent)
+
+
 def test_without_a_plan_no_cell_is_debris(store):
     (store.root / "suite.json").unlink()
     assert find_garbage(store.root) == find_dropped(store.root) == []
