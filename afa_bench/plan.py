@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 
 from afa_bench import registry
 from afa_bench.checkpoints.hashing import hash_weights
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.identity import fingerprint, fingerprint_of_rows, sample_id, seed_of
 from afa_bench.images import stored as images
 from afa_bench.method import Method, Options
@@ -179,7 +179,7 @@ def make_plan(
     prompt_set = configured(suite, "prompts", suite.prompts)
     prompts = list(prompt_set.prompts(folder))[: prompt_set.limit][:limit]
     if not prompts:
-        raise UserError(f"{suite.file}: prompts: {suite.prompts.name}: no prompt left to work on", NOTHING_TO_DO)
+        raise NothingToDoError(f"{suite.file}: prompts: {suite.prompts.name}: no prompt left to work on")
     metrics = [configured(suite, "metrics", choice) for choice in suite.metrics]
     _unique(suite, "metrics", [metric.key for metric in metrics])
     samples = Samples(prompts, suite.images_per_prompt, suite.repeats, suite.seed)
@@ -198,7 +198,7 @@ def make_plan(
     counts = list(dict.fromkeys(steps or suite.steps))
     cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only)]
     if not cells:
-        raise UserError(f"{suite.file}: methods: none applies to the groups chosen", NOTHING_TO_DO)
+        raise NothingToDoError(f"{suite.file}: methods: none applies to the groups chosen")
     name = suite.name + (f"-size{suite.size}" if size else "") + (f"-limit{limit}" if limit is not None else "")
     return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups))
 
@@ -276,7 +276,7 @@ def configured(suite: Suite, key: Literal["prompts", "metrics"], choice: Choice)
 def _unique(suite: Suite, key: str, names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{suite.file}: {key}: {name} is there twice; give one a label")
+            raise UserError(f"{suite.file}: {key}: {name} is specified twice; give one a label")
 
 
 def _known(suite: Suite, groups: Sequence[Group], only: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from afa_bench.errors import UserError
+from afa_bench.errors import UserError, unreadable
 from afa_bench.registry import suggest
 
 Place: TypeAlias = tuple[str | int, ...]
@@ -48,7 +48,7 @@ def read_mapping(path: Path, expected: str) -> tuple[dict[str, Any], yaml.Node |
         nodes = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
     except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, Mapping):

@@ -5,7 +5,7 @@ Every mistake is one line which names the file, the line and the key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from os.path import isfile  # unlike Path's, no error for a name that no file can have
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from afa_bench.errors import UserError
-from afa_bench.paths import shipped
+from afa_bench.errors import NotFoundError, UserError
+from afa_bench.paths import expanded, shipped
 from afa_bench.reading import Choice, Place, line_of, read_mapping, validated
 from afa_bench.registry import suggest
 
@@ -97,13 +97,13 @@ def find_suite(name: str) -> Path:
     Raises:
         UserError: neither.
     """
-    path = Path(name)
+    path = expanded(name)
     if isfile(path):
         return path
     known = packaged_suites()
     if (path.suffix in ("", ".yaml")) and path.parent.name in ("", "suites") and path.stem in known:
         return known[path.stem]
-    raise UserError(f"{name}: no such suite: {suggest(path.stem, known)}")
+    raise NotFoundError(f"{name}: no such suite: {suggest(path.stem, known)}")
 
 
 def read_suite(path: Path) -> Suite:
@@ -118,14 +118,33 @@ def read_suite(path: Path) -> Suite:
         file, nodes = origins.get(place[0] if place else "", origins[""])
         return f"{file}:{line_of(nodes, place)}"
 
+    return _checked(document, where, path)
+
+
+def as_suite(document: Mapping[str, Any], file: Path = Path("suite")) -> Suite:
+    """A suite from its keys, as :func:`read_suite` reads them from a file.
+
+    Args:
+        document: the keys; ``extends`` names a packaged suite, or a file.
+        file: that paths in it are relative to, and that errors name.
+
+    Raises:
+        UserError: a key that is unknown, missing or wrong.
+    """
+    own = dict(document)
+    extended = own.pop("extends", None)
+    inherited = {} if extended is None else _inherited(file, own, str(extended), ())[0]
+    return _checked({**inherited, **own}, lambda place: str(file), file)
+
+
+def _checked(document: Mapping[str, Any], where: Callable[[Place], str], file: Path) -> Suite:
     if "file" in document:
         raise UserError(f"{where(('file',))}: file: unknown key")
 
     def known(place: Place) -> Iterable[str]:
         return Sampler.model_fields if place[0] == "sampler" else Suite.model_fields
 
-    suite = validated(Suite, document, where, known)
-    return suite.model_copy(update={"file": path})
+    return validated(Suite, document, where, known).model_copy(update={"file": file})
 
 
 Origin: TypeAlias = tuple[Path, yaml.Node | None]
@@ -146,8 +165,14 @@ def _read(path: Path, readers: tuple[Path, ...]) -> tuple[dict[str, Any], dict[s
     extended = document.pop("extends", None)
     if extended is None:
         return document, origins
+    inherited, theirs = _inherited(path, document, str(extended), (*readers, path))
+    return {**inherited, **document}, {**theirs, **origins}
+
+
+def _inherited(
+    path: Path, document: Mapping[str, Any], extended: str, readers: tuple[Path, ...]
+) -> tuple[dict[str, Any], dict[str | int, Origin]]:
     if "name" not in document:
         raise UserError(f"{path}: name: a suite that extends another needs a name of its own")
-    beside = path.parent / str(extended)
-    inherited, theirs = _read(beside if isfile(beside) else find_suite(str(extended)), (*readers, path))
-    return {**inherited, **document}, {**theirs, **origins}
+    beside = path.parent / extended
+    return _read(beside if isfile(beside) else find_suite(extended), readers)

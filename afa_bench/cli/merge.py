@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afa_bench.cli.options import path
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,30 +17,26 @@ if TYPE_CHECKING:
 
 
 def merge(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file: models, form, and the form's settings.")],
+    recipe: Annotated[Path, typer.Argument(help="A YAML file: models, form, and the form's settings.", parser=path)],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="A .safetensors file (LDM's names), or a new folder (diffusers' layout).")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what each block takes from whom; write nothing.")] = False,
 ) -> None:
     """Merge checkpoints of Stable Diffusion 1.5 or SDXL, tensor by tensor. The recipe is kept in the result's metadata."""
-    from rich.console import Console
-
+    from afa_bench import api
     from afa_bench.merging.recipe import read_recipe
-    from afa_bench.merging.stream import merge_to, open_recipe
+    from afa_bench.merging.stream import open_recipe
+    from afa_bench.terminal import messages, output
 
     job = open_recipe(read_recipe(recipe), recipe.parent)
     if dry_run:
-        Console().print(shares(job))
+        output().print(shares(job))
         return
     if out is None:
         raise UserError("merge: --out: expected the name of a .safetensors file or of a new folder")
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("merging", total=len(job.specs))
-        merge_to(job, out, lambda count: bar.update(task, advance=count))
-    Console(stderr=True).print(f"{len(job.specs)} tensors: {out}", highlight=False, soft_wrap=True)
+    merged = api.merge(job, out, progress=True)
+    messages().print(f"{merged.tensors} tensors: {merged.path}")
 
 
 def shares(job: Job) -> Table:

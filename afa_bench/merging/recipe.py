@@ -78,16 +78,25 @@ def read_recipe(path: Path) -> Recipe:
         UserError: unreadable, not YAML, or a key that is unknown, missing or wrong.
     """
     document, _ = read_mapping(path, "of keys such as models, form, alpha")
-    recipe = validated(Recipe, document, str(path))
+    return as_recipe(document, str(path))
+
+
+def as_recipe(document: Mapping[str, Any], where: str) -> Recipe:
+    """A recipe from its keys; ``where`` begins an error.
+
+    Raises:
+        UserError: a key that is unknown, missing or wrong.
+    """
+    recipe = validated(Recipe, document, where)
     if recipe.vae is not None and recipe.vae not in recipe.models:
-        raise UserError(f"{path}: vae: unknown model {recipe.vae!r}: {suggest(recipe.vae, recipe.models)}")
+        raise UserError(f"{where}: vae: unknown model {recipe.vae!r}: {suggest(recipe.vae, recipe.models)}")
     if recipe.form == MBW:
-        validated(MBWSettings, recipe.settings, str(path), lambda _: (*Recipe.model_fields, *MBWSettings.model_fields))
+        validated(MBWSettings, recipe.settings, where, lambda _: (*Recipe.model_fields, *MBWSettings.model_fields))
     elif recipe.form not in FORMS:
-        raise UserError(f"{path}: form: unknown form {recipe.form!r}: {suggest(recipe.form, (*FORMS, MBW))}")
+        raise UserError(f"{where}: form: unknown form {recipe.form!r}: {suggest(recipe.form, (*FORMS, MBW))}")
     else:
-        _check_numbers(recipe.settings, path)
-        require_fit(recipe.form, len(recipe.models), recipe.settings, str(path))
+        _check_numbers(recipe.settings, where)
+        require_fit(recipe.form, len(recipe.models), recipe.settings, where)
     return recipe
 
 
@@ -99,11 +108,11 @@ def described(recipe: Recipe, settings: Mapping[str, Any]) -> str:
     return ", ".join([f"{recipe.form}({', '.join(recipe.names)})", *(f"{key} {value}" for key, value in settings.items())])
 
 
-def _check_numbers(settings: Mapping[str, Any], path: Path) -> None:
+def _check_numbers(settings: Mapping[str, Any], where: str) -> None:
     for key in NUMBERS:
         if key in settings and (isinstance(settings[key], bool) or not isinstance(settings[key], (int, float))):
-            raise UserError(f"{path}: {key}: expected a number, found {settings[key]!r}")
+            raise UserError(f"{where}: {key}: expected a number, found {settings[key]!r}")
     weights = settings.get("weights", [1])
     numbers = isinstance(weights, list) and all(isinstance(weight, (int, float)) for weight in weights)
     if not numbers or not math.isclose(math.fsum(weights), 1, abs_tol=1e-6):
-        raise UserError(f"{path}: weights: expected a list of numbers with the sum 1, found {weights!r}")
+        raise UserError(f"{where}: weights: expected a list of numbers with the sum 1, found {weights!r}")

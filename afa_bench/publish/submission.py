@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench import __version__
-from afa_bench.errors import UserError
+from afa_bench.errors import NotFoundError
 from afa_bench.publish.hub import Benchmark, as_yaml, card, eval_results
 from afa_bench.store.atomic import write_json
 from afa_bench.store.layout import SCHEMA
@@ -54,7 +54,7 @@ def export(results: Results, out: Path, benchmark: Benchmark, images: bool, adva
         for result in results.cells:
             for name in CELL_FILES:
                 if not (result.folder / name).is_file():
-                    raise UserError(f"{result.folder / name}: missing: run the suite to its end first")
+                    raise NotFoundError(f"{result.folder / name}: missing: run the suite to its end first")
                 _copy(result.folder / name, home / result.folder.name / name)
             if images and (result.folder / "images").is_dir():
                 for image in sorted((result.folder / "images").glob("*.png")):

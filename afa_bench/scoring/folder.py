@@ -6,14 +6,14 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from afa_bench import registry
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NotFoundError, NothingToDoError, UserError
 from afa_bench.images.stored import SUFFIXES, Picture, in_file
 from afa_bench.metrics.base import Metric
 from afa_bench.plan import SHARD
@@ -48,34 +48,46 @@ class Outcome:
     damaged: Sequence[str]
 
 
-def read_metrics(text: Sequence[str], **settings: str) -> list[Metric]:
+def read_metrics(asked: Iterable[str | Mapping[str, Any] | Metric], **settings: str) -> list[Metric]:
     """Metrics as a command line names them: ``clip-t``, ``hpsv2:release=v2.1``, ``fid:features=lite0``.
 
     Args:
-        text: one metric each; ``:`` begins an option where ``OPTION=`` follows, elsewhere it is part of the value before it.
+        asked: one metric each: a text, in which ``:`` begins an option where ``OPTION=`` follows and is part of the value before
+            it elsewhere; a mapping of its ``name`` and options, as in a suite; or a metric as it is.
         settings: options of all of them, unless one has its own; empty ones are left out.
 
     Raises:
-        UserError: an unknown name or option, a metric of denoisers, or a metric or an option that is there twice.
+        UserError: an unknown name or option, a metric of denoisers, or a metric or an option that is specified twice.
     """
     metrics: list[Metric] = []
-    for part in text:
-        name, own = choice(part)
-        options = {key: value for key, value in settings.items() if value} | own
-        metric = validated(registry.load("metrics", name, "--metrics"), options, f"--metrics: {name}", noun="option")
+    for part in asked:
+        metric = part if isinstance(part, Metric) else _read_metric(part, settings)
+        name = part if isinstance(part, str) else metric.label
         if metric.task != "generate":
             raise UserError(f"--metrics: {name}: measures a denoiser, not images")
         if metric.key in [known.key for known in metrics]:
-            raise UserError(f"--metrics: {metric.title} is there twice")
+            raise UserError(f"--metrics: {metric.title} is specified twice")
         metrics.append(metric)
     return metrics
+
+
+def _read_metric(asked: str | Mapping[str, Any], settings: Mapping[str, str]) -> Metric:
+    if isinstance(asked, str):
+        name, own = choice(asked)
+    elif isinstance(asked.get("name"), str):
+        name, own = asked["name"], {key: value for key, value in asked.items() if key != "name"}
+    else:
+        raise UserError(f"--metrics: {dict(asked)}: expected a mapping with a name")
+    options = {key: value for key, value in settings.items() if value} | own
+    kind: type[Metric] = registry.load("metrics", name, "--metrics")
+    return validated(kind, options, f"--metrics: {name}", noun="option")
 
 
 def choice(text: str) -> tuple[str, dict[str, str]]:
     """The name of a metric and its options, of a command line's ``NAME:OPTION=VALUE:OPTION=VALUE``.
 
     Raises:
-        UserError: something else, or an option that is there twice.
+        UserError: something else, or an option that is specified twice.
     """
     name, *pairs = OPTION.split(text)
     if ":" in name:
@@ -83,7 +95,7 @@ def choice(text: str) -> tuple[str, dict[str, str]]:
     options: dict[str, str] = {}
     for key, _, value in (pair.partition("=") for pair in pairs):
         if key in options:
-            raise UserError(f"--metrics: {text}: {key} is there twice")
+            raise UserError(f"--metrics: {text}: {key} is specified twice")
         options[key] = value
     return name, options
 
@@ -100,11 +112,11 @@ def read_folder(images: Path, prompts: Path | None) -> list[Row]:
         UserError: no folder, no image in it, or captions that cannot be read.
     """
     if not images.is_dir():
-        raise UserError(f"{images}: no such folder")
+        raise NotFoundError(f"{images}: no such folder")
     found = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
     files = [path.relative_to(images).as_posix() for path in found]
     if not files:
-        raise UserError(f"{images}: no image in it (expected {', '.join(SUFFIXES)})", NOTHING_TO_DO)
+        raise NothingToDoError(f"{images}: no image in it (expected {', '.join(SUFFIXES)})")
     if prompts is None:
         rows = [_row(file, None, None) for file in files]
     elif prompts.suffix == ".txt":

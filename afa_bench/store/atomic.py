@@ -49,6 +49,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -92,6 +94,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 

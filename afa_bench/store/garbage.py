@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.store.claims import EXPIRES, active_claims, clock, expired_claims
 from afa_bench.store.layout import CellStore, Store
 from afa_bench.store.place import changed, key, storage
@@ -43,7 +43,7 @@ def find_garbage(root: Path) -> list[Garbage]:
     store = Store(root)
     planned = {cell.name for cell in store.planned()}
     if not planned and not store.cells():
-        raise UserError(f"{root}: no results in it", NOTHING_TO_DO)
+        raise NothingToDoError(f"{root}: no results in it")
     folders = _folders(store, {*planned, *store.cells()})
     claims = [claim for folder in folders for claim in expired_claims(folder) if CLAIM.fullmatch(claim.name)]
     found = [*_half_files(root, folders), *(Garbage(claim, "claim of a process that is gone") for claim in claims)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.store.claims import Owner, active_claims
 from afa_bench.store.layout import CellStore, PlannedCell, Store
 from afa_bench.store.place import key, storage
@@ -137,13 +137,14 @@ def read_status(root: Path) -> Status:
         root: such as ``results/mini``.
 
     Raises:
-        UserError: no results there (exit code 3), or a damaged file.
+        NothingToDoError: no results there.
+        UserError: a damaged file.
     """
     store = Store(root)
     planned = {cell.name: cell for cell in store.planned()}
     names = [*planned, *(name for name in store.cells() if name not in planned)]
     if not names:
-        raise UserError(f"{root}: no results in it", NOTHING_TO_DO)
+        raise NothingToDoError(f"{root}: no results in it")
     cells = [_cell(store.cell(name), planned.get(name)) for name in names]
     return Status(cells, active_claims(root).get("scoring"), disk_used(root))
 

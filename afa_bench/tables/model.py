@@ -180,3 +180,16 @@ class Table:
         what = f", by {self.by}" if self.by else ""
         what += f", with paired differences to {self.versus}" if self.versus else ""
         return f"Suite {self.suite}, revision {self.revision}{what}"
+
+    def render(self, form: str = "rich") -> str:
+        """The table as text: rich, markdown, latex, html, csv or json.
+
+        Raises:
+            UserError: an unknown format.
+        """
+        from afa_bench.tables.formats import render
+
+        return render(self, form)
+
+    def __str__(self) -> str:
+        return self.render()

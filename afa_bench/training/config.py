@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from afa_bench import registry
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.method import Options
 from afa_bench.models.group import Group, read_group
 from afa_bench.prompts.base import Prompt, PromptSet
@@ -85,7 +85,7 @@ class TrainConfig(Settings):
         chosen = self.prompt_set()
         prompts = [prompt for prompt in chosen.prompts(self.file.parent) if prompt.image is not None][: chosen.limit]
         if not prompts:
-            raise UserError(f"{self.file}: data: {self.data.name}: no prompt with an image to train on", NOTHING_TO_DO)
+            raise NothingToDoError(f"{self.file}: data: {self.data.name}: no prompt with an image to train on")
         return prompts
 
 

@@ -201,7 +201,9 @@ def test_a_larger_image_is_that_much_larger_and_still_in_its_frame(tmp_path, ope
         assert (now["width"], now["height"]) == pytest.approx((before["width"] * factor, before["height"] * factor), abs=2)
         assert frame.bounding_box() == pytest.approx(around, abs=1)
         middle = (now["x"] + now["width"] / 2, now["y"] + now["height"] / 2)  # the middle of the picture stays in the frame's
-        assert middle == pytest.approx((around["x"] + around["width"] / 2, around["y"] + around["height"] / 2), abs=12)  # a scroll bar is that wide
+        assert middle == pytest.approx(
+            (around["x"] + around["width"] / 2, around["y"] + around["height"] / 2), abs=12
+        )  # a scroll bar is that wide
     assert factor == 8
 
 

@@ -32,6 +32,7 @@ from runs import run
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from afa_bench import cli
+from afa_bench.cli.exits import SIGNAL
 from afa_bench.errors import UserError
 from afa_bench.generation import generator as generate
 from afa_bench.store.garbage import find_garbage
@@ -180,7 +181,7 @@ def child(suite: Path, out: Path, report: Path, at: int, kind: str) -> None:
         "read-only": (partial(remount, out.parent, "ro"), True),
     }
     saboteur = Saboteur(out, at, *faults[kind])
-    signal.signal(signal.SIGTERM, cli._terminate)
+    signal.signal(signal.SIGTERM, cli.end)
     sys.addaudithook(saboteur)
     code, text = 0, ""
     try:
@@ -188,8 +189,8 @@ def child(suite: Path, out: Path, report: Path, at: int, kind: str) -> None:
         text = str(saboteur.count)
     except (UserError, OSError) as error:
         code, text = 2, str(error)
-    except cli._Terminated:
-        code = cli.TERMINATED
+    except cli.Ended as ended:
+        code = SIGNAL + ended.number
     except BaseException:  # whatever it is, the trial is to show it
         code, text = 5, traceback.format_exc()
     saboteur.resting = True

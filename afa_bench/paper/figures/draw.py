@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.paper.figures import images, lines
 from afa_bench.paper.figures.style import check_file, styled, write_figure
 from afa_bench.tables.build import build_table
@@ -62,7 +62,7 @@ def draw_figure(
             cells = images.one_group(results, groups[0] if groups else "")
             cells = [cell for cell in cells if not only or {cell.cell.method, cell.cell.label} & set(only)]
             if not cells:
-                raise UserError(f"none of the methods chosen has results: {', '.join(only)}", NOTHING_TO_DO)
+                raise NothingToDoError(f"none of the methods chosen has results: {', '.join(only)}")
             figure = images.against_steps(cells, prompts)
         write_figure(figure, file)
 
@@ -75,7 +75,7 @@ def _table(results: Results, metric: str, groups: Sequence[str], only: Sequence[
         and any(result.cell.task == "generate" and result.summary and key in result.summary.metrics for result in results.cells)
     ]
     if not metric and not sampled:
-        raise UserError("these results have no metric of sampled images: expected --metrics KEY", NOTHING_TO_DO)
+        raise NothingToDoError("these results have no metric of sampled images: expected --metrics KEY")
     key = metric or ("imagereward" if "imagereward" in sampled else sampled[0])
     return build_table(results, metrics=[key], groups=groups, only=only)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.registry import suggest
 from afa_bench.store.rows import read_columns
 from afa_bench.tables.load import CellResult, Results
@@ -26,14 +26,15 @@ def against_steps(cells: Sequence[CellResult], prompts: Sequence[str]) -> Figure
         prompts: ids; the first of the results where none is given.
 
     Raises:
-        UserError: no such prompt, or no images (exit code 3).
+        UserError: no such prompt.
+        NothingToDoError: no images.
     """
     from matplotlib.figure import Figure
 
     steps = sorted({cell.cell.steps for cell in cells if cell.cell.steps is not None}, reverse=True)
     labels = list(dict.fromkeys(cell.cell.label for cell in cells if cell.cell.steps is not None))
     if not labels:
-        raise UserError(f"{cells[0].folder.parent}: no images in these results", NOTHING_TO_DO)
+        raise NothingToDoError(f"{cells[0].folder.parent}: no images in these results")
     found = {(cell.cell.label, cell.cell.steps): _images(cell) for cell in cells if cell.cell.steps is not None}
     known = next(iter(found.values()))
     for prompt in prompts:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError
 from afa_bench.paper.figures.style import AFA, MARKERS, OTHERS
 from afa_bench.tables.model import Cell, Metric, Table
 
@@ -40,7 +40,7 @@ def against_steps(table: Table) -> Figure:
     """A panel for each group of models, a line for each of its rows, over the numbers of steps.
 
     Raises:
-        UserError: fewer than two numbers of steps have a value (exit code 3).
+        NothingToDoError: fewer than two numbers of steps have a value.
     """
     panels = []
     for section in table.sections:
@@ -59,7 +59,7 @@ def against_training(table: Table) -> Figure:
     """A line for each group of models over its rows that are labelled by their numbers of training samples, ``samples-2000``.
 
     Raises:
-        UserError: fewer than two such rows (exit code 3).
+        NothingToDoError: fewer than two such rows.
     """
     lines = []
     for place, section in enumerate(table.sections):
@@ -77,7 +77,7 @@ def against_training(table: Table) -> Figure:
 
 def _require_two(panels: Sequence[Panel], what: str) -> None:
     if not any(len(line.points) > 1 for panel in panels for line in panel.lines):
-        raise UserError(f"these results have nothing to draw a line through: expected two or more {what}", NOTHING_TO_DO)
+        raise NothingToDoError(f"these results have nothing to draw a line through: expected two or more {what}")
 
 
 def _draw(panels: Sequence[Panel], metric: Metric, across: str) -> Figure:
