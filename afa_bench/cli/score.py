@@ -52,7 +52,7 @@ def score(
     from rich.console import Console
 
     from afa_bench.cli.options import FAILED, best_device, names
-    from afa_bench.scoring.extraction import Passes
+    from afa_bench.scoring.extraction import Extraction
     from afa_bench.scoring.folder import read_metrics, score_folder
 
     if form not in ("rich", "json"):
@@ -60,16 +60,16 @@ def score(
     chosen = read_metrics(names(metrics), preprocess=preprocess, dtype=dtype)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     folder = out or Path("scores") / images.resolve().name
-    passes = Passes(device or best_device(), batch_size, threads)
+    extraction = Extraction(device or best_device(), batch_size, threads)
     with _bar(console) as (begin, advance):
-        outcome = score_folder(images, prompts, chosen, reference, folder, passes, strict, advance, begin)
+        outcome = score_folder(images, prompts, chosen, reference, folder, extraction, strict, advance, begin)
     if form == "json":
         typer.echo(json.dumps(outcome.summary, indent=1, ensure_ascii=False))
     else:
         Console(soft_wrap=True, highlight=False).print(table(outcome.summary, f"{images}: {outcome.samples} samples"))
-    rate = passes.record.images / passes.record.seconds if passes.record.seconds else 0
-    console.print(f"{passes.record.images} images decoded, {rate:.1f}/s: {folder}")
-    for name, batch in passes.record.batches.items():
+    rate = extraction.record.images / extraction.record.seconds if extraction.record.seconds else 0
+    console.print(f"{extraction.record.images} images decoded, {rate:.1f}/s: {folder}")
+    for name, batch in extraction.record.batches.items():
         console.print(f"{name}: the memory allowed {batch} images at once")
     for line in outcome.missing:
         console.print(f"warning: no value of {line}", style="yellow", markup=False)
