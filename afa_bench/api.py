@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from afa_bench.gate import Decision, Finding, Policy
+    from afa_bench.generation.loop import Engine
     from afa_bench.merging.recipe import Recipe
     from afa_bench.merging.stream import Job
     from afa_bench.metrics.base import Metric
-    from afa_bench.run import Engine, Outcome
-    from afa_bench.scoring.extraction import Record
-    from afa_bench.scoring.folder import Outcome as FolderOutcome
+    from afa_bench.run import RunOutcome
+    from afa_bench.scoring.extraction import ExtractionRecord
+    from afa_bench.scoring.folder import FolderScores
     from afa_bench.suite import Suite
     from afa_bench.tables import Results, Table
 
@@ -43,7 +44,7 @@ class Run:
 
     folder: Path
     cells: tuple[str, ...]
-    outcome: Outcome
+    outcome: RunOutcome
 
     @cached_property
     def results(self) -> Results:
@@ -64,8 +65,8 @@ class Scores:
     """
 
     folder: Path
-    outcome: FolderOutcome
-    record: Record
+    outcome: FolderScores
+    record: ExtractionRecord
 
     @cached_property
     def values(self) -> dict[str, float | None]:
@@ -127,15 +128,16 @@ def run(
     from afa_bench.devices import best_device
     from afa_bench.generation.inline import run_shards
     from afa_bench.plan import make_plan
-    from afa_bench.run import Part, run_plan
+    from afa_bench.run import run_plan
     from afa_bench.terminal import Bars
+    from afa_bench.workspace import Share
 
     root = _results_to_write(out)
     counts = [steps] if isinstance(steps, int) else list(steps)
     plan = make_plan(_suite(suite), limit=limit, only=names(only), steps=counts, groups=names(groups), size=size)
     batch = batch_size or _batch_size(plan.suite.size)
     outcome = run_plan(
-        plan, root, device or best_device(), batch, Bars(progress), strict, part=Part(*part), engine=engine or run_shards
+        plan, root, device or best_device(), batch, Bars(progress), strict, share=Share(*part), engine=engine or run_shards
     )
     return Run(root / plan.name, tuple(cell.name for cell in plan.cells), outcome)
 
@@ -176,19 +178,19 @@ def score(
     """
     from afa_bench.devices import best_device
     from afa_bench.paths import expanded, new_folder
-    from afa_bench.scoring.extraction import Passes
+    from afa_bench.scoring.extraction import Extraction
     from afa_bench.scoring.folder import read_metrics, score_folder
     from afa_bench.terminal import Bars
 
     chosen = read_metrics(_metrics(metrics), preprocess=preprocess, dtype=dtype)
     source = expanded(images)
     folder = new_folder(out or Path("scores") / source.resolve().name, "out")
-    passes = Passes(device or best_device(), batch_size, threads)
+    extraction = Extraction(device or best_device(), batch_size, threads)
     captions, real = (expanded(path) if path is not None else None for path in (prompts, reference))
     bars = Bars(progress)
     with bars.stage("scoring", 0):
-        outcome = score_folder(source, captions, chosen, real, folder, passes, strict, partial(bars.advance, ""), bars.begin)
-    return Scores(folder, outcome, passes.record)
+        outcome = score_folder(source, captions, chosen, real, folder, extraction, strict, partial(bars.advance, ""), bars.begin)
+    return Scores(folder, outcome, extraction.record)
 
 
 def merge(recipe: PathOrName | Mapping[str, Any] | Recipe | Job, out: PathOrName, *, progress: bool = False) -> Merged:

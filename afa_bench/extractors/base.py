@@ -33,7 +33,7 @@ DTYPE: Dtype = "float32"
 
 @dataclass
 class Extractor:
-    """Base class of a feature-extractor plug-in (entry-point group ``afa_bench.scoring.features``).
+    """Base class of a feature-extractor plug-in (entry-point group ``afa_bench.features``).
 
     Its fields are its settings: those that differ from their defaults are part of its identity. An extractor prepares images one
     by one, on threads of the CPU, and encodes them in batches.
