@@ -17,8 +17,9 @@ from afa_bench.errors import UserError
 from afa_bench.merging.core import merge
 from afa_bench.merging.forms import weighted
 from afa_bench.method import Model, Options
-from baselines.averaging import BlockAverage, NoiseAverage
-from baselines.single import Base, BaseOptions
+from baselines.base import Base, BaseOptions
+from baselines.block_average import BlockAverage
+from baselines.noise_average import NoiseAverage
 from baselines.weighted import Weighted, WeightedOptions
 
 NAMES = ("one", "two", "three")

@@ -27,7 +27,7 @@ from afa_bench.plan import Plan, make_plan
 from afa_bench.store.layout import CellStore
 from afa_bench.store.retry import retry_failed
 from afa_bench.suite import read_suite
-from baselines.single import Base
+from baselines.base import Base
 
 
 def plan_of(suite: Path, **changes: object) -> Plan:

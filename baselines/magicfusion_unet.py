@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
@@ -13,7 +13,9 @@ from torch.nn import functional
 
 from afa_bench.ensembles.unets import UNets
 from afa_bench.errors import UserError
-from baselines.magicfusion import Reference
+
+Reference: TypeAlias = Literal["own", "first"]
+"""Whose unconditional prediction a model's conditional one is compared with."""
 
 
 class MagicFusionUNet(UNets):
@@ -70,7 +72,11 @@ class MagicFusionUNet(UNets):
             raise UserError("magicfusion: needs guidance: both halves of a batch and their scale; found one prediction alone")
         step = int(torch.as_tensor(timestep).flatten()[0])
         fused = (self.at_most is None or step <= self.at_most) and (self.above is None or step > self.above)
-        halves = self.each(sample, timestep, encoder_hidden_states, *conditions, count=None if fused else 1, **named)
+        texts, added = self.own_texts(encoder_hidden_states), self.own_added(named.pop("added_cond_kwargs", None))
+        halves = [
+            self.prediction(number, sample, timestep, texts[number], *conditions, added_cond_kwargs=added[number], **named)
+            for number in range(len(self.models) if fused else 1)
+        ]
         if fused:
             prediction, winner = fuse(halves, self.scale, self.k, self.ref)
             self._count(step, winner)
@@ -90,7 +96,7 @@ class MagicFusionUNet(UNets):
 
     def _count(self, step: int, winner: Tensor) -> None:
         if self._record is not None:
-            won = functional.one_hot(winner.flatten(1), len(self.unets)).double().mean(1)
+            won = functional.one_hot(winner.flatten(1), len(self.models)).double().mean(1)
             self._record.setdefault(step, []).append(won.cpu())
 
 
@@ -101,7 +107,7 @@ def fuse(halves: Sequence[Tensor], scale: float, k: Sequence[float], ref: Refere
         halves: of each model the unconditional predictions followed by the conditional ones, ``(2B, C, H, W)``.
         scale: of the guidance.
         k: a temperature of each model.
-        ref: see :class:`MagicFusionOptions`.
+        ref: see ``MagicFusionOptions``.
 
     Returns:
         ``(B, C, H, W)``, and the index of the winner ``(B, H, W)``; of equals the first wins.

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from afa_bench.search.picture import COLOURS, INK
+from afa_bench.images.legend import INK, colour_of, draw_legend
 
 COLLAPSED = 0.95
 """A router that gives one model so large a share of all rows routes nothing."""
@@ -118,11 +118,7 @@ def picture(shares: Sequence[Any], timesteps: Sequence[int], names: Sequence[str
     sheet = Image.new("RGB", (max(320, left + len(shares) * (wide + 4) + 10), top + len(timesteps) * (tall + 4) + 24), "white")
     pen = ImageDraw.Draw(sheet)
     pen.text((8, 6), title, fill=INK, font=font)
-    place = float(left)
-    for number, name in enumerate(names):
-        pen.rectangle((place, 32, place + 12, 44), fill=COLOURS[number % len(COLOURS)])
-        pen.text((place + 17, 30), name, fill=INK, font=small)
-        place += 34 + pen.textlength(name, font=small)
+    draw_legend(pen, names, left)
     for row, timestep in enumerate(timesteps):
         y = top + row * (tall + 4)
         pen.text((8, y + 4), f"t {timestep}", fill=INK, font=small)
@@ -130,7 +126,7 @@ def picture(shares: Sequence[Any], timesteps: Sequence[int], names: Sequence[str
             x = float(left + column * (wide + 4))
             for number, share in enumerate(block[row]):
                 if share * wide >= 0.5:
-                    pen.rectangle((x, y, x + share * wide, y + tall), fill=COLOURS[number % len(COLOURS)])
+                    pen.rectangle((x, y, x + share * wide, y + tall), fill=colour_of(number))
                 x += share * wide
     for column in range(len(shares) if len(shares) > 1 else 0):
         pen.text((left + column * (wide + 4) + 6, top + len(timesteps) * (tall + 4) + 2), str(column), fill=INK, font=small)

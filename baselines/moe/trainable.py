@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from afa_bench.method import Denoiser, Model, Options
 from afa_bench.training.trainable import Learner, Trainable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from afa_bench.models.group import Group
-    from baselines.router import Level, Router
+    from baselines.moe.router import Level, Router
 
 
 class RouterOptions(Options):
@@ -39,29 +40,30 @@ class _TrainMoE(Trainable[RouterOptions]):
     Options = RouterOptions
     level: ClassVar[Level]
 
+    @override
     def build(self, group: Group, models: Sequence[Model], options: RouterOptions) -> Learner:
         """The models behind fresh routers, which route at random, in equal shares.
 
         Raises:
             UserError: models of different architectures.
         """
-        from baselines.moe import routed
-        from baselines.router import Router
+        from baselines.moe.router import Router
+        from baselines.moe.unets import build_mixture
 
         unets, names = [model.unet for model in models], [model.name for model in models]
         size = options.model_dump(include={"hidden", "heads", "layers"})
         router = Router.for_unet(unets[0], len(unets), self.level, experts=names, **size)
-        unet = routed(unets, router, self.level)
+        unet = build_mixture(unets, router, self.level)
         router.to(unet.device)
         router.temperature = options.temperature
         end = options.temperature_end or options.temperature
-        watched = _Watched(router, options.balance)
+        statistics = _RoutingStatistics(router, options.balance)
 
         def anneal(share: float) -> None:
             router.temperature = options.temperature * (end / options.temperature) ** share
 
         denoiser = Denoiser(unet, [model.text_encoder for model in models])
-        return Learner(denoiser, router, watched.auxiliary, anneal, watched.facts)
+        return Learner(denoiser, router, statistics.auxiliary, anneal, statistics.facts)
 
 
 class TrainBlockMoE(_TrainMoE):
@@ -78,7 +80,7 @@ class TrainDenoiserMoE(_TrainMoE):
     level = "denoiser"
 
 
-class _Watched:
+class _RoutingStatistics:
     """What a router in training has chosen: its balance loss, and how it spreads its rows."""
 
     def __init__(self, router: Router, weight: float) -> None:

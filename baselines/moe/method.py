@@ -1,4 +1,4 @@
-"""Mixtures of experts (the paper, appendix F): a router picks a model for each row, before every block or once a step."""
+"""The methods ``moe-block`` and ``moe-denoiser``: a trained router picks a model for each row (the paper, appendix F)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from afa_bench.errors import UserError
 from afa_bench.method import Denoiser, Method, Model, Options
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from afa_bench.models.group import Group
-    from baselines.router import Level, Router
+    from baselines.moe.router import Level
 
 
 class MoEOptions(Options):
@@ -27,6 +27,7 @@ class _MoE(Method[MoEOptions]):
     Options = MoEOptions
     level: ClassVar[Level]
 
+    @override
     def weights(self, group: Group, options: MoEOptions) -> Mapping[str, Path]:
         """The router's folder.
 
@@ -38,17 +39,22 @@ class _MoE(Method[MoEOptions]):
             raise UserError(f"{self.name}: router: group {group.name} has none of its own; expected a folder of trained weights")
         return {"router": folder}
 
+    @override
     def evaluations(self, group: Group, options: MoEOptions) -> int:
         """One, if all rows choose alike."""
         return 1
 
+    @override
     def build(self, group: Group, models: Sequence[Model], options: MoEOptions) -> Denoiser:
         """The models behind their router, which is brought to their device and number format.
 
         Raises:
             UserError: no router, or one for another number of models, another order, another architecture or the other level.
         """
-        from baselines.router import Router
+        from torch.nn import Module
+
+        from baselines.moe.router import Router
+        from baselines.moe.unets import build_mixture
 
         router = Router.read(self.weights(group, options)["router"])
         trained, names = list(router.config.experts or ()), [model.name for model in models]
@@ -56,8 +62,8 @@ class _MoE(Method[MoEOptions]):
             raise UserError(f"{self.name}: router: trained for the order {', '.join(trained)}; found {', '.join(names)}")
         unets = [model.unet for model in models]
         router.require_fit(unets[0], len(unets), self.level)
-        unet = routed(unets, router, self.level)
-        router.to(device=unet.device, dtype=unet.dtype)
+        unet = build_mixture(unets, router, self.level)
+        Module.to(router, device=unet.device, dtype=unet.dtype)  # as :func:`afa_bench.ensembles.build.build_ensemble`
         return Denoiser(unet.eval(), [model.text_encoder for model in models])
 
 
@@ -73,10 +79,3 @@ class DenoiserMoE(_MoE):
 
     name = "moe-denoiser"
     level = "denoiser"
-
-
-def routed(unets: Sequence[nn.Module], router: Router, level: Level) -> nn.Module:
-    """The U-Nets behind a router."""
-    from baselines.routed import BlockMoEUNet, DenoiserMoEUNet
-
-    return (BlockMoEUNet if level == "block" else DenoiserMoEUNet)(unets, router)

@@ -17,7 +17,7 @@ from afa_bench.afa.transformer import Transformer
 from afa_bench.architectures.unet_blocks import BlockView
 from afa_bench.errors import UserError
 from afa_bench.models.learned import read_learned
-from baselines.moe_usage import Choice, Usage
+from baselines.moe.usage import Choice, Usage
 
 Level = Literal["denoiser", "block"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from afa_bench.errors import UserError
 from afa_bench.method import Denoiser, Method, Model, Options
 
@@ -25,6 +27,7 @@ class Base(Method[BaseOptions]):
     version = 1
     Options = BaseOptions
 
+    @override
     def variants(self, group: Group, options: BaseOptions) -> Mapping[str, BaseOptions]:
         """One row a model, under the model's name.
 
@@ -38,10 +41,11 @@ class Base(Method[BaseOptions]):
             raise UserError(f"base: model: {options.model!r} is not in group {group.name}; expected {' or '.join(names)}")
         return {options.model: options}
 
+    @override
     def evaluations(self, group: Group, options: BaseOptions) -> int:
-        """One."""
         return 1
 
+    @override
     def build(self, group: Group, models: Sequence[Model], options: BaseOptions) -> Denoiser:
         """The model of that name; the group's only one where none is given.
 
