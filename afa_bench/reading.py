@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, ValidationInfo
 
+from afa_bench import registry
 from afa_bench.errors import UserError
 from afa_bench.registry import suggest
 
@@ -16,6 +17,11 @@ Place: TypeAlias = tuple[str | int, ...]
 """The way to a key in a document."""
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def anchored(name: str, info: ValidationInfo) -> str:
+    """A validator of an option that names a plug-in: makes the path of a ``FILE.py:NAME`` absolute; see :func:`validated`."""
+    return registry.anchored(name, (info.context or {}).get("folder") or Path())
 
 
 def read_mapping(path: Path, expected: str) -> tuple[dict[str, Any], yaml.Node | None]:
@@ -47,6 +53,7 @@ def validated(
     where: str | Callable[[Place], str],
     known: Callable[[Place], Iterable[str]] | None = None,
     noun: str = "key",
+    folder: Path | None = None,
 ) -> M:
     """A document as a model.
 
@@ -56,12 +63,13 @@ def validated(
         where: the error's first words, or a function that has them for a place.
         known: the keys there are at a place, for "did you mean"; those of ``kind`` by default.
         noun: what an unknown key is called.
+        folder: which the paths of plug-ins in the document are relative to; the working directory by default.
 
     Raises:
         UserError: a key that is unknown, missing or wrong.
     """
     try:
-        return kind.model_validate(document)
+        return kind.model_validate(document, context={"folder": folder})
     except ValidationError as error:
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")  # a typing error explains a missing key
         place, message = first["loc"], first["msg"]

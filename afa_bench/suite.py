@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from afa_bench.errors import UserError
 from afa_bench.paths import shipped
@@ -40,18 +40,36 @@ class Sampler(_Strict):
 
 
 class Choice(BaseModel):
-    """A method, prompt set or metric with its options: ``name`` alone, or a mapping which holds the name and the options."""
+    """A method, prompt set or metric with its options: ``name`` alone, or a mapping which holds the name and the options.
+
+    Attributes:
+        name: registered, or ``FILE.py:NAME``.
+        label: what it is called in tables, in place of its own name.
+        groups: of a method, to which it is restricted.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
     label: str | None = None
     groups: tuple[str, ...] | None = None
+    _folder: Path = PrivateAttr(Path())
 
     @property
     def options(self) -> dict[str, Any]:
         """All keys but the harness' own."""
         return dict(self.model_extra or {})
+
+    @property
+    def folder(self) -> Path:
+        """Of the file that it is written in, which a ``FILE.py`` is relative to; the working directory where it is in none."""
+        return self._folder
+
+    def written_in(self, file: Path) -> Choice:
+        """The same, of that file."""
+        choice = self.model_copy()
+        choice._folder = file.parent
+        return choice
 
 
 class Suite(_Strict):
@@ -140,7 +158,12 @@ def read_suite(path: Path) -> Suite:
         return Sampler.model_fields if place[0] == "sampler" else Suite.model_fields
 
     suite = validated(Suite, document, where, known)
-    return suite.model_copy(update={"file": path})
+    choices = {
+        "prompts": suite.prompts.written_in(origins["prompts"][0]),
+        "methods": tuple(choice.written_in(origins["methods"][0]) for choice in suite.methods),
+        "metrics": tuple(choice.written_in(origins["metrics"][0]) for choice in suite.metrics),
+    }
+    return suite.model_copy(update={"file": path, **choices})
 
 
 Origin: TypeAlias = tuple[Path, yaml.Node | None]

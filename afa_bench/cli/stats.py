@@ -11,7 +11,7 @@ import typer
 def stats(
     images: Annotated[Path, typer.Argument(help="Folder of real images; those in folders below it count too.", metavar="DIR")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.", metavar="FILE")],
-    features: Annotated[str, typer.Option(help="Extractor of the features: inception, lite0.")] = "inception",
+    features: Annotated[str, typer.Option(help="Extractor of the features: inception, lite0, ./mine.py:Mine.")] = "inception",
     resize: Annotated[str, typer.Option(help="Inception's: clean, torch-fidelity or pytorch-fid.")] = "clean",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,

@@ -218,18 +218,30 @@ class Passes:
             MemoryError: not one image fits.
         """
         batch = self.record.batches.get(extractor.name, self._most(extractor))
-        chunks, fits = in_batches(len(arrays), batch, lambda part: extractor.encode(arrays[part], captions[part]))
+        chunks, fits = in_batches(len(arrays), batch, lambda part: _encoded(extractor, arrays[part], captions[part]))
         if fits < batch:
             self.record.batches[extractor.name] = fits
         return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
     def _texts(self, extractor: Extractor, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         size = self._most(extractor)
-        return np.concatenate([extractor.texts(texts[start : start + size]) for start in range(0, len(texts), size)])
+        parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+        return np.concatenate([_row_each(extractor, "texts", extractor.texts(part), len(part)) for part in parts])
 
     def _most(self, extractor: Extractor) -> int:
         """How many images or texts at once, while the memory suffices."""
         return min(self.batch, extractor.cpu_batch) if self.device == "cpu" else self.batch
+
+
+def _encoded(extractor: Extractor, arrays: Sequence[Any], captions: Sequence[str]) -> Arrays:
+    found = extractor.encode(arrays, captions)
+    return {name: _row_each(extractor, f"encode: {name}", rows, len(arrays)) for name, rows in found.items()}
+
+
+def _row_each(extractor: Extractor, name: str, rows: Any, count: int) -> Any:
+    if np.ndim(rows) != 2 or len(rows) != count:
+        raise UserError(f"extractor {extractor.name}: {name}: expected the shape ({count}, D), found {np.shape(rows)}")
+    return rows
 
 
 def _prepare(item: Item, extractors: Sequence[Extractor]) -> Prepared:

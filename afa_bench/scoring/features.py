@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -29,6 +29,8 @@ from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import CellStore, Store
 
 Row = dict[str, Any]
+
+C = TypeVar("C")
 
 PART = 16 * BATCH
 """Texts, or reference images, whose features are kept together."""
@@ -162,7 +164,9 @@ class FeatureBank:
         if any(self.reals.paired.get(prompt) is None for prompt in prompts):
             return None
         self.passes.run(lambda: self._paired(extractor, prompts))
-        return self._seen_pairs[extractor.key].of(name, [row[self.reals.by] for row in rows])
+        seen = self._seen_pairs[extractor.key]
+        named(seen.columns, name, extractor)
+        return seen.of(name, [row[self.reals.by] for row in rows])
 
     def reference(self, extractor: Extractor, name: str, kind: str) -> Any:
         """Features of the reference images ``(m, D)``, their moments where a file has no more, or None where there are none."""
@@ -183,7 +187,7 @@ class FeatureBank:
                 for column, rows in found.items():
                     columns[column].add(rows)
             self._seen_references[key] = columns
-        return self._seen_references[key][name].whole()
+        return named(self._seen_references[key], name, extractor).whole()
 
     def _statistics(self, extractor: Extractor, path: Path) -> Any:
         from afa_bench.metrics.reference import read_statistics
@@ -291,6 +295,17 @@ def _path(extractor: Extractor, images: ImageSet, shard: int) -> Path:
     if extractor.reads_captions:
         made_of.append([row["prompt"] for row in rows])
     return images.store.features(f"{extractor.name}-{fingerprint(made_of)[:8]}", shard)
+
+
+def named(columns: Mapping[str, C], name: str, extractor: Extractor) -> C:
+    """The features of that name.
+
+    Raises:
+        UserError: the extractor does not give them.
+    """
+    if name not in columns:
+        raise UserError(f"{extractor.name}: gives no features {name!r}, only {', '.join(columns) or 'none'}")
+    return columns[name]
 
 
 def _stored(path: Path, sha256: str) -> Image.Image:

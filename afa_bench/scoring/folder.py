@@ -15,10 +15,9 @@ from typing import Any
 from afa_bench import registry
 from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.images.stored import SUFFIXES, Picture, in_file
-from afa_bench.metrics.base import Metric
+from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.plan import SHARD
 from afa_bench.prompts.rows import read_rows
-from afa_bench.reading import validated
 from afa_bench.scoring.extraction import Passes
 from afa_bench.scoring.features import FeatureBank, ImageSet, Reals, Row
 from afa_bench.scoring.score import Missing, missing_weights, score_images, write_results
@@ -49,7 +48,7 @@ class Outcome:
 
 
 def read_metrics(text: Sequence[str], **settings: str) -> list[Metric]:
-    """Metrics as a command line names them: ``clip-t``, ``hpsv2:release=v2.1``, ``fid:features=lite0``.
+    """Metrics as a command line names them: ``clip-t``, ``hpsv2:release=v2.1``, ``fid:features=lite0``, ``./mine.py:Mine``.
 
     Args:
         text: one metric each; ``:`` begins an option where ``OPTION=`` follows, elsewhere it is part of the value before it.
@@ -62,7 +61,7 @@ def read_metrics(text: Sequence[str], **settings: str) -> list[Metric]:
     for part in text:
         name, own = choice(part)
         options = {key: value for key, value in settings.items() if value} | own
-        metric = validated(registry.load("metrics", name, "--metrics"), options, f"--metrics: {name}", noun="option")
+        metric = read_metric(name, options, "--metrics")
         if metric.task != "generate":
             raise UserError(f"--metrics: {name}: measures a denoiser, not images")
         if metric.key in [known.key for known in metrics]:
@@ -78,7 +77,7 @@ def choice(text: str) -> tuple[str, dict[str, str]]:
         UserError: something else, or an option that is there twice.
     """
     name, *pairs = OPTION.split(text)
-    if ":" in name:
+    if ":" in name and not registry.FILE.fullmatch(name):
         raise UserError(f"--metrics: {text}: expected NAME:OPTION=VALUE, found {name.partition(':')[2]!r} without an option")
     options: dict[str, str] = {}
     for key, _, value in (pair.partition("=") for pair in pairs):
