@@ -1,7 +1,8 @@
 """What a method is: something that turns the models of a group into one denoiser.
 
-The denoiser stands in for ``pipe.unet`` of a stock diffusers pipeline (same call, same output, ``.config``, ``.dtype``), so that
-every scheduler and pipeline feature works on it and the harness has one sampling path for a base model, a merge and an ensemble.
+The denoiser stands in for ``pipe.unet`` of a stock diffusers pipeline (same call, same output, ``.config``, ``.dtype``,
+``.device``), so that every scheduler and pipeline feature works on it and the harness has one sampling path for a base model, a
+merge and an ensemble.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
+
+from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,6 +54,15 @@ class Denoiser:
     unet: nn.Module
     text_encoders: Sequence[nn.Module]
     guide: Callable[[float], None] | None = None
+
+
+def require_denoiser(denoiser: Denoiser, where: str) -> None:
+    """Raise a UserError for something that a plug-in built and that is no denoiser."""
+    if not isinstance(denoiser, Denoiser):
+        raise UserError(f"{where}: build: expected a Denoiser, found {denoiser!r}")
+    for name in ("config", "dtype", "device"):
+        if not hasattr(denoiser.unet, name):
+            raise UserError(f"{where}: build: {type(denoiser.unet).__name__} has no {name!r}; expected what a stock denoiser has")
 
 
 class Method(Generic[O]):

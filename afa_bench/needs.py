@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from afa_bench import registry
 from afa_bench.errors import UserError
 from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Needed
+from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.models.group import packaged, read_group_file
 from afa_bench.plan import configured, rows_of
 from afa_bench.suite import Suite, find_suite, packaged_suites, read_suite
@@ -24,12 +27,21 @@ def needs_of(name: str) -> list[Needed]:
         UserError: no such suite, or a mistake in it.
     """
     if name == METRICS:
-        return [source for key in registry.available("metrics") for source in registry.load("metrics", key)().sources()]
+        return [source for metric in _registered_metrics() for source in metric.sources()]
     if name in packaged() and name not in packaged_suites():
         return list(read_group_file(name, Path(), name).sources())
     if is_training(Path(name)):
         return list(read_config(Path(name)).prompt_set().sources())
     return suite_needs(read_suite(find_suite(name)))
+
+
+def _registered_metrics() -> Iterator[Metric]:
+    """All that can be had without options; somebody else's that cannot be is said, and stands in nobody's way."""
+    for name in registry.available("metrics"):
+        try:
+            yield read_metric(name, {}, METRICS)
+        except UserError as error:
+            logging.getLogger("afa_bench").warning("left out: %s", error)
 
 
 def suite_needs(suite: Suite) -> list[Needed]:

@@ -14,10 +14,10 @@ from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.identity import fingerprint, fingerprint_of_rows, sample_id, seed_of
 from afa_bench.images import stored as images
 from afa_bench.method import Method, Options
-from afa_bench.metrics.base import Metric
+from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity
-from afa_bench.prompts.base import Prompt, PromptSet
+from afa_bench.prompts.base import Prompt, PromptSet, read_prompts
 from afa_bench.reading import Choice, validated
 from afa_bench.suite import Suite
 
@@ -182,7 +182,7 @@ def make_plan(
     folder = suite.file.parent
     suite = suite if size is None else suite.model_copy(update={"size": size})
     prompt_set = configured(suite, "prompts", suite.prompts)
-    prompts = list(prompt_set.prompts(folder))[: prompt_set.limit][:limit]
+    prompts = read_prompts(prompt_set, folder, f"{suite.file}: prompts: {suite.prompts.name}")[: prompt_set.limit][:limit]
     if not prompts:
         raise NothingToDoError(f"{suite.file}: prompts: {suite.prompts.name}: no prompt left to work on")
     metrics = [configured(suite, "metrics", choice) for choice in suite.metrics]
@@ -197,6 +197,7 @@ def make_plan(
         "repeats": suite.repeats,
         "size": suite.size,
         "dtype": suite.dtype,
+        **{f"prompts_{key}": value for key, value in registry.origin(type(prompt_set)).items()},
     }
     chosen = [read_group(name, folder, f"{suite.file}: groups") for name in groups or suite.groups]
     _known(suite, chosen, only)
@@ -219,14 +220,14 @@ def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]
         if choice.groups is not None and group.name not in choice.groups:
             continue
         where = f"{suite.file}: methods"
-        kind = registry.load("methods", choice.name, where)
+        kind = registry.load("methods", choice.name, where, choice.folder)
         method: Method[Any] = kind()
         if method.needs_guidance and suite.sampler.guidance <= 1:
             raise UserError(
                 f"{where}: {choice.name}: needs sampler.guidance above 1, since it compares the conditional with the "
                 f"unconditional prediction; the suite has {suite.sampler.guidance:g}"
             )
-        options = validated(kind.Options, choice.options, f"{where}: {choice.name}", noun="option")
+        options = validated(kind.Options, choice.options, f"{where}: {choice.name}", noun="option", folder=choice.folder)
         variants = method.variants(group, options)
         if choice.label is not None and len(variants) > 1:
             raise UserError(f"{where}: {choice.name}: label: this method fills {len(variants)} rows, which name themselves")
@@ -257,6 +258,7 @@ def _group_cells(
                 "version": method.version,
                 "options": options.model_dump(mode="json", exclude=set(weights)),
                 "weights": {role: hash_weights(path) for role, path in weights.items()},
+                **registry.origin(type(method)),
             },
         }
         denoise = [metric.identity() for metric in metrics if metric.task == "denoise" and not method.needs_guidance]
@@ -275,7 +277,12 @@ def configured(suite: Suite, key: Literal["prompts", "metrics"], choice: Choice)
         UserError: an unknown name or option.
     """
     where = f"{suite.file}: {key}"
-    return validated(registry.load(key, choice.name, where), choice.options, f"{where}: {choice.name}", noun="option")
+    if choice.groups is not None or (choice.label is not None and key == "prompts"):
+        raise UserError(f"{where}: {choice.name}: {'label' if choice.groups is None else 'groups'}: unknown option")
+    if key == "metrics":
+        return read_metric(choice.name, choice.options, where, choice.folder, choice.label)
+    kind = registry.load(key, choice.name, where, choice.folder)
+    return validated(kind, choice.options, f"{where}: {choice.name}", noun="option", folder=choice.folder)
 
 
 def _unique(suite: Suite, key: str, names: Sequence[str]) -> None:

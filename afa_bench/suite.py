@@ -133,18 +133,32 @@ def as_suite(document: Mapping[str, Any], file: Path = Path("suite")) -> Suite:
     """
     own = dict(document)
     extended = own.pop("extends", None)
-    inherited = {} if extended is None else _inherited(file, own, str(extended), ())[0]
-    return _checked({**inherited, **own}, lambda place: str(file), file)
+    inherited, origins = ({}, {}) if extended is None else _inherited(file, own, str(extended), ())
+    return _checked(
+        {**inherited, **own}, lambda place: str(file), file, {key: origins[key] for key in origins.keys() - own.keys()}
+    )
 
 
-def _checked(document: Mapping[str, Any], where: Callable[[Place], str], file: Path) -> Suite:
+def _checked(
+    document: Mapping[str, Any], where: Callable[[Place], str], file: Path, origins: Mapping[str | int, Origin]
+) -> Suite:
     if "file" in document:
         raise UserError(f"{where(('file',))}: file: unknown key")
 
     def known(place: Place) -> Iterable[str]:
         return Sampler.model_fields if place[0] == "sampler" else Suite.model_fields
 
-    return validated(Suite, document, where, known).model_copy(update={"file": file})
+    suite = validated(Suite, document, where, known)
+
+    def written(key: str) -> Path:
+        return origins[key][0] if key in origins else file
+
+    choices = {
+        "prompts": suite.prompts.written_in(written("prompts")),
+        "methods": tuple(choice.written_in(written("methods")) for choice in suite.methods),
+        "metrics": tuple(choice.written_in(written("metrics")) for choice in suite.metrics),
+    }
+    return suite.model_copy(update={"file": file, **choices})
 
 
 Origin: TypeAlias = tuple[Path, yaml.Node | None]

@@ -17,7 +17,7 @@ def stats(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="The .npz file to write.", metavar="FILE", callback=file_to_write(".npz"))
     ],
-    features: Annotated[str, typer.Option(help="Extractor of the features: inception, lite0.")] = "inception",
+    features: Annotated[str, typer.Option(help="Extractor of the features: inception, lite0, ./mine.py:Mine.")] = "inception",
     resize: Annotated[str, typer.Option(help="Inception's: clean, torch-fidelity or pytorch-fid.")] = "clean",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,

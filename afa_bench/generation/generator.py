@@ -20,6 +20,7 @@ from afa_bench.generation.monitor import NonFiniteMonitor
 from afa_bench.generation.probe import as_rows, probe_of, values_of
 from afa_bench.identity import seed_of
 from afa_bench.memory import in_batches, is_out_of_memory
+from afa_bench.method import require_denoiser
 from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.plan import Cell, Plan, Sample
 from afa_bench.store.layout import CellStore
@@ -136,6 +137,7 @@ class Generator:
             self._built = None
             with self._fitting(cell):
                 denoiser = cell.method.build(cell.group, self._loaded.models, cell.options)
+            require_denoiser(denoiser, f"{cell.group.name}, {cell.label}")
             denoiser.unet.eval().requires_grad_(False)
             if denoiser.guide is not None:
                 denoiser.guide(self.plan.suite.sampler.guidance)

@@ -244,14 +244,15 @@ class Extraction:
             MemoryError: not one image fits.
         """
         batch = self.record.batches.get(extractor.name, self._most(extractor))
-        parts, fits = in_batches(len(arrays), batch, lambda part: extractor.encode(arrays[part], captions[part]))
+        parts, fits = in_batches(len(arrays), batch, lambda part: _encoded(extractor, arrays[part], captions[part]))
         if fits < batch:
             self.record.batches[extractor.name] = fits
         return _joined(parts)
 
     def _texts(self, extractor: Extractor, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         size = self._most(extractor)
-        return np.concatenate([extractor.texts(texts[start : start + size]) for start in range(0, len(texts), size)])
+        parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+        return np.concatenate([_row_each(extractor, "texts", extractor.texts(part), len(part)) for part in parts])
 
     def _most(self, extractor: Extractor) -> int:
         """How many images or texts at once, while the memory suffices."""
@@ -260,6 +261,17 @@ class Extraction:
 
 def _joined(parts: Sequence[Arrays]) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _encoded(extractor: Extractor, arrays: Sequence[Any], captions: Sequence[str]) -> Arrays:
+    found = extractor.encode(arrays, captions)
+    return {name: _row_each(extractor, f"encode: {name}", rows, len(arrays)) for name, rows in found.items()}
+
+
+def _row_each(extractor: Extractor, name: str, rows: Any, count: int) -> Any:
+    if np.ndim(rows) != 2 or len(rows) != count:
+        raise UserError(f"extractor {extractor.name}: {name}: expected the shape ({count}, D), found {np.shape(rows)}")
+    return rows
 
 
 def _prepare(source: ImageInput, extractors: Sequence[Extractor]) -> Prepared:

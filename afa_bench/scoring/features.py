@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 
+from afa_bench.errors import UserError
 from afa_bench.extractors.base import Arrays, Extractor, Floats
 from afa_bench.identity import fingerprint
 from afa_bench.metrics.base import Metric
@@ -22,6 +23,8 @@ from afa_bench.scoring.reconstruct import Reconstructor
 from afa_bench.scoring.spool import Column, NamedRows
 from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import SampleRow, Store
+
+C = TypeVar("C")
 
 TOGETHER = 16 * BATCH
 """Texts, or real images, whose features are asked for and kept together."""
@@ -99,7 +102,9 @@ class FeatureStore:
         if any(self.real.paired.get(prompt) is None for prompt in prompts):
             return None
         self._extract(lambda: self._missing_pairs(extractor, prompts))
-        return self._paired[extractor.key].of(name, [row[self.real.by] for row in rows])
+        seen = self._paired[extractor.key]
+        named(seen.columns, name, extractor)
+        return seen.of(name, [row[self.real.by] for row in rows])
 
     def reference(self, extractor: Extractor, name: str, kind: str) -> Any:
         """Features of the reference images ``(m, D)``, their moments where there is no more, or None where there are none."""
@@ -118,7 +123,7 @@ class FeatureStore:
                 for column, rows in found.items():
                     columns[column].add(rows)
             self._references[key] = columns
-        return self._references[key][name].whole()
+        return named(self._references[key], name, extractor).whole()
 
     def _extract(
         self,
@@ -188,6 +193,17 @@ def _path(extractor: Extractor, images: ImageSet, shard: int) -> Path:
     if extractor.reads_captions:
         made_of.append([row["prompt"] for row in rows])
     return images.store.features(f"{extractor.name}-{fingerprint(made_of)[:8]}", shard)
+
+
+def named(columns: Mapping[str, C], name: str, extractor: Extractor) -> C:
+    """The features of that name.
+
+    Raises:
+        UserError: the extractor does not give them.
+    """
+    if name not in columns:
+        raise UserError(f"{extractor.name}: gives no features {name!r}, only {', '.join(columns) or 'none'}")
+    return columns[name]
 
 
 def _add(known: NamedRows, names: Sequence[str], extractor: Extractor, found: Extracted) -> None:

@@ -22,7 +22,6 @@ from afa_bench.metrics.gaussian import Gaussian
 from afa_bench.metrics.reference import Statistics, read_statistics
 from afa_bench.plan import SHARD
 from afa_bench.prompts.rows import read_rows
-from afa_bench.reading import validated
 from afa_bench.scoring.extraction import Extraction
 from afa_bench.scoring.features import FeatureStore
 from afa_bench.scoring.image_set import ImageSet, RealImages
@@ -54,7 +53,7 @@ class FolderScores:
 
 
 def read_metrics(asked: Iterable[str | Mapping[str, Any] | Metric], **settings: str) -> list[Metric]:
-    """Metrics as a command line names them: ``clip-t``, ``hpsv2:release=v2.1``, ``fid:features=lite0``.
+    """Metrics as a command line names them: ``clip-t``, ``hpsv2:release=v2.1``, ``fid:features=lite0``, ``./mine.py:Mine``.
 
     Args:
         asked: one metric each: a text, in which ``:`` begins an option where ``OPTION=`` follows and is part of the value before
@@ -84,8 +83,7 @@ def _read_metric(asked: str | Mapping[str, Any], settings: Mapping[str, str]) ->
     else:
         raise UserError(f"--metrics: {dict(asked)}: expected a mapping with a name")
     options = {key: value for key, value in settings.items() if value} | own
-    kind: type[Metric] = registry.load("metrics", name, "--metrics")
-    return validated(kind, options, f"--metrics: {name}", noun="option")
+    return read_metric(name, options, "--metrics")
 
 
 def choice(text: str) -> tuple[str, dict[str, str]]:
@@ -95,7 +93,7 @@ def choice(text: str) -> tuple[str, dict[str, str]]:
         UserError: something else, or an option that is specified twice.
     """
     name, *pairs = OPTION.split(text)
-    if ":" in name:
+    if ":" in name and not registry.FILE.fullmatch(name):
         raise UserError(f"--metrics: {text}: expected NAME:OPTION=VALUE, found {name.partition(':')[2]!r} without an option")
     options: dict[str, str] = {}
     for key, _, value in (pair.partition("=") for pair in pairs):

@@ -45,7 +45,7 @@ class NamedRows:
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
-        self._columns: dict[str, Column] = {}
+        self.columns: dict[str, Column] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._places
@@ -53,12 +53,12 @@ class NamedRows:
     def add(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> None:
         """Append a row for each name to each column: ``arrays`` holds ``(len(names), D)`` by column."""
         for column, rows in arrays.items():
-            if column not in self._columns:
-                self._columns[column] = Column()
-            self._columns[column].add(rows)
+            if column not in self.columns:
+                self.columns[column] = Column()
+            self.columns[column].add(rows)
         self._places.update(zip(names, range(len(self._places), len(self._places) + len(names)), strict=True))
 
     def of(self, column: str, names: Sequence[str]) -> Floats:
         """``(len(names), D)``."""
         places = [self._places[name] for name in names]
-        return np.asarray(self._columns[column].mapped()[places], dtype=np.float64)
+        return np.asarray(self.columns[column].mapped()[places], dtype=np.float64)

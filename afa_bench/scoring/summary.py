@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from afa_bench.errors import NotFetchedError
+from afa_bench.errors import NotFetchedError, UserError
 from afa_bench.extractors.base import Extractor, Floats
-from afa_bench.metrics.base import Metric
-from afa_bench.scoring.features import FeatureStore
+from afa_bench.metrics.base import Metric, sample_values, version_of
+from afa_bench.scoring.features import FeatureStore, named
 from afa_bench.scoring.image_set import ImageSet
 from afa_bench.scoring.spool import Column
 from afa_bench.stats import Interval, mean_interval
@@ -61,7 +61,7 @@ class ImageFeatures:
     def generated(self, name: str) -> Floats:
         column = Column()
         for shard in self.shards:
-            column.add(self.features.of_shard(self.extractor, self.images, shard)[name])
+            column.add(named(self.features.of_shard(self.extractor, self.images, shard), name, self.extractor))
         return column.whole()  # type: ignore[no-any-return] # float32 where it is in a file
 
     def texts(self) -> Floats:
@@ -108,10 +108,13 @@ def _compute(metric: Metric, images: ImageSet, features: FeatureStore) -> Interv
         return None
     extractor, key = metric.extractor(), metric.key
     if metric.kind == "set":
-        return metric.over_set(ImageFeatures(features, extractor, images, shards))
+        interval = metric.over_set(ImageFeatures(features, extractor, images, shards))
+        if not isinstance(interval, Interval | None):
+            raise UserError(f"{metric.title}: over_set: expected an Interval or None, found {interval!r}")
+        return interval
     for shard in shards:
         part = ImageFeatures(features, extractor, images, [shard])
-        values = metric.per_sample(part)
+        values = sample_values(metric, part)
         if values is None:
             for row in rows:
                 row.pop(key, None)
@@ -141,7 +144,7 @@ def _entry(metric: Metric, interval: Interval | None, missing: bool) -> dict[str
         "direction": metric.direction,
         "unit": metric.unit,
         "digits": metric.digits,
-        "version": str(metric.version),
+        "version": version_of(metric),
         "weights": {} if missing else metric.hashes(),
         "note": NO_WEIGHTS if missing else metric.note,
     }

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import yaml
 
+from afa_bench import registry
 from afa_bench.architectures.layout import BASE, layout_of_unet
 from afa_bench.errors import UserError
 from afa_bench.metrics.base import Metric
@@ -106,7 +107,8 @@ def make_job(
         UserError: an unknown name, a metric that is none of an image, too few models or prompts.
     """
     reported: list[Metric] = [configured(suite, "metrics", choice) for choice in suite.metrics]
-    known = [choice for choice in suite.metrics if choice.name == scorer.name]
+    name = registry.anchored(scorer.name, scorer.folder)
+    known = [choice for choice in suite.metrics if registry.anchored(choice.name, choice.folder) == name]
     metric: Metric = configured(suite, "metrics", known[0] if known and not scorer.options else scorer)
     if metric.kind != "per-sample" or metric.task != "generate":
         raise UserError(f"--scorer: {metric.title} is no metric of one image; expected one such as clip-t")

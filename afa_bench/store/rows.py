@@ -15,6 +15,9 @@ from afa_bench.identity import fingerprint
 
 TEXTS = ("sample_id", "prompt_id", "prompt", "category", "file", "sha256", "error", "device")
 COUNTS = ("image_index", "repeat", "seed", "batch")
+COLUMNS = frozenset({*TEXTS, *COUNTS, "seconds"})
+"""What a row has beside the values of metrics."""
+
 SEAL = b"afa_bench.columns"
 """Metadata key of the fingerprint of the columns' names and types and the number of rows."""
 

@@ -14,8 +14,10 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
 import afa_bench
+from afa_bench import registry
 from afa_bench.architectures.families import FLUX
 from afa_bench.errors import UserError
+from afa_bench.method import require_denoiser
 from afa_bench.models.identity import group_identity
 from afa_bench.models.learned import save_learned
 from afa_bench.models.load import load_group
@@ -24,6 +26,7 @@ from afa_bench.training.cache import Encoding, cache_pairs
 from afa_bench.training.config import TrainConfig
 from afa_bench.training.loop import fit
 from afa_bench.training.pairs import Pairs, Subset, generator
+from afa_bench.training.trainable import Learner
 
 WEIGHTS = "weights"
 """Folder of the learned part, within a training's."""
@@ -75,6 +78,9 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
     loaded = load_group(group, str(accelerator.device), dtype)
     torch.manual_seed(config.seed)  # a fresh learned part is drawn from it
     learner = trainable.build(group, loaded.models, options)
+    if not isinstance(learner, Learner):
+        raise UserError(f"{config.file}: trainable: {trainable.name}: build: expected a Learner, found {learner!r}")
+    require_denoiser(learner.denoiser, f"{config.file}: trainable: {trainable.name}")
 
     encoders = learner.denoiser.text_encoders
     encoding = Encoding.of(loaded, encoders, config.size, config.crops, config.seed)
@@ -92,7 +98,8 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
 
     identity = group_identity(group)
     about = {
-        "trainable": config.trainable.name,
+        "trainable": trainable.name,
+        **registry.origin(type(trainable)),
         "options": options.model_dump(mode="json"),
         "models": identity["models"],
         "order": identity["order"],
