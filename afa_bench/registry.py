@@ -1,4 +1,4 @@
-"""Methods, trainables, prompt sets, metrics and feature extractors by name, through entry points.
+"""Methods, merge methods, trainables, prompt sets, metrics and feature extractors by name, through entry points.
 
 A third party's package registers in the same way as this one: an entry point in the group ``afa_bench.<kind>``. Nothing is
 imported before it is asked for.
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from afa_bench.errors import UserError
 
-Kind = Literal["methods", "trainables", "prompts", "metrics", "features"]
+Kind = Literal["methods", "merge_methods", "trainables", "prompts", "metrics", "features"]
 
 
 def available(kind: Kind) -> Mapping[str, EntryPoint]:
@@ -49,13 +49,13 @@ def load(kind: Kind, name: str, where: str = "") -> Any:
     Raises:
         UserError: an unknown name (with the nearest known ones), or a plug-in that does not import.
     """
-    found = available(kind)
+    found, noun = available(kind), kind[:-1].replace("_", " ")
     if name not in found:
-        raise UserError(f"{where + ': ' if where else ''}unknown {kind[:-1]} {name!r}: {suggest(name, found)}")
+        raise UserError(f"{where + ': ' if where else ''}unknown {noun} {name!r}: {suggest(name, found)}")
     try:
         return found[name].load()
     except (ImportError, AttributeError) as error:
-        raise UserError(f"{kind[:-1]} {name!r} ({found[name].value}) does not load: {error}") from error
+        raise UserError(f"{noun} {name!r} ({found[name].value}) does not load: {error}") from error
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -198,7 +198,7 @@ def _describe(plan: Plan, cells: Sequence[Cell], store: Store, device: str) -> N
                 "suite": plan.name,
                 "revision": plan.suite.revision,
                 "group": cell.group.name,
-                "method": cell.method.name,
+                "method": cell.identity["method"]["name"],
                 "label": cell.label,
                 "order": cell.order,
                 "task": cell.task,
