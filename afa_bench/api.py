@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from afa_bench.gate import Decision, Finding, Policy
     from afa_bench.generation.loop import Engine
+    from afa_bench.merging.merge import PreparedMerge
     from afa_bench.merging.recipe import Recipe
-    from afa_bench.merging.stream import Job
     from afa_bench.metrics.base import Metric
     from afa_bench.run import RunOutcome
     from afa_bench.scoring.extraction import ExtractionRecord
@@ -193,7 +193,7 @@ def score(
     return Scores(folder, outcome, extraction.record)
 
 
-def merge(recipe: PathOrName | Mapping[str, Any] | Recipe | Job, out: PathOrName, *, progress: bool = False) -> Merged:
+def merge(recipe: PathOrName | Mapping[str, Any] | Recipe | PreparedMerge, out: PathOrName, *, progress: bool = False) -> Merged:
     """Merge checkpoints to one checkpoint, tensor by tensor.
 
     Args:
@@ -205,14 +205,14 @@ def merge(recipe: PathOrName | Mapping[str, Any] | Recipe | Job, out: PathOrName
     Raises:
         UserError: a mistake in the recipe, models that do not fit, or ``out`` cannot be written.
     """
-    from afa_bench.merging.stream import merge_to
+    from afa_bench.merging.merge import write_merge
     from afa_bench.paths import expanded
     from afa_bench.terminal import Bars
 
-    job, target, bars = _opened(recipe), expanded(out), Bars(progress)
-    with bars.stage("merging", len(job.specs)):
-        merge_to(job, target, partial(bars.advance, ""))
-    return Merged(target, len(job.specs))
+    prepared, target, bars = _opened(recipe), expanded(out), Bars(progress)
+    with bars.stage("merging", len(prepared.specs)):
+        write_merge(prepared, target, partial(bars.advance, ""))
+    return Merged(target, len(prepared.specs))
 
 
 def load_results(results: PathOrName | Results | None = None) -> Results:
@@ -340,17 +340,17 @@ def _metrics(metrics: str | Iterable[str | Mapping[str, Any] | Metric]) -> Seque
     return names(metrics) if isinstance(metrics, str) else list(metrics)
 
 
-def _opened(recipe: PathOrName | Mapping[str, Any] | Recipe | Job) -> Job:
+def _opened(recipe: PathOrName | Mapping[str, Any] | Recipe | PreparedMerge) -> PreparedMerge:
+    from afa_bench.merging.merge import PreparedMerge, prepare
     from afa_bench.merging.recipe import Recipe, as_recipe, read_recipe
-    from afa_bench.merging.stream import Job, open_recipe
     from afa_bench.paths import expanded
 
-    if isinstance(recipe, Job):
+    if isinstance(recipe, PreparedMerge):
         return recipe
     if isinstance(recipe, Recipe | Mapping):
-        return open_recipe(recipe if isinstance(recipe, Recipe) else as_recipe(recipe, "recipe"), Path())
+        return prepare(recipe if isinstance(recipe, Recipe) else as_recipe(recipe, "recipe"), Path())
     file = expanded(recipe)
-    return open_recipe(read_recipe(file), file.parent)
+    return prepare(read_recipe(file), file.parent)
 
 
 def _policy(policy: PathOrName | Mapping[str, Any] | Policy | None) -> tuple[Policy | None, str]:

@@ -227,7 +227,7 @@ def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]
                 f"{where}: {choice.name}: needs sampler.guidance above 1, since it compares the conditional with the "
                 f"unconditional prediction; the suite has {suite.sampler.guidance:g}"
             )
-        options = validated(kind.Options, choice.options, f"{where}: {choice.name}", noun="option", folder=choice.folder)
+        options = method.read_options(choice.options, f"{where}: {choice.name}", choice.folder)
         variants = method.variants(group, options)
         if choice.label is not None and len(variants) > 1:
             raise UserError(f"{where}: {choice.name}: label: this method fills {len(variants)} rows, which name themselves")
@@ -250,17 +250,10 @@ def _group_cells(
         if only and method.name not in only and label not in only:
             continue
         weights = method.weights(group, options)
-        identity = {
-            **shared,
-            "group": models,
-            "method": {
-                "name": method.name,
-                "version": method.version,
-                "options": options.model_dump(mode="json", exclude=set(weights)),
-                "weights": {role: hash_weights(path) for role, path in weights.items()},
-                **registry.origin(type(method)),
-            },
-        }
+        about = method.identity(options)
+        about["options"] = {key: value for key, value in about["options"].items() if key not in weights}
+        about["weights"] = {role: hash_weights(path) for role, path in weights.items()}
+        identity = {**shared, "group": models, "method": about}
         denoise = [metric.identity() for metric in metrics if metric.task == "denoise" and not method.needs_guidance]
         tasks: list[tuple[Task, int | None, dict[str, Any]]] = [("denoise", None, {"denoise": denoise})] if denoise else []
         if any(metric.task == "generate" for metric in metrics):

@@ -118,7 +118,7 @@ def read_suite(path: Path) -> Suite:
         file, nodes = origins.get(place[0] if place else "", origins[""])
         return f"{file}:{line_of(nodes, place)}"
 
-    return _checked(document, where, path)
+    return _checked(document, where, path, origins)
 
 
 def as_suite(document: Mapping[str, Any], file: Path = Path("suite")) -> Suite:
@@ -134,9 +134,8 @@ def as_suite(document: Mapping[str, Any], file: Path = Path("suite")) -> Suite:
     own = dict(document)
     extended = own.pop("extends", None)
     inherited, origins = ({}, {}) if extended is None else _inherited(file, own, str(extended), ())
-    return _checked(
-        {**inherited, **own}, lambda place: str(file), file, {key: origins[key] for key in origins.keys() - own.keys()}
-    )
+    theirs = {key: origin for key, origin in origins.items() if key not in own}
+    return _checked({**inherited, **own}, lambda place: str(file), file, theirs)
 
 
 def _checked(

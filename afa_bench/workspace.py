@@ -90,7 +90,7 @@ class Workspace:
                     "suite": self.plan.name,
                     "revision": self.plan.suite.revision,
                     "group": cell.group.name,
-                    "method": cell.method.name,
+                    "method": cell.identity["method"]["name"],
                     "label": cell.label,
                     "order": cell.order,
                     "task": cell.task,

@@ -125,10 +125,10 @@ def _copy(work: Path) -> tuple[float, int]:
 
 
 def _own(work: Path) -> tuple[float, int]:
+    from afa_bench.merging.merge import prepare, write_merge
     from afa_bench.merging.recipe import read_recipe
-    from afa_bench.merging.stream import merge_to, open_recipe
 
-    return _measured(lambda: merge_to(open_recipe(read_recipe(work / "recipe.yaml"), work), work / "out.safetensors"))
+    return _measured(lambda: write_merge(prepare(read_recipe(work / "recipe.yaml"), work), work / "out.safetensors"))
 
 
 def _mecha(work: Path) -> tuple[float, int]:

@@ -10,7 +10,7 @@ def ls() -> None:
     from rich.text import Text
 
     from afa_bench.models.group import packaged
-    from afa_bench.registry import available
+    from afa_bench.registry import POINTS, available
     from afa_bench.suite import packaged_suites
     from afa_bench.terminal import output
 

@@ -17,7 +17,7 @@ from afa_bench import registry
 from afa_bench.errors import NotFoundError, NothingToDoError, UserError
 from afa_bench.extractors.base import Extractor
 from afa_bench.images.stored import SUFFIXES, Picture, in_file
-from afa_bench.metrics.base import Metric
+from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.metrics.gaussian import Gaussian
 from afa_bench.metrics.reference import Statistics, read_statistics
 from afa_bench.plan import SHARD

@@ -130,7 +130,7 @@ def test_choices_of_a_suite(suite, key, value, message):
         ("switch.py", "def device", "def place", "build: SwitchUNet has no 'device'"),
         ("grid.py", 'f"{thing}-{colour}",', '"one",', "prompt 2: the id 'one' is another prompt's"),
         ("grid.py", 'Prompt(f"{thing}-{colour}", f"{colour} {thing} on white", thing)', "thing", "expected a Prompt with an"),
-        ("opponents.py", "np.stack(prepared)", "np.stack(prepared)[:1]", "extractor opponents: encode: opponents: expected the shape"),
+        ("opponents.py", "np.stack(prepared)", "np.stack(prepared)[:1]", "encode: opponents: expected the shape"),
         ("opponents.py", '{"opponents":', '{"others":', "opponents: gives no features 'opponents', only others"),
         ("colourfulness.py", "np.hypot(*mean.T)", "np.hypot(*mean.T)[:, None]", r"Colourfulness: per_sample: expected 4 values"),
         ("colourfulness.py", "def per_sample", "def p", "kind: per-sample, but it does not implement 'per_sample'"),

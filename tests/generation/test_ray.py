@@ -20,7 +20,7 @@ from afa_bench.plan import make_plan
 from afa_bench.progress import Silent
 from afa_bench.run import RunOutcome, run_plan
 from afa_bench.suite import read_suite
-from baselines.weighted import Weighted
+from baselines.merge import Merge
 
 
 class Killing(Silent):
@@ -56,7 +56,7 @@ def test_workers_make_the_rows_of_one_process_though_one_is_killed(tiny_suite, t
     assert not list((tmp_path / "ray").rglob("*.claim.*"))
 
 
-class Deadly(Weighted):
+class Deadly(Merge):
     """Its process dies whenever its denoiser is built, as of a driver's fault or too much memory."""
 
     def __init__(self, deaths: Path) -> None:

@@ -14,7 +14,7 @@ from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.checkpoints.safetensors import Reader, Spec
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
-from afa_bench.merging.core import listed
+from afa_bench.merging.tensors import listed
 
 FILES: Mapping[Part, str] = {
     "unet": "diffusion_pytorch_model",
@@ -31,7 +31,7 @@ OLD_CLIP = "cond_stage_model.transformer."
 """Some single files leave out ``text_model.`` after this."""
 
 
-class Source(Protocol):
+class Checkpoint(Protocol):
     """A checkpoint: what is in it by LDM name, and each tensor."""
 
     path: Path
@@ -48,7 +48,7 @@ class Source(Protocol):
         """Of the weights' bytes; of a folder the fingerprint of its files' hashes."""
 
 
-class SingleFile:
+class FileCheckpoint:
     """A checkpoint in one safetensors file."""
 
     def __init__(self, path: Path) -> None:
@@ -67,7 +67,7 @@ class SingleFile:
         return hash_file(self.path)
 
 
-class Folder:
+class FolderCheckpoint:
     """A checkpoint in the diffusers layout: ``unet/``, and of the text encoders and the VAE what is there.
 
     Raises:
@@ -117,13 +117,13 @@ class Folder:
         return [reader.specs[name] for reader, name in self._found(link)]
 
 
-def open_source(path: Path) -> Source:
+def open_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint at a path: a folder in the diffusers layout or a single file.
 
     Raises:
         UserError: neither, or a damaged one.
     """
-    return Folder(path) if path.is_dir() else SingleFile(path)
+    return FolderCheckpoint(path) if path.is_dir() else FileCheckpoint(path)
 
 
 def join(change: Change, tensors: Sequence[Tensor]) -> Tensor:

@@ -15,9 +15,10 @@ from afa_bench.architectures.layout import VAE, Link, carried
 from afa_bench.checkpoints.safetensors import Spec, write
 from afa_bench.errors import UserError
 from afa_bench.identity import canonical
-from afa_bench.merging.core import listed, merge_tensor, require_same_keys
+from afa_bench.merging.checkpoint import FILES, Checkpoint, join, open_checkpoint, split, split_spec
+from afa_bench.merging.place import places_of
 from afa_bench.merging.recipe import Recipe
-from afa_bench.merging.sources import FILES, Source, open_source, split, split_spec
+from afa_bench.merging.tensors import listed, merge_tensor, require_same_keys
 from afa_bench.store.atomic import new_folder, writing
 
 EMA = "model_ema."
@@ -31,41 +32,47 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Job:
-    """A recipe with its opened sources, checked: what :func:`open_recipe` found can be merged."""
+class PreparedMerge:
+    """A recipe with its opened sources, checked: what :func:`prepare` found can be merged."""
 
     recipe: Recipe
-    sources: Sequence[Source]
+    sources: Sequence[Checkpoint]
     links: Mapping[str, Link]
     specs: Mapping[str, Spec]
-    vae: Source
+    vae: Checkpoint
     like: Path | None
 
     @property
-    def first(self) -> Source:
+    def first(self) -> Checkpoint:
         """Whose number formats and other tensors the result has."""
         return self.sources[0]
 
     def tensors(self, keys: Iterable[str], advance: Advance) -> Iterator[tuple[str, Tensor]]:
         """These tensors of the result, under LDM's names."""
-        form, by_block = self.recipe.function(), self.recipe.by_block(self.first.layout)
         for key in keys:
             if key in self.links:
-                tensors = [source.read(key) for source in self.sources]
-                merged = merge_tensor(key, tensors, form, by_block[self.links[key].block])
+                merged = self._merged(self.links[key])
             else:
                 merged = (self.vae if key.startswith(VAE) else self.first).read(key)
             yield key, merged.to(self.specs[key].dtype)
             advance(1)
 
+    def _merged(self, link: Link) -> Tensor:
+        """One tensor, piece by piece where diffusers has several: as of the models in memory."""
+        pieces = zip(*(split(link.change, source.read(link.ldm)) for source in self.sources), strict=True)
+        places = places_of(link, self.first.layout)
+        recipe = self.recipe
+        return join(
+            link.change, [merge_tensor(p, recipe.method, recipe.settings, at) for p, at in zip(pieces, places, strict=True)]
+        )
+
     def metadata(self) -> dict[str, str]:
         """The recipe and what it was applied to."""
         hashes = {name: source.sha256() for name, source in zip(self.recipe.names, self.sources, strict=True)}
-        recipe = self.recipe.model_dump(mode="json", exclude_none=True)
-        return {"format": "pt", "afa_bench.recipe": canonical(recipe), "afa_bench.sources": canonical(hashes)}
+        return {"format": "pt", "afa_bench.recipe": canonical(self.recipe.document()), "afa_bench.sources": canonical(hashes)}
 
 
-def open_recipe(recipe: Recipe, folder: Path) -> Job:
+def prepare(recipe: Recipe, folder: Path) -> PreparedMerge:
     """Open a recipe's models and check that they can be merged.
 
     Args:
@@ -76,7 +83,7 @@ def open_recipe(recipe: Recipe, folder: Path) -> Job:
         UserError: a model that cannot be read, of another architecture, or with a missing, an extra or a misshapen tensor: all of
             them are listed.
     """
-    sources = [open_source(folder / path) for path in recipe.models.values()]
+    sources = [open_checkpoint(folder / path) for path in recipe.models.values()]
     first = sources[0]
     for name, source in zip(recipe.names, sources, strict=True):
         if source.layout != first.layout:
@@ -85,7 +92,7 @@ def open_recipe(recipe: Recipe, folder: Path) -> Job:
         if unknown:
             raise UserError(f"{source.path}: {listed(unknown)}: no tensors of {source.layout.name}")
     require_same_keys([{key: s for key, s in x.specs.items() if not carried(key)} for x in sources], recipe.names)
-    recipe.by_block(first.layout)
+    recipe.require_fit(first.layout)
     vae = sources[recipe.names.index(recipe.vae)] if recipe.vae is not None else first
     kept = {key: spec for key, spec in first.specs.items() if not key.startswith((EMA, VAE))}
     specs = {**kept, **{key: spec for key, spec in vae.specs.items() if key.startswith(VAE)}}
@@ -94,43 +101,43 @@ def open_recipe(recipe: Recipe, folder: Path) -> Job:
         dtype = getattr(torch, recipe.dtype)
         specs = {key: Spec(dtype, s.shape) if key in links and s.dtype.is_floating_point else s for key, s in specs.items()}
     like = folder / recipe.like if recipe.like is not None else first.path if first.path.is_dir() else None
-    return Job(recipe, sources, links, specs, vae, like)
+    return PreparedMerge(recipe, sources, links, specs, vae, like)
 
 
-def merge_to(job: Job, out: Path, advance: Advance = lambda count: None) -> None:
+def write_merge(merge: PreparedMerge, out: Path, advance: Advance = lambda count: None) -> None:
     """Write the result: a single file where ``out`` ends in ``.safetensors``, else a diffusers folder.
 
     Args:
-        job: what to merge.
+        merge: what to write.
         out: nothing is there before the whole is written.
         advance: told the number of tensors done.
 
     Raises:
         UserError: ``out`` is one of the sources or a folder that exists, or cannot be written.
     """
-    if any(out.resolve() == source.path.resolve() for source in job.sources):
+    if any(out.resolve() == source.path.resolve() for source in merge.sources):
         raise UserError(f"{out}: is one of the models to merge; expected another name")
     if out.suffix == ".safetensors":
-        metadata = job.metadata()
+        metadata = merge.metadata()
         with writing(out) as file:
-            write(file, job.specs, job.tensors(job.specs, advance), metadata)
+            write(file, merge.specs, merge.tensors(merge.specs, advance), metadata)
     else:
-        _merge_to_folder(job, out, advance)
+        _write_folder(merge, out, advance)
 
 
-def _merge_to_folder(job: Job, out: Path, advance: Advance) -> None:
+def _write_folder(merge: PreparedMerge, out: Path, advance: Advance) -> None:
     if out.exists():
         raise UserError(f"{out}: exists already; expected the name of a new folder, or of a .safetensors file")
-    if job.like is None or not job.like.is_dir():
+    if merge.like is None or not merge.like.is_dir():
         raise UserError("merge: like: expected a diffusers folder with the configurations and the tokenizer of the result")
-    counterparts = {key: link for key in job.specs if (link := job.first.layout.of_ldm(key)) is not None}
-    metadata = job.metadata()
+    counterparts = {key: link for key in merge.specs if (link := merge.first.layout.of_ldm(key)) is not None}
+    metadata = merge.metadata()
     with new_folder(out) as folder:
-        _copy_settings(job.like, folder)
+        _copy_settings(merge.like, folder)
         for part in dict.fromkeys(link.part for link in counterparts.values()):
             links = {key: link for key, link in counterparts.items() if link.part == part}
-            specs = dict(pair for key, link in links.items() for pair in _named(link, split_spec(link.change, job.specs[key])))
-            merged = job.tensors(links, advance)
+            specs = dict(pair for key, link in links.items() for pair in _named(link, split_spec(link.change, merge.specs[key])))
+            merged = merge.tensors(links, advance)
             tensors = (pair for key, tensor in merged for pair in _named(links[key], split(links[key].change, tensor)))
             (folder / part).mkdir(exist_ok=True)
             with (folder / part / f"{FILES[part]}.safetensors").open("wb") as file:

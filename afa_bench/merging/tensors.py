@@ -1,16 +1,16 @@
-"""One merged tensor, and the check that sources can be merged at all. Files and models in memory both come through here."""
+"""One merged tensor, and the check that models can be merged at all. Files and models in memory both come through here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from afa_bench.errors import UserError
-from afa_bench.identity import seed_of
-from afa_bench.merging.forms import RANDOM, WHOLE, Form
+from afa_bench.merging.method import MergeMethod
+from afa_bench.merging.place import Place
 
 SHOWN = 10
 """How many keys an error lists of each kind."""
@@ -18,48 +18,29 @@ SHOWN = 10
 CHUNK = 2**20
 """Values that are computed at once: what is in fp32 meanwhile fits into a processor's cache, however large a tensor is."""
 
-Settings: TypeAlias = Callable[[str], Mapping[str, Any]]
-"""The settings of a form for the tensor of a name."""
-
 
 class Shaped(Protocol):
     """A tensor, or what is known of one before it is read."""
 
     @property
-    def shape(self) -> Sequence[int]:
-        """Its lengths."""
+    def shape(self) -> Sequence[int]: ...
 
 
-def merge_tensor(key: str, tensors: Sequence[Tensor], form: Form, settings: Mapping[str, Any]) -> Tensor:
+def merge_tensor(tensors: Sequence[Tensor], method: MergeMethod, settings: Mapping[str, Any], place: Place) -> Tensor:
     """One tensor of all models as one: computed in fp32 and cast once to the first model's number format.
 
-    Integers, position ids and tensors in which the models do not differ are copied from the first, to the bit. A random form gets
-    a seed of the tensor's own, so that nothing depends on the order of the tensors.
+    Integers, position ids and tensors in which the models do not differ are copied from the first, to the bit.
     """
     first, *others = tensors
-    if not first.is_floating_point() or key.endswith("position_ids") or all(first.equal(other) for other in others):
+    if not first.is_floating_point() or place.key.endswith("position_ids") or all(first.equal(other) for other in others):
         return first
-    if form in RANDOM:
-        settings = {**settings, "seed": seed_of(settings.get("seed", 0), key)}
-    if form in WHOLE:
-        return form(*(tensor.float() for tensor in tensors), **settings).to(first.dtype)
+    arguments = method.at(settings, place)
+    if method.whole:
+        return method(*(tensor.float() for tensor in tensors), **arguments).to(first.dtype)
     merged = torch.empty(first.shape, dtype=first.dtype, device=first.device)
     for part, *parts in zip(*(torch.split(tensor.reshape(-1), CHUNK) for tensor in (merged, *tensors)), strict=True):
-        part.copy_(form(*(values.float() for values in parts), **settings))
+        part.copy_(method(*(values.float() for values in parts), **arguments))
     return merged
-
-
-def merge(
-    states: Sequence[Mapping[str, Tensor]], form: Form, settings: Settings, names: Sequence[str]
-) -> Iterator[tuple[str, Tensor]]:
-    """The merged tensors of models in memory, one after the other.
-
-    Raises:
-        UserError: a model lacks a key, has one more, or has another shape; the message lists them.
-    """
-    require_same_keys(states, names)
-    for key in states[0]:
-        yield key, merge_tensor(key, [state[key] for state in states], form, settings(key))
 
 
 def require_same_keys(states: Sequence[Mapping[str, Shaped]], names: Sequence[str]) -> None:
