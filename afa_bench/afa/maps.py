@@ -81,7 +81,7 @@ def attention_maps(
         raise UserError(f"maps: steps: {', '.join(map(str, steps)) or 'none'}; expected numbers from 1 to {of}")
     architecture = loaded.group.family
     pipeline = loaded.pipeline(denoiser.unet, denoiser.text_encoders, architecture.scheduler)
-    with ensemble.aggregate.record() as recorded:
+    with ensemble.aggregator.record() as recorded:
         image = pipeline(
             **architecture.conditions([prompt], loaded.tokenizers, denoiser.text_encoders, guided=guidance > 1),
             generator=torch.Generator().manual_seed(seed),

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from afa_bench import registry
+from afa_bench.architectures.layout import Layout
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from afa_bench.architectures.layout import Layout
     from afa_bench.architectures.objective import Objective
 
 MODEL = ("config.json", "diffusion_pytorch_model.safetensors")
@@ -32,8 +33,7 @@ class Architecture:
     Attributes:
         name: as in a group's file.
         title: as in messages.
-        version: raised whenever what its methods compute changes; part of the identity of its groups' results. 0 is left out of
-            it: for the architectures that were there before they had versions.
+        version: raised whenever what its methods compute changes.
         pipeline: the stock pipeline's class; it is called with what :meth:`conditions` gives, ``latents``, ``generator`` (one a
             sample), ``num_inference_steps``, ``guidance_scale``, ``height``, ``width``, ``output_type="pt"`` and
             ``callback_on_step_end``.
@@ -47,6 +47,8 @@ class Architecture:
         rate: evaluations of the denoiser a second on one GPU at 512 x 512 pixels, where it was measured.
         files: of a part in a hub repository, where they are not called as usual or are cut in pieces.
         pads: padding tokens of tokenizers, where they are others than CLIP's own.
+        detected: whether a checkpoint may be found to be of it; else it is so only where a group's file or a recipe says it, as
+            for a variant of another architecture.
         marks: begin the names of tensors by which its checkpoints are recognised: single files, and the denoisers in folders.
         text_prefix: begins the names of the text encoders' tensors in a single file.
         layout: the names of the tensors of a whole checkpoint, for merging; None: its checkpoints cannot be merged.
@@ -67,9 +69,15 @@ class Architecture:
     rate: ClassVar[float | None] = None
     files: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     pads: ClassVar[Mapping[str, str]] = {}
+    detected: ClassVar[bool] = True
     marks: ClassVar[tuple[str, ...]] = ()
     text_prefix: ClassVar[str] = "cond_stage_model."
     layout: ClassVar[Layout | None] = None
+
+    def identity(self) -> dict[str, Any]:
+        """What a group's identity holds of it. Empty for the first version of this package's own, as before they had one."""
+        about = {"name": self.name, "version": self.version, **registry.origin(type(self))}
+        return {} if about == {"name": self.name, "version": 0} else {"architecture": about}
 
     # What it consists of
 
@@ -241,10 +249,10 @@ class Architecture:
             raise UserError(f"{where}: models of {self.title} cannot be merged: this architecture has no merge layout")
         return self.layout
 
-    def layout_in_memory(self, denoiser: Any, where: str) -> Layout:
-        """The layout of a loaded model, whose depth may be another than the checkpoints'.
+    def layout_in_memory(self, denoiser: Any) -> Layout | None:
+        """The layout of a loaded model, whose depth may be another than the checkpoints'; None: its blocks have no numbers.
 
         Raises:
-            UserError: as :meth:`require_layout`, or a model whose blocks have no numbers.
+            UserError: a model of which this cannot be said.
         """
-        return self.require_layout(where)
+        return self.layout

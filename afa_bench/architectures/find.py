@@ -6,7 +6,9 @@ Imports no torch.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +23,30 @@ DEFAULT = "sd15"
 INDEX = "model_index.json"
 
 
-def find_architecture(name: str, where: str) -> Architecture:
-    """An architecture by the name that it is registered under.
+def find_architecture(name: str, where: str = "", folder: Path | None = None) -> Architecture:
+    """An architecture by the name that it is registered under, or by its file.
+
+    Args:
+        name: as a group's file has it.
+        where: file and key, for the error's first words.
+        folder: that a file's path is relative to.
 
     Raises:
         UserError: there is none.
     """
-    found: Architecture = registry.load("architectures", name, where)()
+    found: Architecture = registry.load("architectures", name, where, folder)()
     return found
 
 
 def all_architectures() -> list[Architecture]:
-    """Every registered one, by name."""
-    return [find_architecture(name, "") for name in registry.available("architectures")]
+    """Every registered one, by name; what does not load is left out, and said."""
+    found = []
+    for name in registry.available("architectures"):
+        try:
+            found.append(find_architecture(name))
+        except UserError as error:
+            _say_left_out(str(error))
+    return found
 
 
 def architecture_of(path: Path) -> Architecture:
@@ -46,8 +59,8 @@ def architecture_of(path: Path) -> Architecture:
         return architecture_with(tensor_names(path), path)
     kind = _pipeline_class(path)
     if kind is None:
-        return find_architecture(DEFAULT, "")
-    known = all_architectures()
+        return find_architecture(DEFAULT)
+    known = [architecture for architecture in all_architectures() if architecture.detected]
     found = [architecture for architecture in known if architecture.pipeline == kind]
     if not found:
         expected = " or ".join(dict.fromkeys(architecture.pipeline for architecture in known))
@@ -66,11 +79,11 @@ def architecture_with(names: Iterable[str], path: Path) -> Architecture:
     Raises:
         UserError: it may be of several architectures.
     """
-    known, names = all_architectures(), list(names)
+    known, names = [architecture for architecture in all_architectures() if architecture.detected], list(names)
     kind = _pipeline_class(path) if path.is_dir() else None
     found = [architecture for architecture in known if architecture.pipeline == kind]
     found = found or [architecture for architecture in known if architecture.recognises(names)]
-    return _one_of(found, path) if found else find_architecture(DEFAULT, "")
+    return _one_of(found, path) if found else find_architecture(DEFAULT)
 
 
 def view_of(denoiser: Any) -> Any:
@@ -85,6 +98,11 @@ def view_of(denoiser: Any) -> Any:
             return architecture.view(denoiser)
     expected = " or ".join(dict.fromkeys(architecture.denoiser[1] for architecture in known))
     raise UserError(f"denoiser: {type(denoiser).__name__} is not supported; expected {expected}")
+
+
+@cache  # once a process
+def _say_left_out(error: str) -> None:
+    logging.getLogger("afa_bench").warning("%s: no checkpoint is found to be of it", error)
 
 
 def _pipeline_class(folder: Path) -> str | None:

@@ -16,10 +16,6 @@ from torch import Tensor, nn
 
 from afa_bench.errors import UserError
 
-CONTEXT = 768
-"""The width that an aggregator projects FLUX' text states to, once for all blocks: cross-attention to the raw 4096 in each of 57
-blocks would be 97 of SABW's 239 million parameters."""
-
 
 @dataclass(frozen=True, slots=True)
 class FluxCondition:
@@ -107,11 +103,6 @@ class FluxView(Sequence[FluxBlock]):
     def text(self) -> int:
         """Width of the text states."""
         return int(self.transformer.config.joint_attention_dim)
-
-    @property
-    def context(self) -> int:
-        """Width of the text states as an aggregator of its blocks takes them."""
-        return min(self.text, CONTEXT)
 
     def condition(
         self,

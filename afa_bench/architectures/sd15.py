@@ -22,5 +22,5 @@ class SD15(Architecture):
     layout = ldm_layout("SD 1.5", (True, True, True, False), {"text_encoder": "cond_stage_model.transformer."})
 
     @override
-    def layout_in_memory(self, denoiser: Any, where: str) -> Layout:
+    def layout_in_memory(self, denoiser: Any) -> Layout:
         return layout_of_unet(denoiser.config)

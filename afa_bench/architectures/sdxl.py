@@ -56,5 +56,5 @@ class SDXL(Architecture):
         return {"time_ids": [float(number) for number in (*image, *corner, *crop)]}
 
     @override
-    def layout_in_memory(self, denoiser: Any, where: str) -> Layout:
+    def layout_in_memory(self, denoiser: Any) -> Layout:
         return layout_of_unet(denoiser.config)

@@ -52,9 +52,10 @@ def load_vae(path: Path, architecture: Architecture, configs: Path, dtype: torch
     """
     check_safetensors(path)
     try:
-        return _complete(architecture.read_vae(path, configs, dtype), path, "vae")
+        vae = architecture.read_vae(path, configs, dtype)
     except UNREADABLE as error:
         raise UserError(f"{path}: has no VAE that loads: {error}") from error
+    return _complete(vae, path, "vae")
 
 
 def through_pipeline(

@@ -157,11 +157,6 @@ class BlockView(Sequence[Block]):
             raise UserError(f"U-Net: cross_attention_dim: {width}; expected one width for all levels")
         return width
 
-    @property
-    def context(self) -> int:
-        """Width of the text states as an aggregator of its blocks takes them."""
-        return self.text
-
     def condition(
         self,
         sample: Tensor,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Architecture:
+class PipelineConfigs:
     """The configurations of a pipeline's parts, as diffusers and transformers read them.
 
     Attributes:
@@ -45,7 +45,7 @@ class Parts:
     scheduler: Any
 
 
-def find_architecture(name: str) -> Architecture:
+def find_architecture(name: str) -> PipelineConfigs:
     """That of a registered architecture's packaged configurations, of a packaged group, or of a group's YAML file.
 
     Raises:
@@ -62,10 +62,10 @@ def find_architecture(name: str) -> Architecture:
         raise UserError(f"{name}: unknown architecture: {choices} (or the path of a group's YAML file)")
     unet, vae, text = (_config(folder / part / "config.json") for part in ("unet", "vae", "text_encoder"))
     size = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
-    return Architecture(name, size, unet, vae, text, _config(folder / "scheduler" / "scheduler_config.json"))
+    return PipelineConfigs(name, size, unet, vae, text, _config(folder / "scheduler" / "scheduler_config.json"))
 
 
-def build_parts(architecture: Architecture, count: int, device: str, dtype: torch.dtype) -> Parts:
+def build_parts(architecture: PipelineConfigs, count: int, device: str, dtype: torch.dtype) -> Parts:
     """So many models with random weights; the device may be ``meta``, where weights have shapes alone."""
     import diffusers
     import torch

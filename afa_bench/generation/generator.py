@@ -1,4 +1,4 @@
-"""A shard of samples to images, or to denoising losses: the one place where denoisers run."""
+"""A shard of samples to images, or to what metrics say of the denoiser itself: the one place where denoisers run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from afa_bench.architectures.base import Architecture
 from afa_bench.errors import UserError
-from afa_bench.generation.monitor import Watch
+from afa_bench.generation.monitor import NonFiniteMonitor
+from afa_bench.generation.probe import as_rows, probe_of, values_of
 from afa_bench.identity import seed_of
-from afa_bench.images.stored import read
 from afa_bench.memory import in_batches, is_out_of_memory
-from afa_bench.metrics.denoising import DenoisingLoss, denoising_losses
+from afa_bench.method import require_denoiser
 from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.plan import Cell, Plan, Sample
 from afa_bench.store.layout import CellStore
@@ -56,7 +56,7 @@ class Generator:
         Raises:
             UserError: the models do not load or do not fit, or the disk is full.
         """
-        work = self._images if cell.task == "generate" else self._losses
+        work = self._images if cell.task == "generate" else self._measured
         store.check_room(len(samples) * self.plan.suite.size**2 * BYTES_PER_PIXEL)
 
         def batch(part: slice) -> list[Row]:
@@ -98,9 +98,9 @@ class Generator:
         sampler, texts = self.plan.suite.sampler, [sample.prompt.text for sample in batch]
         architecture = loaded.group.family
         given = architecture.conditions(texts, loaded.tokenizers, encoders, sampler.negative_prompt, sampler.guidance > 1)
-        with Watch(pipeline) as watch:
-            images = draw(architecture, pipeline, self.plan.suite, cell.steps or 0, batch, given, watch.step)
-        return images, watch.errors()
+        with NonFiniteMonitor(pipeline) as monitor:
+            images = draw(architecture, pipeline, self.plan.suite, cell.steps or 0, batch, given, monitor.step)
+        return images, monitor.errors()
 
     def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
         images, errors = self._drawn(cell, batch)
@@ -116,41 +116,16 @@ class Generator:
         store.write_image(name, buffer.getvalue())
         return {"file": name, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
 
-    def _losses(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+    def _measured(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+        """What metrics say of the denoiser itself, on the prompts' own real images."""
         pipeline, loaded, encoders = self._denoiser(cell)
-        metrics = [metric for metric in self.plan.metrics if isinstance(metric, DenoisingLoss)]
         known = [sample for sample in batch if sample.prompt.image is not None]
         rows: dict[str, Row] = {sample.id: {"error": "the prompt has no image to denoise"} for sample in batch}
-        if not known:
-            return list(rows.values())
-        architecture = loaded.group.family
-        denoiser = getattr(pipeline, architecture.denoiser[0])
-        objective = architecture.objective(loaded.scheduler, denoiser)
-        latents, conditions = self._real(loaded, encoders, known)
-        for metric in metrics:
-            grid = metric.grid(objective.timesteps)
-            seeds = [[seed_of(sample.seed, "denoise", step) for step in grid] for sample in known]
-            losses = denoising_losses(denoiser, latents, conditions, seeds, grid, objective)
-            for sample, values in zip(known, losses.double().tolist(), strict=True):
-                row = {metric.key: float(np.mean(values))}
-                row |= {f"{metric.key}_t{step:03d}": value for step, value in zip(grid, values, strict=True)}
-                bad = [step for step, value in zip(grid, values, strict=True) if not np.isfinite(value)]
-                rows[sample.id] = {"error": f"the loss is not finite at timestep {bad[0]}"} if bad else row
+        if known:
+            probe = probe_of(loaded, pipeline, encoders, known, self.plan.suite)
+            values = [values_of(metric, probe) for metric in self.plan.metrics if metric.task == "denoise"]
+            rows |= {sample.id: row for sample, row in zip(known, as_rows(values), strict=True)}
         return list(rows.values())
-
-    def _real(self, loaded: LoadedGroup, encoders: Sequence[Any], samples: Sequence[Sample]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The latents of the prompts' images, and what the denoiser is told about them."""
-        architecture, size = loaded.group.family, (self.plan.suite.size, self.plan.suite.size)
-        architecture.require_size(loaded.vae, self.plan.suite.size)
-        encoded = [read(sample.prompt.image or b"") for sample in samples]
-        images = [Image.open(io.BytesIO(data)).convert("RGB") for data in encoded]
-        sized = [np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)) for image in images]
-        pixels = torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).to(self.device, self.dtype) / 127.5 - 1
-        with torch.no_grad():
-            latents = architecture.latents(loaded.vae, pixels)
-        conditions = architecture.conditions([sample.prompt.text for sample in samples], loaded.tokenizers, encoders)
-        told = [architecture.size_conditions((image.height, image.width), (0, 0), size) for image in images]
-        return latents, conditions | {name: torch.tensor([own[name] for own in told]).to(latents) for name in told[0]}
 
     def _denoiser(self, cell: Cell) -> tuple[Any, LoadedGroup, Sequence[Any]]:
         """A stock pipeline around the cell's denoiser, the group it comes from, and the text encoders that it listens to."""
@@ -163,6 +138,7 @@ class Generator:
             self._built = None
             with self._fitting(cell):
                 denoiser = cell.method.build(cell.group, self._loaded.models, cell.options)
+            require_denoiser(denoiser, f"{cell.group.name}, {cell.label}")
             denoiser.unet.eval().requires_grad_(False)
             if denoiser.guide is not None:
                 denoiser.guide(self.plan.suite.sampler.guidance)

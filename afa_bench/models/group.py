@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from afa_bench import registry
 from afa_bench.architectures.base import Architecture
 from afa_bench.architectures.find import DEFAULT, architecture_of, find_architecture
-from afa_bench.errors import UserError
+from afa_bench.errors import NotFoundError, UserError
 from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Source
 from afa_bench.models.entry import Entry, as_entry
 from afa_bench.paths import DATA, located
 from afa_bench.reading import read_mapping, validated
-from afa_bench.registry import suggest
 
 
 class ModelRef(BaseModel):
@@ -40,7 +40,7 @@ class Group(BaseModel):
         models: at least one.
         sabw: a folder with the aggregator trained for these models in this order, if there is one.
         trained: such folders of other methods, by the method's name.
-        architecture: the name of a registered one, such as ``sd15``, ``sdxl`` or ``flux``.
+        architecture: a registered name, such as ``sd15``, ``sdxl`` or ``flux``, or ``FILE.py:NAME``.
         configs: a folder of configurations in the diffusers layout for single files; by default the packaged one.
         prediction_type: what the models predict, where the scheduler's settings say something else.
     """
@@ -130,7 +130,7 @@ class GroupFile(BaseModel):
         """A path of the user's, relative to the group's file or behind a prefix; what is below the data folder may come later."""
         full = located(text, self.file.parent)
         if not (isdir(full) or (may_be_file and isfile(full)) or text.startswith(DATA)):
-            raise UserError(f"{self.file}: {key}: no such folder: {full}")
+            raise NotFoundError(f"{self.file}: {key}: no such folder: {full}")
         return full
 
 
@@ -147,9 +147,9 @@ def read_group_file(name: str, folder: Path, where: str) -> GroupFile:
         UserError: no such group, not YAML, a wrong or missing key.
     """
     known = packaged()
-    path = known.get(name, folder / name)
+    path = known.get(name, located(name, folder))
     if name not in known and not isfile(path):
-        raise UserError(f"{where}: unknown group {name!r}: {suggest(name, known)} (or the path of a group's YAML file)")
+        raise UserError(f"{where}: unknown group {name!r}: {registry.suggest(name, known)} (or the path of a group's YAML file)")
     content, _ = read_mapping(path, "with the keys pipeline and models")
     content["models"] = _models(path, content.get("models"))
     if "pipeline" in content:
@@ -158,7 +158,8 @@ def read_group_file(name: str, folder: Path, where: str) -> GroupFile:
     names = [model.name for model in group.models]
     if len(set(names)) < len(names):
         raise UserError(f"{path}: models: expected a name of its own for each model")
-    return group.model_copy(update={"file": path})
+    named = group.architecture and registry.anchored(group.architecture, path.parent)
+    return group.model_copy(update={"file": path, "architecture": named})
 
 
 def read_group(name: str, folder: Path, where: str) -> Group:

@@ -35,8 +35,7 @@ def group_identity(group: Group) -> dict[str, Any]:
         for ref in group.models
     }
     order = [ref.name for ref in group.models]  # canonical JSON sorts keys, but weights and references go by the order
-    identity = {"name": group.name, "pipeline": pipeline, "models": models, "order": order}
-    return identity | ({"architecture": [architecture.name, architecture.version]} if architecture.version else {})
+    return {"name": group.name, "pipeline": pipeline, "models": models, "order": order, **architecture.identity()}
 
 
 def own_parts(model: Path, group: Group) -> Sequence[str]:

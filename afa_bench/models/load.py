@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afa_bench.checkpoints.hashing import check_safetensors
-from afa_bench.errors import UserError
+from afa_bench.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -144,7 +144,7 @@ def from_folder(folder: Path, part: str, kind: Any, dtype: torch.dtype) -> Any:
 
     place = folder / part
     if not place.is_dir():
-        raise UserError(f"{place}: no such folder; expected a {kind.__name__} in the diffusers layout")
+        raise NotFoundError(f"{place}: no such folder; expected a {kind.__name__} in the diffusers layout")
     for file in place.glob("*.safetensors"):
         check_safetensors(file)
     read = partial(kind.from_pretrained, str(place), local_files_only=True)

@@ -15,11 +15,13 @@ from afa_bench.extractors.base import Extractor, Floats
 from afa_bench.generation.generator import draw, to_image
 from afa_bench.images.decode import decode
 from afa_bench.images.stored import read
-from afa_bench.metrics.base import Metric
+from afa_bench.merging.method import MergeMethod
+from afa_bench.method import Model
+from afa_bench.metrics.base import Metric, sample_values
 from afa_bench.models.load import LoadedGroup
 from afa_bench.plan import Sample
 from afa_bench.search.rewriting import Rewriter
-from afa_bench.search.space import Row, Weights
+from afa_bench.search.space import Row, Space, Weights
 from afa_bench.suite import Suite
 
 
@@ -59,11 +61,13 @@ class ImageJudge:
     """Merges a group's models in memory, draws the samples and scores them (``auto_mbw.Judge``).
 
     Args:
-        loaded: the group's models.
+        loaded: the group.
+        models: its models, in the merge method's order.
         suite: whose sampler, size and number format are used.
         samples: what is drawn, the same for all candidates.
         metric: of one value an image.
         steps: of the sampler.
+        method, space: by which the models are merged, and what of it is searched.
         device: for the metric's network.
 
     Raises:
@@ -71,10 +75,19 @@ class ImageJudge:
     """
 
     def __init__(
-        self, loaded: LoadedGroup, suite: Suite, samples: Sequence[Sample], metric: Metric, steps: int, device: str
+        self,
+        loaded: LoadedGroup,
+        models: Sequence[Model],
+        suite: Suite,
+        samples: Sequence[Sample],
+        metric: Metric,
+        steps: int,
+        method: MergeMethod,
+        space: Space,
+        device: str,
     ) -> None:
         self._architecture = loaded.group.family
-        self.rewriter = Rewriter(loaded.models, self._architecture.layout_in_memory(loaded.models[0].unet, "search"))
+        self.rewriter = Rewriter(models, self._architecture, method, space)
         self._suite, self._samples, self._metric, self._steps = suite, samples, metric, steps
         self._loaded = loaded
         denoiser = self.rewriter.denoiser
@@ -99,7 +112,7 @@ class ImageJudge:
         images = draw(self._architecture, self._pipeline, self._suite, self._steps, samples, given)
         captions = [sample.prompt.text for sample in samples]
         features = self._extractor.images([to_image(image) for image in images], captions)
-        values = self._metric.per_sample(_Features(self._extractor, samples, features))
+        values = sample_values(self._metric, _Features(self._extractor, samples, features))
         if values is None:
             raise UserError(f"--scorer: {self._metric.title}: needs what the prompts do not have; expected another metric")
         if not np.isfinite(values).all():
@@ -112,6 +125,6 @@ class ImageJudge:
         if self._texts is None or self._texts[0] != row:
             texts, sampler = [sample.prompt.text for sample in self._samples], self._suite.sampler
             tokenizers, encoders = self._loaded.tokenizers, self.rewriter.denoiser.text_encoders
-            given = self._architecture.conditions(texts, tokenizers, encoders, sampler.negative_prompt, sampler.guidance > 1)
-            self._texts = (row, given)
+            negative, guided = sampler.negative_prompt, sampler.guidance > 1
+            self._texts = (row, self._architecture.conditions(texts, tokenizers, encoders, negative, guided))
         return self._texts[1]

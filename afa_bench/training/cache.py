@@ -92,8 +92,9 @@ class Encoding:
             UserError: an image that cannot be read.
         """
         vae = self.loaded.vae
+        data = read(prompt.image or b"")
         try:
-            image = Image.open(io.BytesIO(read(prompt.image or b""))).convert("RGB")
+            image = Image.open(io.BytesIO(data)).convert("RGB")
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{prompt.id}: its image cannot be read: {error}") from error
         cuts = [cropped(image, self.size, seed_of(self.seed, prompt.id, "crop", crop)) for crop in range(self.crops)]
@@ -132,8 +133,9 @@ class Encoding:
             vocabulary = repr(sorted(tokenizer.get_vocab().items())).encode()
             words += [hashlib.sha256(vocabulary).hexdigest(), tokenizer.model_max_length]
         weights = [_digest(module) for module in (self.loaded.vae, *self.distinct)]
-        own = [self.architecture.name, self.architecture.version] if self.architecture.version else []
-        return fingerprint([VERSION, fingerprint_of_rows(rows), *words, weights, self.size, self.crops, self.seed, *own])
+        own = self.architecture.identity()
+        parts = [VERSION, fingerprint_of_rows(rows), *words, weights, self.size, self.crops, self.seed]
+        return fingerprint([*parts, own] if own else parts)
 
 
 def cropped(image: Image.Image, size: int, seed: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:

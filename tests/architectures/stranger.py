@@ -20,7 +20,7 @@ from typing_extensions import override
 from afa_bench.architectures.base import Architecture
 from afa_bench.architectures.layout import BASE, TIME, Layout, Row, vae_rows
 from afa_bench.architectures.objective import Conditions, Denoise, Diffusion, Objective
-from afa_bench.merging.sources import split
+from afa_bench.merging.checkpoint import split
 
 BLOCKS = {
     "conv_in": "IN",

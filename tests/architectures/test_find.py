@@ -9,19 +9,20 @@ import pytest
 import tiny_models
 import torch
 from safetensors.torch import save_file
+from strangers import FILES, install
 
 from afa_bench import registry
 from afa_bench.architectures.find import all_architectures, architecture_of, architecture_with, find_architecture, view_of
 from afa_bench.architectures.flux import FLUX
 from afa_bench.errors import UserError
+from afa_bench.merging.merge import prepare
 from afa_bench.merging.recipe import read_recipe
-from afa_bench.merging.stream import open_recipe
 from afa_bench.models.group import read_group
 from afa_bench.models.load import load_group
 from afa_bench.search.auto_mbw import Budget, Rules
 from afa_bench.search.job import make_job
 from afa_bench.suite import Choice, find_suite, read_suite
-from baselines.mbw import MBW, MBWOptions
+from baselines.mbw import MBW
 
 
 def folder(path: Path, kind: str) -> Path:
@@ -76,6 +77,20 @@ def test_what_is_not_recognised(tmp_path: Path) -> None:
         FLUX().class_of("Fluxx")
 
 
+def test_what_does_not_load_or_wants_to_be_named_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(tmp_path / "broken", monkeypatch, "broken", "import nothing_at_all", architectures="broken = broken:Broken")
+    install(tmp_path / "variant", monkeypatch, "variant", FILES["clip_skip.py"], architectures="variant = variant:ClipSkip")
+    assert architecture_of(folder(tmp_path / "a", "StableDiffusionPipeline")).name == "sd15"
+    assert architecture_with(["cond_stage_model.x"], tmp_path / "a.safetensors").name == "sd15"
+    assert find_architecture("variant").title == "SD 1.5 with clip skip 2"
+    (record,) = [record for record in caplog.records if "broken" in record.getMessage()]
+    assert "does not load: ModuleNotFoundError" in record.getMessage()
+    with pytest.raises(UserError, match=r"here: architecture 'broken': .* does not load"):
+        find_architecture("broken", "here")
+
+
 def test_flux_models_are_merged_in_memory_alone(tmp_path: Path) -> None:
     for seed, name in enumerate(("one", "two")):
         tiny_models.flux(tmp_path / name, seed)
@@ -84,11 +99,11 @@ def test_flux_models_are_merged_in_memory_alone(tmp_path: Path) -> None:
     for name in ("one", "file.safetensors"):
         (tmp_path / "recipe.yaml").write_text(f"models: {{a: {name}, b: {name}}}\n")
         with pytest.raises(UserError, match=f"^{tmp_path / name}: {message}$"):
-            open_recipe(read_recipe(tmp_path / "recipe.yaml"), tmp_path)
+            prepare(read_recipe(tmp_path / "recipe.yaml"), tmp_path)
     (tmp_path / "g.yaml").write_text("pipeline: one\nmodels: {one: one, two: two}\n")
     group = read_group(str(tmp_path / "g.yaml"), Path(), "test")
-    with pytest.raises(UserError, match=f"^mbw: group g: {message}$"):
-        MBW().build(group, load_group(group, "cpu", torch.float32).models, MBWOptions())
+    with pytest.raises(UserError, match=r"^mbw: blocks: expected models with numbered blocks"):
+        MBW().build(group, load_group(group, "cpu", torch.float32).models, MBW.Options())
     suite = read_suite(find_suite("mini"))
     with pytest.raises(UserError, match=f"^search: group g: {message}$"):
         make_job(suite, Choice(name="clip-t"), str(tmp_path / "g.yaml"), rules=Rules(images=(1,)), budget=Budget())

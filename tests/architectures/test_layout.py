@@ -11,7 +11,7 @@ from checkpoints import SD15, SDXL, names, shape, small_unets
 from afa_bench.architectures import layout, sd15, sdxl
 from afa_bench.architectures.find import architecture_with
 from afa_bench.architectures.layout import BASE, TIME, Layout, layout_of_unet
-from afa_bench.merging.sources import join, split
+from afa_bench.merging.checkpoint import join, split
 
 LAYOUTS = {SD15: sd15.SD15.layout, SDXL: sdxl.SDXL.layout}
 UNETS = dict(small_unets())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import yaml
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from runs import rows, run
+from safetensors.torch import load
 from tiny import tiny_pipeline
 from trainings import Silent
 
@@ -22,8 +25,8 @@ from afa_bench.afa.wins import denoising_wins
 from afa_bench.architectures.find import all_architectures, architecture_of
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
+from afa_bench.merging.merge import prepare, write_merge
 from afa_bench.merging.recipe import read_recipe
-from afa_bench.merging.stream import merge_to, open_recipe
 from afa_bench.models.group import read_group, read_group_file
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
@@ -32,6 +35,7 @@ from afa_bench.training.config import read_config
 from afa_bench.training.run import train
 
 SIZE = 16
+ORIGIN = {"origin": {"qualname": "stranger.Stranger", "distribution": "stranger", "version": "1.0"}}
 IS = {"name": "is", "features": "lite0", "splits": 1}
 
 
@@ -82,7 +86,7 @@ def pictures(tmp_path: Path) -> Path:
 def suite(group: Path, pictures: Path, **content: Any) -> Path:
     settings = {
         "name": "strangers", "groups": [str(group)], "prompts": {"name": "folder", "path": str(pictures)},
-        "methods": ["base", "weighted", "mbw", "block-average"],
+        "methods": ["base", "merge", "mbw", "block-average"],
         "metrics": ["denoising-loss", IS],
         "sampler": {"guidance": 2.0}, "steps": [2], "size": SIZE, "images_per_prompt": 1, **content,
     }  # fmt: skip
@@ -94,7 +98,7 @@ def suite(group: Path, pictures: Path, **content: Any) -> Path:
 def merged(group: Path, out: str, **recipe: Any) -> Path:
     file = group.parent / "recipe.yaml"
     file.write_text(yaml.safe_dump({"models": {"one": "one", "two": "two"}, **recipe}))
-    merge_to(open_recipe(read_recipe(file), group.parent), group.parent / out)
+    write_merge(prepare(read_recipe(file), group.parent), group.parent / out)
     return group.parent / out
 
 
@@ -108,12 +112,12 @@ def test_it_is_found_by_its_pipeline_its_name_and_its_tensors(group: Path) -> No
     found = read_group(str(group), Path(), "test")
     assert found.architecture == "stranger"
     assert found.family.title == "Stranger"
-    assert group_identity(found)["architecture"] == ["stranger", 1]
+    assert group_identity(found)["architecture"] == {"name": "stranger", "version": 1, **ORIGIN}
     named = group.with_name("named.yaml")
     named.write_text(f"architecture: stranger\n{group.read_text()}")
     same = read_group(str(named), Path(), "test").model_copy(update={"name": found.name})
     assert fingerprint(group_identity(same)) == fingerprint(group_identity(found))
-    assert architecture_of(merged(group, "one.safetensors", form="weighted")).name == "stranger"
+    assert architecture_of(merged(group, "one.safetensors", method="weighted")).name == "stranger"
     named.write_text("pipeline: {hub: a/b}\nmodels: {one: {hub: a/c}}\narchitecture: stranger\n")
     names = [source.id for source in read_group_file(str(named), Path(), "test").sources()]
     assert {name.rpartition("@main/")[2] for name in names if "a/c@" in name} == {
@@ -142,8 +146,8 @@ def test_a_suite_draws_it_and_measures_its_denoising_loss(group: Path, pictures:
 def test_it_is_merged_as_a_folder_and_as_a_file(group: Path, pictures: Path, tmp_path: Path) -> None:
     one, two = states(group)
     blocks = [[1.0, 0.0]] * 3 + [[0.25, 0.75]] * 4
-    merged(group, "both", form="mbw", simplex=blocks, base=[0.5, 0.5], like="one")
-    merged(group, "both.safetensors", form="mbw", simplex=blocks, base=[0.5, 0.5])
+    merged(group, "both", method="mbw", simplex=blocks, base=[0.5, 0.5], like="one")
+    merged(group, "both.safetensors", method="mbw", simplex=blocks, base=[0.5, 0.5])
     shutil.copytree(tmp_path / "one", tmp_path / "configs", ignore=shutil.ignore_patterns("*.safetensors"))
     file = tmp_path / "merged.yaml"
     file.write_text("pipeline: both.safetensors\nmodels: {folder: both, file: both.safetensors}\nconfigs: configs\n")
@@ -156,6 +160,25 @@ def test_it_is_merged_as_a_folder_and_as_a_file(group: Path, pictures: Path, tmp
     assert (outcome.generated, outcome.failed) == (2 * 4, 0)
     images = {(row["sample_id"], row["sha256"]) for row in rows(tmp_path / "out")}
     assert len(images) == 4, "the folder's images are the file's"
+
+
+def test_it_may_be_a_file_that_groups_and_recipes_name(
+    group: Path, site: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = merged(group, "installed.safetensors", method="weighted").read_bytes()
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(site)])
+    with pytest.raises(UserError, match="_class_name: 'StrangerPipeline' is not supported"):
+        read_group(str(group), Path(), "test")
+    group.write_text(f"architecture: site/stranger.py:Stranger\n{group.read_text()}")
+    digest = hashlib.sha256((site / "stranger.py").read_bytes()).hexdigest()
+    found = group_identity(read_group(str(group), Path(), "test"))["architecture"]
+    assert found == {"name": "stranger", "version": 1, "origin": {"qualname": "Stranger", "sha256": digest}}
+    outcome = run(suite(group, pictures, methods=["base"]), tmp_path / "out")
+    assert (outcome.generated, outcome.failed) == (2 * 2 * 4, 0)
+    file = merged(group, "named.safetensors", method="weighted", architecture="site/stranger.py:Stranger")
+    assert load(file.read_bytes()).keys() == load(expected).keys()
+    with pytest.raises(UserError, match=r"vae: expected a vae of as many levels as SD 1\.5's"):
+        merged(group, "other.safetensors", method="weighted")
 
 
 @pytest.mark.parametrize("trainable", ["afa", "moe-block"])
