@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -230,7 +230,7 @@ def load_results(results: PathOrName | Results | None = None) -> Results:
     from afa_bench.tables.find import find_results
     from afa_bench.tables.load import Results, load_results
 
-    return results if isinstance(results, Results) else load_results(find_results(None if results is None else fspath(results)))
+    return results if isinstance(results, Results) else load_results(find_results(None if results is None else str(results)))
 
 
 def table(
@@ -244,9 +244,19 @@ def table(
     by: str | None = None,
     repeats: bool = False,
 ) -> Table:
-    """A suite's results as a table, which ``str`` and :meth:`~afa_bench.tables.model.Table.render` write; see
-    :func:`afa_bench.tables.build.build_table` for the options."""
-    return load_results(results).table(
+    """A suite's results as a table, which ``str`` and :meth:`~afa_bench.tables.model.Table.render` write.
+
+    Args:
+        results: as :func:`load_results` takes them.
+        steps, metrics, groups, only, versus, by, repeats: as :func:`afa_bench.tables.build.build_table` takes them.
+
+    Raises:
+        UserError: a name or a number that the results do not have.
+    """
+    from afa_bench.tables.build import build_table
+
+    return build_table(
+        load_results(results),
         steps=[steps] if isinstance(steps, int) else list(steps),
         metrics=names(metrics),
         groups=names(groups),
@@ -325,14 +335,14 @@ def _suite(suite: PathOrName | Mapping[str, Any] | Suite) -> Suite:
 
     if isinstance(suite, Suite):
         return suite if suite.file != Path() else suite.model_copy(update={"file": Path("suite")})
-    return as_suite(suite) if isinstance(suite, Mapping) else read_suite(find_suite(fspath(suite)))
+    return as_suite(suite) if isinstance(suite, Mapping) else read_suite(find_suite(str(suite)))
 
 
 def _results_to_write(out: PathOrName) -> Path:
     from afa_bench.paths import new_folder
     from afa_bench.store.place import place, storage
 
-    folder = place(fspath(out))
+    folder = place(str(out))
     return folder if storage(folder) is not None else new_folder(folder, "out")
 
 
