@@ -22,8 +22,8 @@ def score(
     metrics: Annotated[
         str,
         typer.Option(
-            help="clip-t,aes,hpsv2:release=v2.1,fid:features=lite0,./mine.py:Mine. ',' begins a metric, ':' an option where OPTION= follows; "
-            "any other ':' is part of the value.",
+            help="clip-t,aes,hpsv2:release=v2.1,fid:features=lite0,./mine.py:Mine. ',' begins a metric, ':' an option where "
+            "OPTION= follows; any other ':' is part of the value.",
             metavar="NAME[:OPTION=VALUE...],...",
         ),
     ],
