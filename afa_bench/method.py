@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
+from afa_bench import registry
 from afa_bench.errors import UserError
+from afa_bench.reading import validated
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,6 +79,24 @@ class Method(Generic[O]):
     version: ClassVar[int]
     needs_guidance: ClassVar[bool] = False
     Options: ClassVar[type[Options]] = Options
+
+    def read_options(self, given: Mapping[str, Any], where: str, folder: Path) -> O:
+        """The options as a suite has them, checked.
+
+        Args:
+            given: the keys beside the harness' own.
+            where: file and method, for the error's first words.
+            folder: of the file that names the method, to which paths of plug-ins are relative.
+
+        Raises:
+            UserError: an option that is unknown, missing or wrong.
+        """
+        return cast(O, validated(self.Options, given, where, noun="option", folder=folder))
+
+    def identity(self, options: O) -> dict[str, Any]:
+        """What a cell's fingerprint holds of the method and its options: ``name``, ``version``, ``options``."""
+        about = {"name": self.name, "version": self.version, "options": options.model_dump(mode="json")}
+        return about | registry.origin(type(self))
 
     def variants(self, group: Group, options: O) -> Mapping[str, O]:
         """The rows that this method fills for a group: label -> options. One row under the method's name by default."""

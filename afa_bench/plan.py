@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 
 from afa_bench import registry
 from afa_bench.checkpoints.hashing import hash_weights
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.identity import fingerprint, fingerprint_of_rows, sample_id, seed_of
 from afa_bench.images import stored as images
 from afa_bench.method import Method, Options
@@ -18,8 +18,8 @@ from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.prompts.base import Prompt, PromptSet, read_prompts
-from afa_bench.reading import validated
-from afa_bench.suite import Choice, Suite
+from afa_bench.reading import Choice, validated
+from afa_bench.suite import Suite
 
 SHARD = 32
 """Samples a shard. Fixed, so that a resumed run cuts its work as the first one did and repeats its very bytes."""
@@ -118,6 +118,11 @@ class Cell:
         return fingerprint(self.identity)
 
     @property
+    def title(self) -> str:
+        """For whoever watches."""
+        return f"{self.group.name} {self.label} {f'{self.steps} steps' if self.steps else 'denoiser'}"
+
+    @property
     def name(self) -> str:
         """Its folder: readable, and unique by the fingerprint."""
         task = f"{self.steps:03d}" if self.steps else self.task
@@ -179,7 +184,7 @@ def make_plan(
     prompt_set = configured(suite, "prompts", suite.prompts)
     prompts = read_prompts(prompt_set, folder, f"{suite.file}: prompts: {suite.prompts.name}")[: prompt_set.limit][:limit]
     if not prompts:
-        raise UserError(f"{suite.file}: prompts: {suite.prompts.name}: no prompt left to work on", NOTHING_TO_DO)
+        raise NothingToDoError(f"{suite.file}: prompts: {suite.prompts.name}: no prompt left to work on")
     metrics = [configured(suite, "metrics", choice) for choice in suite.metrics]
     _unique(suite, "metrics", [metric.key for metric in metrics])
     samples = Samples(prompts, suite.images_per_prompt, suite.repeats, suite.seed)
@@ -199,7 +204,7 @@ def make_plan(
     counts = list(dict.fromkeys(steps or suite.steps))
     cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only)]
     if not cells:
-        raise UserError(f"{suite.file}: methods: none applies to the groups chosen", NOTHING_TO_DO)
+        raise NothingToDoError(f"{suite.file}: methods: none applies to the groups chosen")
     name = suite.name + (f"-size{suite.size}" if size else "") + (f"-limit{limit}" if limit is not None else "")
     return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups))
 
@@ -222,7 +227,7 @@ def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]
                 f"{where}: {choice.name}: needs sampler.guidance above 1, since it compares the conditional with the "
                 f"unconditional prediction; the suite has {suite.sampler.guidance:g}"
             )
-        options = validated(kind.Options, choice.options, f"{where}: {choice.name}", noun="option", folder=choice.folder)
+        options = method.read_options(choice.options, f"{where}: {choice.name}", choice.folder)
         variants = method.variants(group, options)
         if choice.label is not None and len(variants) > 1:
             raise UserError(f"{where}: {choice.name}: label: this method fills {len(variants)} rows, which name themselves")
@@ -245,17 +250,10 @@ def _group_cells(
         if only and method.name not in only and label not in only:
             continue
         weights = method.weights(group, options)
-        identity = {
-            **shared,
-            "group": models,
-            "method": {
-                "name": method.name,
-                "version": method.version,
-                "options": options.model_dump(mode="json", exclude=set(weights)),
-                "weights": {role: hash_weights(path) for role, path in weights.items()},
-                **registry.origin(type(method)),
-            },
-        }
+        about = method.identity(options)
+        about["options"] = {key: value for key, value in about["options"].items() if key not in weights}
+        about["weights"] = {role: hash_weights(path) for role, path in weights.items()}
+        identity = {**shared, "group": models, "method": about}
         denoise = [metric.identity() for metric in metrics if metric.task == "denoise" and not method.needs_guidance]
         tasks: list[tuple[Task, int | None, dict[str, Any]]] = [("denoise", None, {"denoise": denoise})] if denoise else []
         if any(metric.task == "generate" for metric in metrics):
@@ -283,7 +281,7 @@ def configured(suite: Suite, key: Literal["prompts", "metrics"], choice: Choice)
 def _unique(suite: Suite, key: str, names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{suite.file}: {key}: {name} is there twice; give one a label")
+            raise UserError(f"{suite.file}: {key}: {name} is specified twice; give one a label")
 
 
 def _known(suite: Suite, groups: Sequence[Group], only: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from afa_bench import extensions
 from afa_bench.errors import UserError
 from afa_bench.paths import located
 
-Kind = Literal["methods", "trainables", "prompts", "metrics", "extractors"]
+Kind = Literal["methods", "merge_methods", "trainables", "prompts", "metrics", "extractors"]
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,20 @@ class Point:
         noun: what one of its plug-ins is called.
         base: the class which they derive from; class variables that it declares without a value are theirs to set.
         implements: methods of the base which they have to override.
+        decorator: of a function, which makes it an instance of ``base``: then that is what they are.
         former: an older name of the entry-point group.
     """
 
     noun: str
     base: str
-    implements: tuple[str, ...]
+    implements: tuple[str, ...] = ()
+    decorator: str | None = None
     former: str | None = None
 
 
 POINTS: Mapping[Kind, Point] = {
     "methods": Point("method", "afa_bench.method:Method", ("build",)),
+    "merge_methods": Point("merge method", "afa_bench.merging.method:MergeMethod", decorator="merge_method"),
     "trainables": Point("trainable", "afa_bench.training.trainable:Trainable", ("build",)),
     "prompts": Point("prompt set", "afa_bench.prompts.base:PromptSet", ("prompts",)),
     "metrics": Point("metric", "afa_bench.metrics.base:Metric", ()),
@@ -97,8 +100,8 @@ def anchored(name: str, folder: Path) -> str:
     return f"{_place(found['file'], folder)}:{found['name']}" if found else name
 
 
-def origin(kind: type) -> dict[str, dict[str, str]]:
-    """What tells a plug-in's class from every other of its name, as an entry of the identity of what it computes.
+def origin(kind: type | Callable[..., Any]) -> dict[str, dict[str, str]]:
+    """What tells a plug-in's class or function from every other of its name, as an entry of the identity of what it computes.
 
     Empty for this package's own, whose names and versions are one register. Otherwise ``origin``: the class' qualified name, and
     the sha256 of the file that it is from, or the name and version of its distribution.
@@ -200,6 +203,8 @@ def _say_former(package: str, group: str, now: str) -> None:
 def _fault(kind: Kind, thing: Any) -> str:
     """Why something is no plug-in of a kind; empty if it is one."""
     base = resolve_name(POINTS[kind].base)
+    if decorator := POINTS[kind].decorator:
+        return "" if isinstance(thing, base) else f"expected a function decorated with @{decorator}, found {thing!r}"
     if not (isinstance(thing, type) and issubclass(thing, base) and thing is not base):
         return f"expected a class derived from {base.__module__}.{base.__qualname__}, found {thing!r}"
     return _fault_of_class(thing, base, POINTS[kind].implements)

@@ -16,11 +16,13 @@ from afa_bench.extractors.base import Extractor, Floats
 from afa_bench.generation.generator import draw, to_image
 from afa_bench.images.decode import decode
 from afa_bench.images.stored import read
+from afa_bench.merging.method import MergeMethod
+from afa_bench.method import Model
 from afa_bench.metrics.base import Metric, sample_values
 from afa_bench.models.load import LoadedGroup
 from afa_bench.plan import Sample
 from afa_bench.search.rewriting import Rewriter
-from afa_bench.search.space import Row, Weights
+from afa_bench.search.space import Row, Space, Weights
 from afa_bench.suite import Suite
 
 
@@ -60,11 +62,13 @@ class ImageJudge:
     """Merges a group's models in memory, draws the samples and scores them (``auto_mbw.Judge``).
 
     Args:
-        loaded: the group's models.
+        loaded: the group.
+        models: its models, in the merge method's order.
         suite: whose sampler, size and number format are used.
         samples: what is drawn, the same for all candidates.
         metric: of one value an image.
         steps: of the sampler.
+        method, space: by which the models are merged, and what of it is searched.
         device: for the metric's network.
 
     Raises:
@@ -72,9 +76,18 @@ class ImageJudge:
     """
 
     def __init__(
-        self, loaded: LoadedGroup, suite: Suite, samples: Sequence[Sample], metric: Metric, steps: int, device: str
+        self,
+        loaded: LoadedGroup,
+        models: Sequence[Model],
+        suite: Suite,
+        samples: Sequence[Sample],
+        metric: Metric,
+        steps: int,
+        method: MergeMethod,
+        space: Space,
+        device: str,
     ) -> None:
-        self.rewriter = Rewriter(loaded.models)
+        self.rewriter = Rewriter(models, method, space)
         self._suite, self._samples, self._metric, self._steps = suite, samples, metric, steps
         self._loaded = loaded
         self._pipeline = loaded.pipeline(self.rewriter.denoiser, suite.sampler.scheduler)

@@ -9,12 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from afa_bench import registry
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.method import Options
 from afa_bench.models.group import Group, read_group
 from afa_bench.prompts.base import Prompt, PromptSet, read_prompts
-from afa_bench.reading import Place, line_of, read_mapping, validated
-from afa_bench.suite import Choice
+from afa_bench.reading import Choice, Place, line_of, read_mapping, validated
 from afa_bench.training.settings import Count, Positive, Settings
 from afa_bench.training.trainable import Trainable
 
@@ -89,7 +88,7 @@ class TrainConfig(Settings):
         chosen, where = self.prompt_set(), f"{self.file}: data: {self.data.name}"
         prompts = [prompt for prompt in read_prompts(chosen, self.file.parent, where) if prompt.image is not None][: chosen.limit]
         if not prompts:
-            raise UserError(f"{where}: no prompt with an image to train on", NOTHING_TO_DO)
+            raise NothingToDoError(f"{where}: no prompt with an image to train on")
         return prompts
 
 

@@ -33,7 +33,7 @@ WEIGHTS = "weights"
 FACTS = "training.json"
 
 
-class Progress(Protocol):
+class TrainingProgress(Protocol):
     """What a training tells while it runs."""
 
     def encoded(self, count: int, total: int) -> None:
@@ -44,14 +44,14 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """Where the weights are, and the last logged values."""
 
     weights: Path
     values: Mapping[str, float]
 
 
-def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | None = None) -> Outcome:
+def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: Path | None = None) -> TrainingOutcome:
     """Train what a file says into a folder; where a part of it is done, go on.
 
     The folder gets ``weights/`` (the learned part, as ``save_pretrained`` writes it), ``log.jsonl``, ``checkpoint.pt``,
@@ -122,7 +122,7 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
     if accelerator.is_main_process:
         save_learned(learned, folder / WEIGHTS)
     accelerator.end_training()
-    return Outcome(folder / WEIGHTS, values)
+    return TrainingOutcome(folder / WEIGHTS, values)
 
 
 def _accelerator(config: TrainConfig, folder: Path) -> Accelerator:

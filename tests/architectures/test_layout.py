@@ -8,7 +8,7 @@ from checkpoints import SD15, SDXL, names, shape, small_unets
 
 from afa_bench.architectures import layout
 from afa_bench.architectures.layout import BASE, TIME, Layout, layout_of, layout_of_unet
-from afa_bench.merging.sources import join, split
+from afa_bench.merging.checkpoint import join, split
 
 LAYOUTS = {SD15: layout.SD15, SDXL: layout.SDXL}
 UNETS = dict(small_unets())

@@ -10,14 +10,16 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from afa_bench.architectures.layout import BASE
 from afa_bench.cli import app
+from afa_bench.merging import methods
 from afa_bench.models.group import read_group
 from afa_bench.models.load import load_group
 from afa_bench.plan import make_plan
 from afa_bench.search.rewriting import Rewriter
-from afa_bench.search.space import start
+from afa_bench.search.space import models_space
 from afa_bench.suite import read_suite
-from baselines.mbw import MBW, MBWOptions
+from baselines.mbw import MBW
 
 
 @pytest.fixture
@@ -67,8 +69,9 @@ def test_a_search_ends_in_a_recipe_that_merge_and_mbw_take(suite: Path, tmp_path
 
 def test_only_what_changes_is_rewritten_and_always_from_the_sources() -> None:
     models = load_group(read_group("mini-1", Path(), "test"), "cpu", torch.float32).models
-    rewriter = Rewriter(models)
-    weights = start(rewriter.layout, 3, "simplex")
+    space = models_space([model.name for model in models], "simplex")
+    rewriter = Rewriter(models, methods.mbw, space)
+    weights = space.begin(rewriter.layout.blocks)
     rewriter.write(weights)
     everything = rewriter.rewritten
     assert everything == 25 + 2  # the time embedding and BASE
@@ -77,7 +80,7 @@ def test_only_what_changes_is_rewritten_and_always_from_the_sources() -> None:
     assert rewriter.rewritten == everything + 3 * 2
     rows = [weights[block] for block in rewriter.layout.blocks]
     rows[2] = rows[3] = (0.5, 0.5, 0.0)
-    expected = MBW().build(None, models, MBWOptions(simplex=tuple(rows))).unet.state_dict()  # type: ignore[arg-type]
+    expected = MBW().build(None, models, MBW.Options(settings={"simplex": tuple(rows), "base": weights[BASE]})).unet.state_dict()  # type: ignore[arg-type]
     assert all(torch.equal(value, expected[key]) for key, value in rewriter.denoiser.unet.state_dict().items())
     rewriter.write({**weights, "IN00": (1.0, 0.0, 0.0)})
     assert rewriter.rewritten == everything + 3 * 2 + 4  # back, and IN00 with the time embedding

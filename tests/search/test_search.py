@@ -12,7 +12,7 @@ from afa_bench.architectures.layout import BASE, SD15, SDXL
 from afa_bench.errors import UserError
 from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
 from afa_bench.search.log import Log
-from afa_bench.search.space import Form, Row, Weights, block_groups, neighbours, points, same, stages, start
+from afa_bench.search.space import Kind, Row, Weights, block_groups, models_space, neighbours, points, same
 
 NAMES = ("A", "B", "C")
 TARGET: dict[str, Row] = {
@@ -45,13 +45,14 @@ class Hills:
         return [0.5 if self.flat else 0.1 * image - gap * (1 + 0.01 * image) for image in range(first, last)]
 
 
-def search(judge: Hills, file: Path, form: Form = "simplex", names: tuple[str, ...] = NAMES, **settings: object) -> Found:
+def search(judge: Hills, file: Path, form: Kind = "simplex", names: tuple[str, ...] = NAMES, **settings: object) -> Found:
     budget = settings.pop("budget", Budget())
     log = Log(file, {"search": "test", "form": form})
     groups = block_groups(SD15)
-    job = Search(judge, groups, stages(names, form), Rules(**settings), budget, log)  # type: ignore[arg-type]
+    space = models_space(names, form)
+    job = Search(judge, groups, space.stages, Rules(**settings), budget, log)  # type: ignore[arg-type]
     try:
-        return job.run(start(SD15, len(names), form))
+        return job.run(space.begin(SD15.blocks))
     finally:
         log.close()
 
