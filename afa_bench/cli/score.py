@@ -52,6 +52,7 @@ def score(
     from rich.console import Console
 
     from afa_bench.cli.options import FAILED, best_device, names
+    from afa_bench.cli.run import Bars
     from afa_bench.scoring.extraction import Extraction
     from afa_bench.scoring.folder import read_metrics, score_folder
 
@@ -61,8 +62,7 @@ def score(
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     folder = out or Path("scores") / images.resolve().name
     extraction = Extraction(device or best_device(), batch_size, threads)
-    with _bar(console) as (begin, advance):
-        outcome = score_folder(images, prompts, chosen, reference, folder, extraction, strict, advance, begin)
+    outcome = score_folder(images, prompts, chosen, reference, folder, extraction, strict, Bars(console))
     if form == "json":
         typer.echo(json.dumps(outcome.summary, indent=1, ensure_ascii=False))
     else:
@@ -103,18 +103,3 @@ def table(summary: Mapping[str, Mapping[str, Any]], title: str) -> Table:
             entry["note"] or "",
         )
     return shown
-
-
-def _bar(console: Any) -> Any:
-    from contextlib import contextmanager
-
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    @contextmanager
-    def bar() -> Any:
-        columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("", total=None)
-            yield (lambda total: progress.reset(task, total=total)), (lambda count: progress.update(task, advance=count))
-
-    return bar()

@@ -12,12 +12,13 @@ import torch
 import yaml
 
 from afa_bench.architectures.layout import BASE, layout_of_unet
+from afa_bench.cells import Sample
 from afa_bench.errors import UserError
 from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
-from afa_bench.plan import Sample, configured
+from afa_bench.plan import configured
 from afa_bench.prompts.base import PromptSet
 from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
 from afa_bench.search.log import Log

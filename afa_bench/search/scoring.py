@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from afa_bench.architectures.text import conditions
+from afa_bench.cells import Sample
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Extractor, Floats
 from afa_bench.generation.generator import draw, to_image
@@ -18,7 +19,6 @@ from afa_bench.images.decode import decode
 from afa_bench.images.stored import read
 from afa_bench.metrics.base import Metric
 from afa_bench.models.load import LoadedGroup
-from afa_bench.plan import Sample
 from afa_bench.search.rewriting import Rewriter
 from afa_bench.search.space import Row, Weights
 from afa_bench.suite import Suite
