@@ -187,9 +187,7 @@ def score(
     folder = new_folder(out or Path("scores") / source.resolve().name, "out")
     extraction = Extraction(device or best_device(), batch_size, threads)
     captions, real = (expanded(path) if path is not None else None for path in (prompts, reference))
-    bars = Bars(progress)
-    with bars.stage("scoring", 0):
-        outcome = score_folder(source, captions, chosen, real, folder, extraction, strict, partial(bars.advance, ""), bars.begin)
+    outcome = score_folder(source, captions, chosen, real, folder, extraction, strict, Bars(progress))
     return Scores(folder, outcome, extraction.record)
 
 

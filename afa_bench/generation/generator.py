@@ -7,7 +7,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from afa_bench.architectures.text import conditions
+from afa_bench.cells import Cell, Plan, Sample
 from afa_bench.errors import UserError
 from afa_bench.generation.monitor import NonFiniteMonitor
 from afa_bench.generation.probe import as_rows, probe_of, values_of
@@ -22,9 +23,10 @@ from afa_bench.identity import seed_of
 from afa_bench.memory import in_batches, is_out_of_memory
 from afa_bench.method import require_denoiser
 from afa_bench.models.load import LoadedGroup, load_group
-from afa_bench.plan import Cell, Plan, Sample
 from afa_bench.store.layout import CellStore
-from afa_bench.suite import Suite
+
+if TYPE_CHECKING:
+    from afa_bench.suite import Suite
 
 Row = dict[str, Any]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from afa_bench.architectures.families import SDXL
 from afa_bench.architectures.objective import objective_of
 from afa_bench.architectures.text import conditions
+from afa_bench.cells import Sample
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Floats
 from afa_bench.images.decode import decode
@@ -20,8 +21,9 @@ from afa_bench.images.stored import read
 from afa_bench.metrics.base import Metric
 from afa_bench.metrics.probe import DenoiserProbe
 from afa_bench.models.load import LoadedGroup
-from afa_bench.plan import Sample
-from afa_bench.suite import Suite
+
+if TYPE_CHECKING:
+    from afa_bench.suite import Suite
 
 
 def probe_of(

@@ -12,11 +12,12 @@ from afa_bench.architectures.families import SD15, Family
 from afa_bench.checkpoints.hashing import check_safetensors
 from afa_bench.errors import NotFoundError, UserError
 from afa_bench.method import Denoiser, Model
-from afa_bench.models.group import Group
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from afa_bench.models.group import Group
 
 
 @dataclass

@@ -17,6 +17,7 @@ from afa_bench.errors import UserError
 from afa_bench.extractors.base import Arrays, Extractor, Floats
 from afa_bench.identity import fingerprint
 from afa_bench.metrics.base import Metric
+from afa_bench.progress import SILENT, Progress
 from afa_bench.scoring.extraction import BATCH, Extracted, Extraction, ImageRequest, TextRequest
 from afa_bench.scoring.image_set import ImageSet, RealImages
 from afa_bench.scoring.reconstruct import Reconstructor
@@ -48,17 +49,8 @@ class FeatureStore:
         self._references: dict[tuple[str, str], Mapping[str, Column]] = {}
         self._of_part: dict[Path, Arrays] = {}  # of shards with an image that cannot be read: the next run is to find it again
 
-    def fill(
-        self,
-        sets: Sequence[ImageSet],
-        metrics: Sequence[Metric],
-        advance: Callable[[int], None] = lambda count: None,
-        begin: Callable[[int], None] = lambda total: None,
-    ) -> None:
-        """Extract, in one pass over the images, all features of them that ``metrics`` need and that are not there yet.
-
-        ``advance`` and ``begin`` are told the images done and those of each pass: see :meth:`Extraction.run`.
-        """
+    def fill(self, sets: Sequence[ImageSet], metrics: Sequence[Metric], progress: Progress = SILENT) -> None:
+        """Extract, in one pass over the images, all features of them that ``metrics`` need and that are not there yet."""
         asked = [(metric, metric.extractor()) for metric in metrics if metric.features]
         all_of_them = {extractor.key: extractor for _, extractor in asked}
         of_texts = {extractor.key: extractor for metric, extractor in asked if "texts" in metric.needs}
@@ -78,7 +70,7 @@ class FeatureStore:
                 yield from self._missing_references(extractor, kind)
 
         texts = [request for extractor in of_texts.values() for request in self._missing_texts(extractor, prompts("prompt_id"))]
-        self._extract(images, texts, advance, begin)
+        self._extract(images, texts, progress)
 
     def of_shard(self, extractor: Extractor, images: ImageSet, shard: int) -> Arrays:
         """Features of a shard's good images: name -> ``(n, D)``, in the order of its rows."""
@@ -126,14 +118,10 @@ class FeatureStore:
         return named(self._references[key], name, extractor).whole()
 
     def _extract(
-        self,
-        images: Callable[[], Iterable[ImageRequest]],
-        texts: Sequence[TextRequest] = (),
-        advance: Callable[[int], None] = lambda count: None,
-        begin: Callable[[int], None] = lambda total: None,
+        self, images: Callable[[], Iterable[ImageRequest]], texts: Sequence[TextRequest] = (), progress: Progress = SILENT
     ) -> None:
         """Have networks see what is asked for, and keep what they give."""
-        with closing(self.extraction.run(images, texts, advance, begin)) as results:
+        with closing(self.extraction.run(images, texts, progress)) as results:
             for found in results:
                 found.request.keep(found)
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench import registry
+from afa_bench.cells import SHARD
 from afa_bench.errors import NotFoundError, NothingToDoError, UserError
 from afa_bench.extractors.base import Extractor
 from afa_bench.images.stored import SUFFIXES, Picture, in_file
 from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.metrics.gaussian import Gaussian
 from afa_bench.metrics.reference import Statistics, read_statistics
-from afa_bench.plan import SHARD
+from afa_bench.progress import SILENT, Progress
 from afa_bench.prompts.rows import read_rows
 from afa_bench.scoring.extraction import Extraction
 from afa_bench.scoring.features import FeatureStore
@@ -144,8 +145,7 @@ def score_folder(
     out: Path,
     extraction: Extraction,
     strict: bool = False,
-    advance: Callable[[int], None] = lambda count: None,
-    begin: Callable[[int], None] = lambda total: None,
+    progress: Progress = SILENT,
 ) -> FolderScores:
     """Score a folder; write ``samples.parquet`` and ``summary.json`` to ``out``, and features on the way, so that it can resume.
 
@@ -156,8 +156,7 @@ def score_folder(
         out: a folder.
         extraction: what runs the networks.
         strict: whether weights that are not there are an error.
-        advance: called with the number of images just done.
-        begin: called before each pass with the number of its images.
+        progress: who watches.
 
     Raises:
         UserError: nothing can be scored as asked.
@@ -169,7 +168,8 @@ def score_folder(
     present, missing, damaged = _weights(metrics, strict)
     features = FeatureStore(read_reference(reference, rows), Store(out), extraction)
     pictures = ImageSet(CellStore(out), images, shards, tolerant=True)
-    features.fill([pictures], present, advance, begin)
+    with progress.stage("scoring", 0):
+        features.fill([pictures], present, progress)
     summary = summarize(pictures, metrics, features, {**missing, **damaged})
     for order, metric in enumerate(metrics):
         summary[metric.key]["order"] = order

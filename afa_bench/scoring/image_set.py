@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
+from typing_extensions import override
 
+from afa_bench.cells import Cell, Lazy, Plan
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Extractor
 from afa_bench.images.decode import decode
 from afa_bench.images.stored import Picture, identity, read
-from afa_bench.models.group import Group
+from afa_bench.models.identity import vae_identity
 from afa_bench.scoring.extraction import BATCH, ImageInput
 from afa_bench.scoring.reconstruct import ReconstructedBatch, Reconstructor
 from afa_bench.store.layout import CellStore, SampleRow
 
 if TYPE_CHECKING:
     from afa_bench.metrics.gaussian import Gaussian
+    from afa_bench.models.group import Group
+
+
+@dataclass(frozen=True)
+class _StoredRows(Lazy[Sequence[SampleRow]]):
+    """The rows of a cell's finished shards, read when they are asked for."""
+
+    files: CellStore
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    @override
+    def item(self, index: int) -> Sequence[SampleRow]:
+        return self.files.rows_of(index)
 
 
 @dataclass(frozen=True)
@@ -39,6 +57,15 @@ class ImageSet:
     folder: Path
     shards: Sequence[Sequence[SampleRow]]
     tolerant: bool = False
+
+    @classmethod
+    def of_cell(cls, plan: Plan, cell: Cell, files: CellStore) -> ImageSet:
+        """A cell's, of which all shards are finished."""
+        return cls(files, files.images, _StoredRows(files, len(plan.shards(cell))))
+
+    def in_memory(self) -> ImageSet:
+        """The same with all rows in memory, so that values can be written into them."""
+        return replace(self, shards=list(self.shards))
 
     def good(self, shard: int) -> list[SampleRow]:
         """The rows of a shard that have an image."""
@@ -74,6 +101,18 @@ class RealImages:
     vae: str | None = None
     size: int | None = None
     moments: Callable[[Extractor], Gaussian] | None = None
+
+    @classmethod
+    def of_plan(cls, plan: Plan) -> RealImages:
+        """What a plan's metrics compare with."""
+        first = plan.cells[0]
+        return cls(
+            paired={prompt.id: prompt.image for prompt in plan.samples.prompts},
+            find=lambda: plan.prompts.reference(plan.suite.file.parent),
+            group=first.group,
+            vae=vae_identity(first.identity["group"]),
+            size=plan.suite.size,
+        )
 
     @cached_property
     def reference(self) -> Sequence[Picture]:

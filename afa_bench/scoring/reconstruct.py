@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from afa_bench.images.decode import decode
 from afa_bench.images.stored import Picture, read
-from afa_bench.models.group import Group
+
+if TYPE_CHECKING:
+    from afa_bench.models.group import Group
 
 
 class Reconstructor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from afa_bench.architectures.text import conditions
+from afa_bench.cells import Sample
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Extractor, Floats
 from afa_bench.generation.generator import draw, to_image
@@ -20,7 +21,6 @@ from afa_bench.merging.method import MergeMethod
 from afa_bench.method import Model
 from afa_bench.metrics.base import Metric, sample_values
 from afa_bench.models.load import LoadedGroup
-from afa_bench.plan import Sample
 from afa_bench.search.rewriting import Rewriter
 from afa_bench.search.space import Row, Space, Weights
 from afa_bench.suite import Suite
