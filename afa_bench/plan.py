@@ -10,16 +10,16 @@ from typing import Any, Literal, overload
 
 from afa_bench import registry
 from afa_bench.checkpoints.hashing import hash_weights
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.identity import fingerprint, fingerprint_of_rows, sample_id, seed_of
 from afa_bench.images import stored as images
 from afa_bench.method import Method, Options
-from afa_bench.metrics.base import Metric
+from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity
-from afa_bench.prompts.base import Prompt, PromptSet
-from afa_bench.reading import validated
-from afa_bench.suite import Choice, Suite
+from afa_bench.prompts.base import Prompt, PromptSet, read_prompts
+from afa_bench.reading import Choice, validated
+from afa_bench.suite import Suite
 
 SHARD = 32
 """Samples a shard. Fixed, so that a resumed run cuts its work as the first one did and repeats its very bytes."""
@@ -118,6 +118,11 @@ class Cell:
         return fingerprint(self.identity)
 
     @property
+    def title(self) -> str:
+        """For whoever watches."""
+        return f"{self.group.name} {self.label} {f'{self.steps} steps' if self.steps else 'denoiser'}"
+
+    @property
     def name(self) -> str:
         """Its folder: readable, and unique by the fingerprint."""
         task = f"{self.steps:03d}" if self.steps else self.task
@@ -177,9 +182,9 @@ def make_plan(
     folder = suite.file.parent
     suite = suite if size is None else suite.model_copy(update={"size": size})
     prompt_set = configured(suite, "prompts", suite.prompts)
-    prompts = list(prompt_set.prompts(folder))[: prompt_set.limit][:limit]
+    prompts = read_prompts(prompt_set, folder, f"{suite.file}: prompts: {suite.prompts.name}")[: prompt_set.limit][:limit]
     if not prompts:
-        raise UserError(f"{suite.file}: prompts: {suite.prompts.name}: no prompt left to work on", NOTHING_TO_DO)
+        raise NothingToDoError(f"{suite.file}: prompts: {suite.prompts.name}: no prompt left to work on")
     metrics = [configured(suite, "metrics", choice) for choice in suite.metrics]
     _unique(suite, "metrics", [metric.key for metric in metrics])
     samples = Samples(prompts, suite.images_per_prompt, suite.repeats, suite.seed)
@@ -192,13 +197,14 @@ def make_plan(
         "repeats": suite.repeats,
         "size": suite.size,
         "dtype": suite.dtype,
+        **{f"prompts_{key}": value for key, value in registry.origin(type(prompt_set)).items()},
     }
     chosen = [read_group(name, folder, f"{suite.file}: groups") for name in groups or suite.groups]
     _known(suite, chosen, only)
     counts = list(dict.fromkeys(steps or suite.steps))
     cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only)]
     if not cells:
-        raise UserError(f"{suite.file}: methods: none applies to the groups chosen", NOTHING_TO_DO)
+        raise NothingToDoError(f"{suite.file}: methods: none applies to the groups chosen")
     name = suite.name + (f"-size{suite.size}" if size else "") + (f"-limit{limit}" if limit is not None else "")
     return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups))
 
@@ -214,14 +220,14 @@ def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]
         if choice.groups is not None and group.name not in choice.groups:
             continue
         where = f"{suite.file}: methods"
-        kind = registry.load("methods", choice.name, where)
+        kind = registry.load("methods", choice.name, where, choice.folder)
         method: Method[Any] = kind()
         if method.needs_guidance and suite.sampler.guidance <= 1:
             raise UserError(
                 f"{where}: {choice.name}: needs sampler.guidance above 1, since it compares the conditional with the "
                 f"unconditional prediction; the suite has {suite.sampler.guidance:g}"
             )
-        options = method.read_options(choice.options, f"{where}: {choice.name}", suite.file.parent)
+        options = method.read_options(choice.options, f"{where}: {choice.name}", choice.folder)
         variants = method.variants(group, options)
         if choice.label is not None and len(variants) > 1:
             raise UserError(f"{where}: {choice.name}: label: this method fills {len(variants)} rows, which name themselves")
@@ -264,13 +270,18 @@ def configured(suite: Suite, key: Literal["prompts", "metrics"], choice: Choice)
         UserError: an unknown name or option.
     """
     where = f"{suite.file}: {key}"
-    return validated(registry.load(key, choice.name, where), choice.options, f"{where}: {choice.name}", noun="option")
+    if choice.groups is not None or (choice.label is not None and key == "prompts"):
+        raise UserError(f"{where}: {choice.name}: {'label' if choice.groups is None else 'groups'}: unknown option")
+    if key == "metrics":
+        return read_metric(choice.name, choice.options, where, choice.folder, choice.label)
+    kind = registry.load(key, choice.name, where, choice.folder)
+    return validated(kind, choice.options, f"{where}: {choice.name}", noun="option", folder=choice.folder)
 
 
 def _unique(suite: Suite, key: str, names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{suite.file}: {key}: {name} is there twice; give one a label")
+            raise UserError(f"{suite.file}: {key}: {name} is specified twice; give one a label")
 
 
 def _known(suite: Suite, groups: Sequence[Group], only: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import Field
 from typing_extensions import override
 
+from afa_bench import registry
 from afa_bench.errors import UserError
 from afa_bench.log import deprecated
 from afa_bench.method import Denoiser, Method, Model, Options
@@ -82,7 +83,7 @@ class Merge(Method[MergeOptions]):
     def variants(self, group: Group, options: MergeOptions) -> Mapping[str, MergeOptions]:
         count = len(chosen(group.models, options.models, self.name))
         options.function.require_fit(count, options.settings, self.name)
-        return {options.method: options}
+        return {options.function.title: options}
 
     @override
     def identity(self, options: MergeOptions) -> dict[str, Any]:
@@ -97,8 +98,8 @@ class Merge(Method[MergeOptions]):
         settings = plain({**method.defaults, **options.settings})
         if method.name == "mbw":
             return {"name": "mbw", "version": method.version, "options": {**settings, "models": models, "recipe": None}}
-        filed = {"method": method.name, "models": models, "settings": settings}
-        return {"name": self.name, "version": method.version, "options": filed}
+        filed = {"method": method.title, "models": models, "settings": settings}
+        return {"name": self.name, "version": method.version, "options": filed, **registry.origin(method.function)}
 
     @override
     def evaluations(self, group: Group, options: MergeOptions) -> int:

@@ -80,7 +80,7 @@ def attention_maps(
     if not steps or any(not 1 <= step <= of for step in steps):
         raise UserError(f"maps: steps: {', '.join(map(str, steps)) or 'none'}; expected numbers from 1 to {of}")
     pipeline = loaded.pipeline(denoiser, "DDIMScheduler")
-    with ensemble.aggregate.record() as recorded:
+    with ensemble.aggregator.record() as recorded:
         image = pipeline(
             **conditions([prompt], "", guidance > 1, loaded, denoiser.text_encoders),
             generator=torch.Generator().manual_seed(seed),

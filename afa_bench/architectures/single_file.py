@@ -63,9 +63,10 @@ def load_vae(path: Path, configs: Path, dtype: torch.dtype) -> Any:
     """
     check_safetensors(path)
     try:
-        return _complete(_part("AutoencoderKL", path, configs, "vae", dtype), path, "vae")
+        vae = _part("AutoencoderKL", path, configs, "vae", dtype)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: has no VAE that loads: {error}") from error
+    return _complete(vae, path, "vae")
 
 
 def marks(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ SD15 = "sd15"
 
 
 @dataclass(frozen=True)
-class Architecture:
+class PipelineConfigs:
     """The configurations of a pipeline's parts, as diffusers and transformers read them.
 
     Attributes:
@@ -46,14 +46,14 @@ class Parts:
     scheduler: Any
 
 
-def find_architecture(name: str) -> Architecture:
+def find_architecture(name: str) -> PipelineConfigs:
     """``sd15``, or that of a packaged group, or of a group's YAML file.
 
     Raises:
         UserError: neither.
     """
     if name == SD15:
-        return Architecture("Stable Diffusion 1.5", 512, SD15_UNET, SD15_VAE, SD15_TEXT, SD15_SCHEDULER)
+        return PipelineConfigs("Stable Diffusion 1.5", 512, SD15_UNET, SD15_VAE, SD15_TEXT, SD15_SCHEDULER)
     if name not in packaged() and not Path(name).is_file():
         raise UserError(
             f"{name}: unknown architecture: {suggest(name, [SD15, *packaged()])} (or the path of a group's YAML file)"
@@ -61,10 +61,10 @@ def find_architecture(name: str) -> Architecture:
     folder = read_group(name, Path(), "architecture").pipeline
     unet, vae, text = (_config(folder / part / "config.json") for part in ("unet", "vae", "text_encoder"))
     size = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
-    return Architecture(name, size, unet, vae, text, _config(folder / "scheduler" / "scheduler_config.json"))
+    return PipelineConfigs(name, size, unet, vae, text, _config(folder / "scheduler" / "scheduler_config.json"))
 
 
-def build_parts(architecture: Architecture, count: int, device: str, dtype: torch.dtype) -> Parts:
+def build_parts(architecture: PipelineConfigs, count: int, device: str, dtype: torch.dtype) -> Parts:
     """So many models with random weights; the device may be ``meta``, where weights have shapes alone."""
     import diffusers
     import torch

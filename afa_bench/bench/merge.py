@@ -1,11 +1,9 @@
-"""``afa-bench bench merge``: what merging two checkpoints of true size takes, beside a copy of the bytes and beside sd-mecha."""
+"""What merging two checkpoints of true size takes, beside a copy of the bytes and beside sd-mecha."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,19 +14,6 @@ if TYPE_CHECKING:
     from afa_bench.checkpoints.safetensors import Spec
 
 MIB = 2**20
-
-
-def merge(
-    folder: Annotated[Path | None, typer.Option(help="Where 6.5 GB are free; by default the system's temporary folder.")] = None,
-    part: Annotated[float, typer.Option(help="Of the tensors' rows, for a trial: 0.1.", min=0.001, max=1.0)] = 1.0,
-) -> None:
-    """Merge two checkpoints of Stable Diffusion 1.5's names and shapes: seconds, and memory above the interpreter's."""
-    import tempfile
-
-    from rich.console import Console
-
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        Console().print(table(measure(Path(work), part)))
 
 
 def measure(work: Path, part: float = 1.0) -> dict[str, Any]:

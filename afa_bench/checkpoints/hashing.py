@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench.checkpoints.header import read_header
-from afa_bench.errors import UserError
+from afa_bench.errors import NotFoundError, UserError, unreadable
 from afa_bench.identity import fingerprint
 from afa_bench.paths import cache_folder
 from afa_bench.store.atomic import write_bytes
@@ -32,7 +32,7 @@ def hash_file(path: Path) -> str:
         status = path.stat()
         return _hash(path, status.st_size, status.st_mtime_ns)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
 
 
 @lru_cache(maxsize=1024)
@@ -72,7 +72,7 @@ def hash_folder(folder: Path) -> str:
         UserError: no such folder, or none of these in it.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
+        raise NotFoundError(f"{folder}: no such folder")
     paths = [path for path in sorted(folder.rglob("*")) if path.suffix in {*WEIGHTS, ".json", ".txt"}]
     if not paths:
         raise UserError(f"{folder}: expected the files of a checkpoint, found none")

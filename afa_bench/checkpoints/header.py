@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from afa_bench.errors import UserError
+from afa_bench.errors import UserError, unreadable
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,22 @@ def read_header(path: Path) -> Header:
             header = json.loads(file.read(length), object_pairs_hook=_once)
         metadata = header.pop("__metadata__", {})
         promised = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        if size != promised:
-            raise UserError(f"{path}: truncated or damaged: expected {promised} bytes, found {size}")
-        with safe_open(path, "np"):
-            tensors = {
-                name: Entry(str(entry["dtype"]), tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
-                for name, entry in header.items()
-            }
-    except (OSError, ValueError, struct.error, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        tensors = {
+            name: Entry(str(entry["dtype"]), tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
+            for name, entry in header.items()
+        }
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, struct.error, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a safetensors file: {error}") from error
-    except SafetensorError as error:
-        raise UserError(
-            f"{path}: not a safetensors file: {str(error).removeprefix('Error while deserializing header: ')}"
-        ) from error
-    return Header(tensors, metadata)
+    if size != promised:
+        raise UserError(f"{path}: truncated or damaged: expected {promised} bytes, found {size}")
+    try:
+        with safe_open(path, "np"):
+            return Header(tensors, metadata)
+    except (SafetensorError, OSError) as error:
+        reason = str(error).removeprefix("Error while deserializing header: ")
+        raise UserError(f"{path}: not a safetensors file: {reason}") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afa_bench.cli.options import path
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def merge(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file: models, method, and the merge method's settings.")],
+    recipe: Annotated[Path, typer.Argument(help="A YAML file: models, method, and the merge method's settings.", parser=path)],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="A .safetensors file (LDM's names), or a new folder (diffusers' layout).")
     ] = None,
@@ -24,31 +25,22 @@ def merge(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Merge checkpoints of Stable Diffusion 1.5 or SDXL, tensor by tensor. The recipe is kept in the result's metadata."""
-    from rich.console import Console
-
+    from afa_bench import api
     from afa_bench.merging.merge import prepare
     from afa_bench.merging.recipe import read_recipe
-    from afa_bench.merging.write import destination, write_merge
+    from afa_bench.merging.write import destination
+    from afa_bench.terminal import messages, output
 
-    console = Console(stderr=True)
     if not dry_run:
         if out is None:
             raise UserError("merge: --out: expected the name of a .safetensors file or of a new folder")
         out = destination(out, force)
-    recipe = recipe.expanduser()
     merged = prepare(read_recipe(recipe), recipe.parent)
-    for note in merged.notes:
-        console.print(note, highlight=False, soft_wrap=True, markup=False)
     if out is None or dry_run:
-        Console().print(shares(merged))
+        output().print(shares(merged))
         return
-    from rich.progress import Progress
-
-    with Progress(console=console) as bar:
-        task = bar.add_task("merging", total=len(merged.specs))
-        notes = write_merge(merged, out, lambda count: bar.update(task, advance=count), force)
-    for note in [*notes, f"{len(merged.specs)} tensors: {out}"]:
-        console.print(note, highlight=False, soft_wrap=True, markup=False)
+    written = api.merge(merged, out, force=force, progress=True)
+    messages().print(f"{written.tensors} tensors: {written.path}")
 
 
 def shares(merged: PreparedMerge) -> Table:

@@ -28,6 +28,8 @@ def decode(data: bytes, where: str) -> Image.Image:
             image.load()
     except Image.DecompressionBombError as error:
         raise UserError(f"{where}: too large: expected at most {MOST_PIXELS} pixels: {error}") from error
+    except UserError:
+        raise
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{where}: not an image, or a damaged one: {error}") from error
     return image

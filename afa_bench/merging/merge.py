@@ -15,6 +15,7 @@ from afa_bench.architectures.tensors import Shapes, tensors_of
 from afa_bench.checkpoints.safetensors import Spec
 from afa_bench.errors import UserError
 from afa_bench.identity import canonical
+from afa_bench.log import LOG
 from afa_bench.merging.checkpoint import (
     BESIDE,
     EMA,
@@ -59,7 +60,7 @@ class PreparedMerge:
         specs: of all tensors of the result, under LDM's names.
         origins: the checkpoints that tensors are copied from.
         like: whose configurations a folder gets.
-        notes: what is done otherwise than tensor by tensor from the models: a line each.
+        notes: what is done otherwise than asked for: a line each, which the package's logger has too.
     """
 
     recipe: Recipe
@@ -169,6 +170,8 @@ def prepare(recipe: Recipe, folder: Path) -> PreparedMerge:
         recipe, sources, kind, links, specs, origins, like, [*notes, *_noted(recipe, sources, specs, origins)]
     )
     _require_complete(prepared, vae)
+    for note in notes:
+        LOG.warning(note)
     return prepared
 
 

@@ -67,6 +67,11 @@ class MergeMethod:
     def __call__(self, *models: Tensor, **settings: Any) -> Tensor:
         return self.function(*models, **settings)
 
+    @property
+    def title(self) -> str:
+        """The name in tables and identities: without the file that it is from."""
+        return self.name.rpartition(":")[2].replace("_", "-")
+
     @cached_property
     def parameters(self) -> Sequence[inspect.Parameter]:
         """All of the function's."""
@@ -181,10 +186,8 @@ def find_merge_method(name: str, where: str, folder: Path = Path()) -> MergeMeth
     Raises:
         UserError: there is none, or it does not load.
     """
-    found = registry.load("merge_methods", name, where)
-    if not isinstance(found, MergeMethod):
-        raise UserError(f"{where}: {name!r} is no merge method; expected a function with @merge_method")
-    return replace(found, name=name)
+    found: MergeMethod = registry.load("merge_methods", name, where, folder)
+    return replace(found, name=registry.anchored(name, folder))
 
 
 def _strict(annotation: Any) -> Any:

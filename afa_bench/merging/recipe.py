@@ -100,15 +100,29 @@ def read_recipe(path: Path) -> Recipe:
         UserError: unreadable, not YAML, or a key that is unknown, missing or wrong.
     """
     document, _ = read_mapping(path, "of keys such as models, method, alpha")
+    return as_recipe(document, str(path), path.parent)
+
+
+def as_recipe(document: Mapping[str, Any], where: str, folder: Path = Path()) -> Recipe:
+    """A recipe from its keys.
+
+    Args:
+        document: the keys.
+        where: begins an error.
+        folder: that a merge method's file is relative to.
+
+    Raises:
+        UserError: a key that is unknown, missing or wrong.
+    """
     if "form" in document:
         deprecated("form", "method")
         document = {"method" if key == "form" else key: value for key, value in document.items()}
-    method = find_merge_method(str(document.get("method", "weighted")), f"{path}: method", path.parent)
-    written = validated(method.extended(Written, document), document, str(path))
+    method = find_merge_method(str(document.get("method", "weighted")), f"{where}: method", folder)
+    written = validated(method.extended(Written, document), document, where)
     if written.vae is not None and written.vae not in written.models:
-        raise UserError(f"{path}: vae: unknown model {written.vae!r}: {suggest(written.vae, written.models)}")
+        raise UserError(f"{where}: vae: unknown model {written.vae!r}: {suggest(written.vae, written.models)}")
     settings = method.given(written, document)
-    method.require_fit(len(written.models), settings, str(path))
+    method.require_fit(len(written.models), settings, where)
     return Recipe(**{**{name: getattr(written, name) for name in Written.model_fields}, "method": method, "settings": settings})
 
 

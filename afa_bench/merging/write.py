@@ -11,6 +11,7 @@ from afa_bench.architectures.layout import Link, Part
 from afa_bench.architectures.tensors import Shapes, tensors_of
 from afa_bench.checkpoints.safetensors import write
 from afa_bench.errors import UserError
+from afa_bench.log import LOG
 from afa_bench.merging.checkpoint import FILES, config_of, split, split_spec
 from afa_bench.merging.complete import parts_of, require_complete
 from afa_bench.merging.kind import EDM, EPSILON, SCHEDULER, fitted, kind_of_folder
@@ -49,7 +50,7 @@ def destination(out: Path, force: bool = False) -> Path:
     return out
 
 
-def write_merge(merge: PreparedMerge, out: Path, advance: Advance = lambda count: None, force: bool = False) -> list[str]:
+def write_merge(merge: PreparedMerge, out: Path, advance: Advance = lambda count: None, force: bool = False) -> None:
     """Write the result: a single file where ``out`` ends in ``.safetensors``, else a diffusers folder.
 
     Args:
@@ -57,9 +58,6 @@ def write_merge(merge: PreparedMerge, out: Path, advance: Advance = lambda count
         out: nothing is there before the whole is written.
         advance: told the number of tensors done.
         force: whether an existing file is replaced.
-
-    Returns:
-        What was done beside merging, a line each.
 
     Raises:
         UserError: ``out`` is one of the sources or exists, or cannot be written; a value that is no finite number; a folder that
@@ -69,14 +67,14 @@ def write_merge(merge: PreparedMerge, out: Path, advance: Advance = lambda count
         raise UserError(f"{out}: is one of the models to merge; expected another name")
     out = destination(out, force)
     if out.suffix.lower() != FILE:
-        return _write_folder(merge, out, advance)
+        _write_folder(merge, out, advance)
+        return
     metadata = merge.metadata()
     with writing(out) as file:
         write(file, merge.specs, merge.tensors(merge.specs, advance), metadata)
-    return []
 
 
-def _write_folder(merge: PreparedMerge, out: Path, advance: Advance) -> list[str]:
+def _write_folder(merge: PreparedMerge, out: Path, advance: Advance) -> None:
     like = merge.like
     if like is None or not like.is_dir():
         raise UserError("merge: like: expected a diffusers folder with the configurations and the tokenizer of the result")
@@ -100,9 +98,10 @@ def _write_folder(merge: PreparedMerge, out: Path, advance: Advance) -> list[str
             tensors = (pair for key, tensor in merged for pair in _named(own[key], split(own[key].change, tensor)))
             with (folder / part / f"{FILES[part]}{FILE}").open("wb") as file:
                 write(file, specs, tensors, metadata)
-    copied = [name for name in others if any((like / name).glob(f"*{FILE}"))]
-    notes = [f"{', '.join(copied)}: copied from {like}"] if copied else []
-    return notes + ([f"{SCHEDULER}: set to {merge.kind}"] if scheduler is not None else [])
+    if copied := [name for name in others if any((like / name).glob(f"*{FILE}"))]:
+        LOG.warning("%s: copied from %s", ", ".join(copied), like)
+    if scheduler is not None:
+        LOG.warning("%s: set to %s", SCHEDULER, merge.kind)
 
 
 def _require_like(merge: PreparedMerge, like: Path) -> None:

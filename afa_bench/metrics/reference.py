@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image
 
-from afa_bench.errors import UserError
+from afa_bench.errors import NotFoundError, UserError
 from afa_bench.extractors.base import Extractor, Floats
 from afa_bench.identity import fingerprint
 from afa_bench.metrics.gaussian import Gaussian, fitted
@@ -58,7 +58,7 @@ def image_files(folder: Path) -> list[Path]:
         UserError: no such folder, or fewer than two images in it.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
+        raise NotFoundError(f"{folder}: no such folder")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if len(files) < 2:
         raise UserError(f"{folder}: expected two images at least ({', '.join(SUFFIXES)}), found {len(files)}")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from afa_bench.architectures import families
-from afa_bench.errors import UserError
+from afa_bench.errors import NotFoundError, UserError
 from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Source
 from afa_bench.models.entry import Entry, as_entry
@@ -128,7 +128,7 @@ class GroupFile(BaseModel):
         """A path of the user's, relative to the group's file or behind a prefix; what is below the data folder may come later."""
         full = located(text, self.file.parent)
         if not (isdir(full) or (may_be_file and isfile(full)) or text.startswith(DATA)):
-            raise UserError(f"{self.file}: {key}: no such folder: {full}")
+            raise NotFoundError(f"{self.file}: {key}: no such folder: {full}")
         return full
 
 
@@ -145,7 +145,7 @@ def read_group_file(name: str, folder: Path, where: str) -> GroupFile:
         UserError: no such group, not YAML, a wrong or missing key.
     """
     known = packaged()
-    path = known.get(name, folder / name)
+    path = known.get(name, located(name, folder))
     if name not in known and not isfile(path):
         raise UserError(f"{where}: unknown group {name!r}: {suggest(name, known)} (or the path of a group's YAML file)")
     content, _ = read_mapping(path, "with the keys pipeline and models")

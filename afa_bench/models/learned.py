@@ -27,6 +27,8 @@ def read_learned(kind: Any, folder: Path, name: str) -> Any:
     try:
         learned = kind.from_config(kind.load_config(str(folder), local_files_only=True))
         learned.load_state_dict(load_file(folder / SAFETENSORS_WEIGHTS_NAME))
+    except UserError:
+        raise
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: not a {name}'s folder: {error}") from error
     return learned.eval().requires_grad_(False)

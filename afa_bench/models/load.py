@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from afa_bench.architectures.families import SD15, Family
 from afa_bench.checkpoints.hashing import check_safetensors
-from afa_bench.errors import UserError
+from afa_bench.errors import NotFoundError, UserError
 from afa_bench.method import Denoiser, Model
 from afa_bench.models.group import Group
 
@@ -127,7 +127,7 @@ def from_folder(folder: Path, part: str, kind: str, dtype: torch.dtype) -> Any:
 
     place = folder / part
     if not place.is_dir():
-        raise UserError(f"{place}: no such folder; expected a {kind} in the diffusers layout")
+        raise NotFoundError(f"{place}: no such folder; expected a {kind} in the diffusers layout")
     for file in place.glob("*.safetensors"):
         check_safetensors(file)
     library = diffusers if hasattr(diffusers, kind) else transformers

@@ -9,8 +9,7 @@ from typing import Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from afa_bench.paper.numbers import Printed
-from afa_bench.tables.model import ARROWS, Direction
+from afa_bench.tables.model import ARROWS, Direction, Printed
 
 Axis = Literal["dataset", "group", "method", "n_models", "images", "steps", "metric"]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from afa_bench.errors import UserError
 from afa_bench.images.stored import Picture
 
 if TYPE_CHECKING:
@@ -63,3 +64,20 @@ class PromptSet(BaseModel):
     def reference(self, folder: Path) -> Sequence[Picture]:
         """Real images of the distribution that set metrics (FID) compare with; empty where there are none."""
         return ()
+
+
+def read_prompts(chosen: PromptSet, folder: Path, where: str) -> list[Prompt]:
+    """All of a set's prompts.
+
+    Raises:
+        UserError: what the set says of its files; something that is no prompt, or an id that two prompts have.
+    """
+    prompts = list(chosen.prompts(folder))
+    ids: set[str] = set()
+    for number, prompt in enumerate(prompts, start=1):
+        if not (isinstance(prompt, Prompt) and isinstance(prompt.id, str) and isinstance(prompt.text, str)):
+            raise UserError(f"{where}: prompt {number}: expected a Prompt with an id and a text, found {prompt!r}")
+        if prompt.id in ids:
+            raise UserError(f"{where}: prompt {number}: the id {prompt.id!r} is another prompt's; expected unique ids")
+        ids.add(prompt.id)
+    return prompts

@@ -58,7 +58,7 @@ class Coco2017(PromptSet):
         Raises:
             UserError: not fetched, changed since, or another layout.
         """
-        path = locate(ANNOTATIONS)
+        path, images = locate(ANNOTATIONS), in_zip(locate(IMAGES[self.split]))
         try:
             with zipfile.ZipFile(path) as archive, archive.open(f"annotations/captions_{self.split}2017.json") as file:
                 content = json.load(file)
@@ -66,7 +66,6 @@ class Coco2017(PromptSet):
             captions: list[dict[str, Any]] = sorted(content["annotations"], key=lambda row: (row["image_id"], row["id"]))
             if self.captions == "first":
                 captions = list({row["image_id"]: row for row in reversed(captions)}.values())[::-1]
-            images = in_zip(locate(IMAGES[self.split]))
             prompts = [
                 Prompt(
                     str(row["image_id"]) if self.captions == "first" else f"{row['image_id']}-{row['id']}",

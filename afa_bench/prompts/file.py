@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.images.stored import Picture
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.rows import TABLES, read_rows
@@ -88,7 +88,7 @@ def checked(prompts: list[Prompt], path: Path, id_column: str | None = None) -> 
         UserError: otherwise.
     """
     if not prompts:
-        raise UserError(f"{path}: no prompt in it", NOTHING_TO_DO)
+        raise NothingToDoError(f"{path}: no prompt in it")
     if len({prompt.id for prompt in prompts}) < len(prompts):
         raise UserError(f"{path}: {id_column or 'prompts'}: expected unique ids")
     return prompts

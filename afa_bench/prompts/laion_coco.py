@@ -10,11 +10,11 @@ from pydantic import Field
 
 from afa_bench.errors import UserError
 from afa_bench.fetch import HubFiles, Library, Needed
+from afa_bench.identity import select
 from afa_bench.images.stored import SUFFIXES, Picture, chosen, in_file
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked
 from afa_bench.prompts.rows import read_rows
-from afa_bench.prompts.select import select
 
 REPO = "laion/relaion-coco"
 

@@ -30,6 +30,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Mapping[str, Any]]
             if missing := [column for column in columns if not isinstance(row, Mapping) or column not in row]:
                 raise UserError(f"{path}: row {number}: {missing[0]}: expected this column")
             yield row
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, ValueError, csv.Error) as error:

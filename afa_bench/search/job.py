@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import yaml
 
+from afa_bench import registry
 from afa_bench.architectures.layout import BASE
 from afa_bench.errors import UserError
 from afa_bench.merging.method import MergeMethod, find_merge_method
@@ -21,6 +22,7 @@ from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
 from afa_bench.plan import Sample, configured
 from afa_bench.prompts.base import PromptSet
+from afa_bench.reading import Choice
 from afa_bench.registry import suggest
 from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
 from afa_bench.search.log import Log
@@ -28,7 +30,7 @@ from afa_bench.search.picture import picture
 from afa_bench.search.scoring import ImageJudge
 from afa_bench.search.space import Kind, Space, Weights, block_groups, models_space, number_space
 from afa_bench.store.atomic import write_bytes, write_json
-from afa_bench.suite import Choice, Suite
+from afa_bench.suite import Suite
 
 MBW = "mbw"
 
@@ -119,7 +121,8 @@ def make_job(
         UserError: an unknown name, a metric that is none of an image, too few models or prompts.
     """
     reported: list[Metric] = [configured(suite, "metrics", choice) for choice in suite.metrics]
-    known = [choice for choice in suite.metrics if choice.name == scorer.name]
+    name = registry.anchored(scorer.name, scorer.folder)
+    known = [choice for choice in suite.metrics if registry.anchored(choice.name, choice.folder) == name]
     metric: Metric = configured(suite, "metrics", known[0] if known and not scorer.options else scorer)
     if metric.kind != "per-sample" or metric.task != "generate":
         raise UserError(f"--scorer: {metric.title} is no metric of one image; expected one such as clip-t")

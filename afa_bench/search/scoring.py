@@ -18,7 +18,7 @@ from afa_bench.images.decode import decode
 from afa_bench.images.stored import read
 from afa_bench.merging.method import MergeMethod
 from afa_bench.method import Model
-from afa_bench.metrics.base import Metric
+from afa_bench.metrics.base import Metric, sample_values
 from afa_bench.models.load import LoadedGroup
 from afa_bench.plan import Sample
 from afa_bench.search.rewriting import Rewriter
@@ -111,7 +111,7 @@ class ImageJudge:
         images = draw(self._pipeline, self._suite, self._steps, samples, given)
         captions = [sample.prompt.text for sample in samples]
         features = self._extractor.images([to_image(image) for image in images], captions)
-        values = self._metric.per_sample(_Features(self._extractor, samples, features))
+        values = sample_values(self._metric, _Features(self._extractor, samples, features))
         if values is None:
             raise UserError(f"--scorer: {self._metric.title}: needs what the prompts do not have; expected another metric")
         if not np.isfinite(values).all():

@@ -49,6 +49,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -92,6 +94,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -152,34 +156,3 @@ def parse_json(path: Path, data: bytes) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged or unreadable: {error}") from error
-
-
-@contextmanager
-def replacing(out: Path, mark: str) -> Iterator[Path]:
-    """A temporary folder that takes the place of ``out`` at the end, or is removed.
-
-    Args:
-        out: the folder's place; what stands there must be empty, or an earlier one: it has the file ``mark``.
-        mark: the name of a file that every such folder has.
-
-    Raises:
-        UserError: something else stands there, or it cannot be written.
-    """
-    if out.exists() and not (out.is_dir() and ((out / mark).is_file() or not any(out.iterdir()))):
-        raise UserError(f"{out}: is there and has no {mark}: expected a new folder, or one that this command made")
-    token = secrets.token_hex(4)
-    fresh, old = (out.with_name(f".{out.name}.{token}.{kind}") for kind in ("part", "old"))
-    try:
-        fresh.mkdir(parents=True)
-        try:
-            yield fresh
-            if out.exists():
-                os.replace(out, old)
-            os.replace(fresh, out)
-        except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error

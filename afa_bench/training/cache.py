@@ -90,8 +90,9 @@ class Encoding:
             UserError: an image that cannot be read.
         """
         vae = self.loaded.vae
+        data = read(prompt.image or b"")
         try:
-            image = Image.open(io.BytesIO(read(prompt.image or b""))).convert("RGB")
+            image = Image.open(io.BytesIO(data)).convert("RGB")
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{prompt.id}: its image cannot be read: {error}") from error
         cuts = [cropped(image, self.size, seed_of(self.seed, prompt.id, "crop", crop)) for crop in range(self.crops)]

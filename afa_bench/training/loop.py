@@ -24,7 +24,7 @@ from afa_bench.architectures.objective import Conditions, Flow, objective_of
 from afa_bench.errors import UserError
 from afa_bench.training.checkpoint import Checkpoint
 from afa_bench.training.lcm import Distillation
-from afa_bench.training.log import Log
+from afa_bench.training.log import TrainingLog
 from afa_bench.training.loss import Draw, denoising_loss
 from afa_bench.training.pairs import Order, Pairs, generator, seed_of
 from afa_bench.training.settings import Settings
@@ -120,7 +120,7 @@ class _Training:
         if state is not None:
             self.done = state["done"]
             self.sums = {name: value.to(accelerator.device) for name, value in state["sums"].items()}
-        self.log = Log(folder / LOG if folder and accelerator.is_main_process else None, self.done)
+        self.log = TrainingLog(folder / LOG if folder and accelerator.is_main_process else None, self.done)
         if accelerator.log_with:
             told = {key: str(value) for key, value in settings.model_dump(mode="json").items()}
             later = {"tensorboard": {"purge_step": self.done + 1}}  # what was logged after the checkpoint is logged again
@@ -218,7 +218,7 @@ class _Training:
         self.sums[name] = total + value.detach() / self.settings.accumulation
 
     def summarise(self, seconds: float) -> None:
-        """Log the means since the last time."""
+        """TrainingLog the means since the last time."""
         count = (self.done - 1) % self.settings.log_every + 1
         values = {name: self.accelerator.reduce(total, "mean").item() / count for name, total in self.sums.items()}
         facts = self.learner.facts() if self.learner.facts is not None else {}

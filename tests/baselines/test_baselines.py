@@ -20,10 +20,11 @@ from afa_bench.merging.methods import weighted
 from afa_bench.merging.place import Place
 from afa_bench.merging.tensors import merge_tensor, require_same_keys
 from afa_bench.method import Model, Options
-from baselines.averaging import BlockAverage, NoiseAverage
+from baselines.base import Base, BaseOptions
+from baselines.block_average import BlockAverage
 from baselines.mbw import MBW
 from baselines.merge import Merge, MergeOptions, Weighted
-from baselines.single import Base, BaseOptions
+from baselines.noise_average import NoiseAverage
 
 NAMES = ("one", "two", "three")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import configs_of
 
 from afa_bench.errors import UserError
+from afa_bench.log import LOG
 from afa_bench.merging.merge import prepare
 from afa_bench.merging.recipe import read_recipe
 from afa_bench.merging.write import write_merge
@@ -21,11 +23,26 @@ from afa_bench.merging.write import write_merge
 PIPELINES = {"sd15": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}
 
 
+class Listener(logging.Handler):
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__()
+        self.notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.notes.append(record.getMessage())
+
+
 def merge(folder: Path, models: dict[str, Path], out: str, **keys: Any) -> tuple[Path, list[str]]:
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump({"models": {name: str(path) for name, path in models.items()}, **keys}, sort_keys=False))
     prepared = prepare(read_recipe(path), folder)
-    notes = write_merge(prepared, folder / out)
+    notes: list[str] = []
+    listener = Listener(notes)
+    LOG.addHandler(listener)
+    try:
+        write_merge(prepared, folder / out)
+    finally:
+        LOG.removeHandler(listener)
     return folder / out, [*prepared.notes, *notes]
 
 

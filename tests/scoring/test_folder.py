@@ -147,9 +147,9 @@ def test_weights_that_are_missing_or_damaged_leave_the_other_metrics_alone(folde
     [
         (["--metrics", "clipt"], "did you mean 'clip-t'"),
         (["--metrics", "hpsv2:relase=v2.1"], "unknown option: did you mean 'release'"),
-        (["--metrics", "clip-t:features=zoo:mini-clip:preprocess=fast"], "unknown feature 'zoo:mini-clip'"),
+        (["--metrics", "clip-t:features=zoo:mini-clip:preprocess=fast"], "unknown extractor 'zoo:mini-clip'"),
         (["--metrics", "clip-t:mini-clip"], "expected NAME:OPTION=VALUE, found 'mini-clip' without an option"),
-        (["--metrics", "is:features=lite0:splits=1:splits=2"], "splits is there twice"),
+        (["--metrics", "is:features=lite0:splits=1:splits=2"], "splits is specified twice"),
         (["--metrics", "denoising-loss"], "measures a denoiser"),
         (["--metrics", "clip-t:features=mini-clip"], "--prompts: CLIP-T"),
         (["--metrics", "clip-t:features=mini-clip", "--preprocess", "fast"], "preprocess, dtype: expected exact and float32"),

@@ -25,7 +25,7 @@ from results_factory import write_cell
 from afa_bench.errors import UserError
 from afa_bench.estimate import estimate
 from afa_bench.report.rows import read_rows
-from afa_bench.store.debris import find_debris
+from afa_bench.store.garbage import find_garbage
 from afa_bench.store.layout import PlannedCell, Store
 from afa_bench.store.rows import encode_rows
 from afa_bench.store.status import read_status
@@ -151,7 +151,7 @@ def read_all(root: Path) -> None:
     errors = []
     for read in (
         lambda: read_status(root).as_json(),
-        lambda: find_debris(root),
+        lambda: find_garbage(root),
         lambda: [read_samples(file, ["category"]) for file in root.glob("*/samples.parquet")],
         lambda: read_rows(load_results(root).cells),
         lambda: render(build_table(load_results(root), versus="afa", by="category"), "markdown"),

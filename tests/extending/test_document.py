@@ -1,0 +1,82 @@
+"""The examples of docs/extending.md: every file and every command, as they stand there."""
+
+import hashlib
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from documents import commands
+from strangers import DOCUMENT, FILES, write
+from typer.testing import CliRunner
+
+from afa_bench import registry
+from afa_bench.cli import app
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write(tmp_path)
+
+
+def run(*words):
+    shown = CliRunner().invoke(app(), list(words), terminal_width=200, catch_exceptions=False)
+    assert shown.exit_code == 0, shown.output
+    return shown.output
+
+
+def cells(results):
+    return [json.loads(path.read_text()) for path in sorted(results.glob("*/cell.json"))]
+
+
+def origin(file, name):
+    return {"qualname": name, "sha256": hashlib.sha256(FILES[file].encode()).hexdigest()}
+
+
+@pytest.mark.slow
+def test_all_commands_by_path(folder):
+    said = {" ".join(words): run(*words[1:]) for words in commands(DOCUMENT)}
+    assert "late switch" in said["afa-bench run method.yaml"]
+    for title in ("Colourfulness", "Spread of colours", "CLIP-T (mini)"):
+        assert title in said["afa-bench run metric.yaml"]
+    assert "fox" in said["afa-bench table results/prompts --by category"]
+    assert "noise-average" in said["afa-bench run blend.yaml"]
+
+    methods = {cell["label"]: cell["identity"]["method"] for cell in cells(folder / "results/method")}
+    assert {label: method["origin"] for label, method in methods.items()} == dict.fromkeys(
+        ("switch", "late switch"), origin("switch.py", "Switch")
+    )
+    assert cells(folder / "results/prompts")[0]["identity"]["prompts_origin"] == origin("grid.py", "Grid")
+    training = json.loads((folder / "trainings/training/training.json").read_text())
+    assert (training["trainable"], training["origin"]) == ("blend", origin("blend.py", "TrainBlend"))
+    assert str(folder) not in json.dumps(cells(folder / "results/metric"))
+
+
+def installed(folder, monkeypatch):
+    """The package of the document, built from its own pyproject.toml and installed into a folder that Python searches."""
+    source, target = write(folder / "source"), folder / "site"
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([sys.executable, "-m", "pip", "install", *offline, "--target", target, source], check=True, timeout=300)
+    monkeypatch.syspath_prepend(target)
+    importlib.invalidate_caches()
+    return target
+
+
+def test_the_same_as_a_package(folder, monkeypatch):
+    site = installed(folder, monkeypatch)
+    for file in folder.glob("*.py"):
+        file.unlink()
+    for kind, name in {
+        "methods": "switch", "trainables": "blend", "prompts": "grid", "metrics": "colourfulness", "extractors": "opponents",
+    }.items():  # fmt: skip
+        found = registry.load(kind, name)
+        assert Path(sys.modules[found.__module__].__file__).parent == site
+    assert "colourfulness" in run("ls")
+    assert "Colourfulness" in run("run", "package.yaml", "--device", "cpu")
+    (cell,) = cells(folder / "results/package")
+    theirs = {"distribution": "afa-bench-examples", "version": "1.0"}
+    assert cell["identity"]["method"]["origin"] == {"qualname": "switch.Switch", **theirs}
+    assert cell["identity"]["prompts_origin"] == {"qualname": "grid.Grid", **theirs}
