@@ -191,25 +191,33 @@ def score(
     return Scores(folder, outcome, extraction.record)
 
 
-def merge(recipe: PathOrName | Mapping[str, Any] | Recipe | PreparedMerge, out: PathOrName, *, progress: bool = False) -> Merged:
+def merge(
+    recipe: PathOrName | Mapping[str, Any] | Recipe | PreparedMerge,
+    out: PathOrName,
+    *,
+    force: bool = False,
+    progress: bool = False,
+) -> Merged:
     """Merge checkpoints to one checkpoint, tensor by tensor.
 
     Args:
         recipe: a file, a recipe's keys, a recipe, or one whose models are open. Paths in it are relative to its file; else to the
             working folder.
         out: a .safetensors file (LDM's names), or a new folder (diffusers' layout).
+        force: whether a file that exists is replaced.
         progress: whether a bar is drawn on standard error.
 
     Raises:
         UserError: a mistake in the recipe, models that do not fit, or ``out`` cannot be written.
     """
-    from afa_bench.merging.merge import write_merge
+    from afa_bench.merging.write import destination, write_merge
     from afa_bench.paths import expanded
     from afa_bench.terminal import Bars
 
-    prepared, target, bars = _opened(recipe), expanded(out), Bars(progress)
+    target = destination(expanded(out), force)
+    prepared, bars = _opened(recipe), Bars(progress)
     with bars.stage("merging", len(prepared.specs)):
-        write_merge(prepared, target, partial(bars.advance, ""))
+        write_merge(prepared, target, partial(bars.advance, ""), force)
     return Merged(target, len(prepared.specs))
 
 
