@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
-                name = "<<" if key.tag == "tag:yaml.org,2002:merge" else self.construct_object(key)  # type: ignore[no-untyped-call]
+                name = "<<" if key.tag == "tag:yaml.org,2002:merge" else self.construct_object(key)
                 if not isinstance(name, Hashable):
                     continue
                 if name in seen:

@@ -16,7 +16,7 @@ def stats(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
 ) -> None:
-    """Compute the statistics that FID compares with, and write them with their provenance.
+    """Compute the statistics that FID compares with, and write them with their provenance. Images are read as they are seen.
 
     The file has the arrays mu and sigma of pytorch-fid's and clean-fid's files, which are read as well.
     """
@@ -24,15 +24,22 @@ def stats(
     from rich.progress import Progress
 
     from afa_bench.cli.options import best_device
+    from afa_bench.errors import UserError
+    from afa_bench.images.find import SUFFIXES, find_images
     from afa_bench.metrics.frechet import FrechetDistance
-    from afa_bench.metrics.reference import compute, image_files, write_statistics
+    from afa_bench.metrics.reference import compute, write_statistics
     from afa_bench.reading import validated
 
     extractor = validated(FrechetDistance, {"features": features, "resize": resize}, "stats").extractor()
-    files = image_files(images)
+    found = find_images(images)
+    if len(found.files) < 2:
+        raise UserError(f"{images}: expected two images at least ({', '.join(SUFFIXES)}), found {len(found.files)}")
     device = device or best_device()
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("features", total=len(files))
-        statistics = compute(files, extractor, device, batch_size, lambda count: bar.update(task, advance=count))
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for note in found.notes:
+        console.print(note, markup=False)
+    with Progress(console=console) as bar:
+        task = bar.add_task("features", total=len(found.files))
+        statistics = compute(found.paths, extractor, device, batch_size, lambda count: bar.update(task, advance=count))
     write_statistics(out, statistics)
-    Console(stderr=True).print(f"{len(files)} images: {out}", highlight=False, soft_wrap=True)
+    console.print(f"{len(found.files)} images: {out}", markup=False)

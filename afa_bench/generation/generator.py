@@ -20,13 +20,14 @@ from afa_bench.architectures.text import conditions, encode
 from afa_bench.errors import UserError
 from afa_bench.generation.monitor import Watch
 from afa_bench.identity import seed_of
-from afa_bench.images.stored import read
+from afa_bench.images.square import squared
+from afa_bench.images.stored import shown
 from afa_bench.memory import in_batches, is_out_of_memory
 from afa_bench.metrics.denoising import DenoisingLoss, denoising_losses
 from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.plan import Cell, Plan, Sample
 from afa_bench.store.layout import CellStore
-from afa_bench.suite import Suite
+from afa_bench.suite import Sampler, Suite
 
 Row = dict[str, Any]
 
@@ -97,8 +98,7 @@ class Generator:
     def _drawn(self, cell: Cell, batch: Sequence[Sample]) -> tuple[Tensor, list[str | None]]:
         """Images, and for each where it stopped being finite, if it did."""
         pipeline, loaded, encoders = self._denoiser(cell)
-        sampler, texts = self.plan.suite.sampler, [sample.prompt.text for sample in batch]
-        given = conditions(texts, sampler.negative_prompt, sampler.guidance > 1, loaded, encoders)
+        given = prompted(batch, self.plan.suite.sampler, loaded, encoders)
         with Watch(pipeline) as watch:
             images = draw(pipeline, self.plan.suite, cell.steps or 0, batch, given, watch.step)
         return images, watch.errors()
@@ -122,11 +122,19 @@ class Generator:
         if loaded.group.family is not SD15:
             raise UserError(f"denoising-loss: group {cell.group.name}: expected models of SD 1.5, not {cell.group.architecture}")
         metrics = [metric for metric in self.plan.metrics if isinstance(metric, DenoisingLoss)]
-        known = [sample for sample in batch if sample.prompt.image is not None]
         rows: dict[str, Row] = {sample.id: {"error": "the prompt has no image to denoise"} for sample in batch}
+        squares: dict[str, Image.Image] = {}
+        for sample in batch:
+            try:
+                if sample.prompt.image is not None:
+                    image = shown(sample.prompt.image, f"the image of {sample.prompt.id}")
+                    squares[sample.id] = squared(image, self.plan.suite.size)
+            except UserError as error:
+                rows[sample.id] = {"error": str(error)}
+        known = [sample for sample in batch if sample.id in squares]
         if not known:
             return list(rows.values())
-        latents = self._latents(loaded, known)
+        latents = self._latents(loaded, list(squares.values()))
         states = encode([sample.prompt.text for sample in known], loaded.tokenizer, encoders)
         objective = Diffusion(pipeline.scheduler)
         for metric in metrics:
@@ -140,15 +148,12 @@ class Generator:
                 rows[sample.id] = {"error": f"the loss is not finite at timestep {bad[0]}"} if bad else row
         return list(rows.values())
 
-    def _latents(self, loaded: LoadedGroup, samples: Sequence[Sample]) -> Tensor:
-        """The VAE's latents of the prompts' images: the mean of the posterior, scaled."""
-        size = (self.plan.suite.size, self.plan.suite.size)
-        encoded = [read(sample.prompt.image or b"") for sample in samples]
-        images = [Image.open(io.BytesIO(data)).convert("RGB") for data in encoded]
-        sized = [np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)) for image in images]
-        pixels = torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).to(self.device, self.dtype) / 127.5 - 1
+    def _latents(self, loaded: LoadedGroup, squares: Sequence[Image.Image]) -> Tensor:
+        """The VAE's latents of RGB images of one size: the mean of the posterior, scaled."""
+        pixels = torch.from_numpy(np.stack([np.asarray(square) for square in squares])).permute(0, 3, 1, 2)
         with torch.no_grad():
-            latents: Tensor = loaded.vae.encode(pixels).latent_dist.mode() * loaded.vae.config.scaling_factor
+            posterior = loaded.vae.encode(pixels.to(self.device, self.dtype) / 127.5 - 1).latent_dist
+            latents: Tensor = posterior.mode() * loaded.vae.config.scaling_factor
         return latents
 
     def _denoiser(self, cell: Cell) -> tuple[Any, LoadedGroup, Sequence[Any]]:
@@ -178,6 +183,24 @@ class Generator:
             if not is_out_of_memory(error):
                 raise
             raise UserError(f"{cell.group.name}, {cell.label}: the models do not fit into the memory of {self.device}") from error
+
+
+def prompted(
+    samples: Sequence[Sample], sampler: Sampler, loaded: LoadedGroup, encoders: Sequence[torch.nn.Module]
+) -> dict[str, Tensor]:
+    """The samples' prompts as :func:`conditions` gives them; a prompt's own negative prompt stands in for the sampler's."""
+    by_negative: dict[str, list[int]] = {}
+    for place, sample in enumerate(samples):
+        negative = sampler.negative_prompt if sample.prompt.negative is None else sample.prompt.negative
+        by_negative.setdefault(negative, []).append(place)
+    parts = [
+        conditions([samples[place].prompt.text for place in places], negative, sampler.guidance > 1, loaded, encoders)
+        for negative, places in by_negative.items()
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    back = torch.tensor([place for places in by_negative.values() for place in places]).argsort()
+    return {name: torch.cat([part[name] for part in parts])[back.to(value.device)] for name, value in parts[0].items()}
 
 
 def draw(
@@ -236,11 +259,13 @@ def failed(samples: Sequence[Sample], error: str) -> list[Row]:
 
 
 def _columns(sample: Sample) -> Row:
+    own = {"negative_prompt": sample.prompt.negative, "cluster": sample.prompt.cluster}
     return {
         "sample_id": sample.id,
         "prompt_id": sample.prompt.id,
         "prompt": sample.prompt.text,
         "category": sample.prompt.category,
+        **{name: value for name, value in own.items() if value is not None},
         "image_index": sample.image_index,
         "repeat": sample.repeat,
         "seed": sample.seed,

@@ -19,7 +19,7 @@ from afa_bench.errors import UserError
 from afa_bench.extractors.base import Arrays, Extractor, Floats
 from afa_bench.identity import fingerprint
 from afa_bench.images.decode import decode
-from afa_bench.images.stored import Picture, identity, read
+from afa_bench.images.stored import Picture, identity, shown
 from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group
 from afa_bench.scoring.extraction import BATCH, Item, Passes, Task, Texts
@@ -232,7 +232,7 @@ class FeatureBank:
         new = [prompt for prompt in pictures if prompt not in seen]
         for start in range(0, len(new), BATCH):
             chunk = new[start : start + BATCH]
-            items = [Item(partial(_picture, pictures[prompt], prompt), prompts[prompt]) for prompt in chunk]
+            items = [Item(partial(shown, pictures[prompt], prompt), prompts[prompt]) for prompt in chunk]
 
             def keep(extractor: Extractor, arrays: Arrays, chunk: Sequence[str] = chunk) -> None:
                 seen.add(chunk, arrays)
@@ -258,7 +258,7 @@ class FeatureBank:
                     batch = Batch(chunk, names, vae)
                     items = [Item(partial(batch.image, index)) for index in range(len(chunk))]
                 else:
-                    items = [Item(partial(_picture, picture, name)) for picture, name in zip(chunk, names, strict=True)]
+                    items = [Item(partial(shown, picture, name)) for picture, name in zip(chunk, names, strict=True)]
                 yield Task(items, [extractor], part.keep)
 
     def _reference_path(self, extractor: Extractor, kind: str, first: int) -> Path:
@@ -301,10 +301,6 @@ def _stored(path: Path, sha256: str) -> Image.Image:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(f"{path}: not the image that was generated (its sha256 is another); delete it and run again")
     return decode(data, str(path))
-
-
-def _picture(picture: Picture, name: str) -> Image.Image:
-    return decode(read(picture), name)
 
 
 def _read(path: Path) -> Arrays | None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from afa_bench import registry
 from afa_bench.errors import NOTHING_TO_DO, UserError
-from afa_bench.images.stored import SUFFIXES, Picture, in_file
+from afa_bench.images.find import SUFFIXES
+from afa_bench.images.stored import Picture, in_file
 from afa_bench.metrics.base import Metric
 from afa_bench.plan import SHARD
 from afa_bench.prompts.rows import read_rows
@@ -27,8 +28,6 @@ from afa_bench.store.layout import CellStore, Store
 OPTION = re.compile(r":(?=[A-Za-z_]\w*=)")
 """What stands before an option of a metric; any other colon is part of the value before it."""
 
-NO_FILE = "no image for this caption"
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -39,6 +38,7 @@ class Outcome:
         failed: file or caption -> why it has no values.
         missing: metrics whose weights are not here: a line each.
         damaged: metrics whose weights are other files than the pinned ones: a line each.
+        notes: what is to be said of how images and captions were read: a line each.
     """
 
     samples: int
@@ -46,6 +46,7 @@ class Outcome:
     failed: Mapping[str, str]
     missing: Sequence[str]
     damaged: Sequence[str]
+    notes: Sequence[str] = ()
 
 
 def read_metrics(text: Sequence[str], **settings: str) -> list[Metric]:
@@ -88,37 +89,54 @@ def choice(text: str) -> tuple[str, dict[str, str]]:
     return name, options
 
 
-def read_folder(images: Path, prompts: Path | None) -> list[Row]:
-    """One row an image, in the order of their names, with captions; what is amiss is in a row's ``error``.
+def read_folder(
+    images: Path,
+    prompts: Path | None = None,
+    carrier: Carrier | None = None,
+    images_per_prompt: int = 1,
+    as_seen: bool = False,
+) -> tuple[list[Row], list[str]]:
+    """One row an image, in the order of their names, with captions, and what is to be said of them, a line each.
+
+    What is amiss is in a row's ``error``.
 
     Args:
         images: a folder; images in folders below it count too.
         prompts: a text file with a caption a line (an empty one is an empty caption), in the order of the images; or a table with
             the columns ``file``, relative to the folder, and ``prompt``.
+        carrier: where captions are in place of ``prompts``.
+        images_per_prompt: how many images a line of a text file stands for.
+        as_seen: whether images are to be scored as a person sees them.
 
     Raises:
-        UserError: no folder, no image in it, or captions that cannot be read.
+        UserError: no folder, no image in it, captions that cannot be read, or of which it is not plain whose they are.
     """
-    if not images.is_dir():
-        raise UserError(f"{images}: no such folder")
-    found = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
-    files = [path.relative_to(images).as_posix() for path in found]
-    if not files:
-        raise UserError(f"{images}: no image in it (expected {', '.join(SUFFIXES)})", NOTHING_TO_DO)
-    if prompts is None:
-        rows = [_row(file, None, None) for file in files]
-    elif prompts.suffix == ".txt":
-        rows = _by_line(files, prompts)
-    else:
-        rows = _by_name(files, prompts)
-    _read_hashes(images, rows)
+    if prompts and carrier:
+        raise UserError(f"--captions {carrier}: expected this or --prompts, not both")
+    if images_per_prompt != 1 and not prompts:
+        raise UserError("--images-per-prompt: expected --prompts with a text file")
+    found = find_images(images)
+    if not found.files:
+        hidden = f"; {found.notes[0]}" if found.notes else ""
+        raise UserError(f"{images}: no image in it (expected {', '.join(SUFFIXES)}){hidden}", NOTHING_TO_DO)
+    captions = Captions()
+    if prompts:
+        captions = in_file(found.files, prompts, images_per_prompt)
+    elif carrier:
+        captions = carried(images, found.files, carrier)
+    rows = [_row(file, captions.texts.get(file, ""), captions.errors.get(file)) for file in found.files]
+    rows += [_row(None, lost.caption, lost.error, lost.name) for lost in captions.lost]
+    notes = [*found.notes, *captions.notes, *_read_files(images, rows, as_seen)]
+    notes += syntax_notes(captions.texts.values(), "captions")
     first: dict[str, str] = {}
     seen: Counter[str] = Counter()
     for row in rows:
-        row["prompt_id"] = first.setdefault(row["prompt"], row["sample_id"]) if prompts else row["sample_id"]
+        row["prompt_id"] = first.setdefault(row["prompt"], row["sample_id"]) if prompts or carrier else row["sample_id"]
         row["image_index"] = seen[row["prompt_id"]]
         seen[row["prompt_id"]] += 1
-    return rows
+        if row["file"] in captions.clusters:
+            row["cluster"] = captions.clusters[row["file"]]
+    return rows, notes
 
 
 def score_folder(
@@ -131,6 +149,9 @@ def score_folder(
     strict: bool = False,
     advance: Callable[[int], None] = lambda count: None,
     begin: Callable[[int], None] = lambda total: None,
+    carrier: Carrier | None = None,
+    images_per_prompt: int = 1,
+    as_seen: bool = False,
 ) -> Outcome:
     """Score a folder; write ``samples.parquet`` and ``summary.json`` to ``out``, and features on the way, so that it can resume.
 
@@ -143,18 +164,19 @@ def score_folder(
         strict: whether weights that are not there are an error.
         advance: called with the number of images just done.
         begin: called before each pass with the number of its images.
+        carrier, images_per_prompt, as_seen: as :func:`read_folder`.
 
     Raises:
         UserError: nothing can be scored as asked.
     """
     Store(out).prepare()
-    _check_captions(metrics, prompts)
-    rows = read_folder(images, prompts)
+    _check_captions(metrics, bool(prompts or carrier))
+    rows, notes = read_folder(images, prompts, carrier, images_per_prompt, as_seen)
     shards = [rows[start : start + SHARD] for start in range(0, len(rows), SHARD)]
     present, missing, damaged = _weights(metrics, strict)
-    reals = read_reference(reference, rows)
+    reals = read_reference(reference, rows, any("paired" in metric.needs for metric in metrics))
     bank = FeatureBank(reals, Store(out), passes)
-    pictures = ImageSet(CellStore(out), images, shards, tolerant=True)
+    pictures = ImageSet(CellStore(out), images, shards, tolerant=True, as_seen=as_seen)
     bank.fill([pictures], present, advance, begin)
     summary = score_images(pictures, metrics, bank, Missing({**missing, **damaged}))
     for order, metric in enumerate(metrics):
@@ -167,34 +189,51 @@ def score_folder(
     return Outcome(len(rows), summary, failed, *lines)
 
 
-def read_reference(path: Path | None, rows: Sequence[Row]) -> Reals:
+def read_reference(path: Path | None, rows: Sequence[Row], paired: bool = True) -> Reals:
     """What ``--reference`` names: real images in a folder, or statistics in an .npz file.
 
+    Args:
+        path: of them.
+        rows: of the images that they are compared with.
+        paired: whether images of the same name are to be pairs.
+
     Raises:
-        UserError: neither.
+        UserError: neither; or two real images for one.
     """
     if path is None:
         return Reals()
-    if path.is_file() and path.suffix == ".npz":
+    if path.is_file() and path.suffix.lower() == ".npz":
         return Reals(statistics=path)
     if not path.is_dir():
         raise UserError(f"{path}: --reference: expected a folder of images, or an .npz file of afa-bench stats")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not files:
+    found = find_images(path, "--reference")
+    if not found.files:
         raise UserError(f"{path}: --reference: no image in it")
-    names = {file.relative_to(path).with_suffix("").as_posix(): file for file in files}
-    pairs = {row["sample_id"]: names.get(Path(row["file"]).with_suffix("").as_posix()) for row in rows if row["file"]}
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for file in found.files:
+        names[_stem(file)].append(file)
+    pairs: dict[str, Picture] = {}
+    for row in rows if paired else ():
+        real = names.get(_stem(row["file"])) if row["file"] else None
+        if real and len(real) > 1:
+            raise UserError(f"{path}: --reference: {real[0]} and {real[1]}: expected one real image for {row['file']}")
+        if real:
+            pairs[row["sample_id"]] = StoredImage(path / real[0], "", "")  # its features are kept by its name alone
 
     def pictures() -> list[Picture]:
-        return [in_file(file) for file in files]
+        return [in_file(file) for file in found.paths]
 
-    return Reals({name: in_file(file) for name, file in pairs.items() if file}, by="sample_id", find=pictures)
+    return Reals(pairs, by="sample_id", find=pictures, notes=found.notes)
 
 
-def _check_captions(metrics: Sequence[Metric], prompts: Path | None) -> None:
+def _stem(file: str) -> str:
+    return PurePosixPath(file).with_suffix("").as_posix()
+
+
+def _check_captions(metrics: Sequence[Metric], captioned: bool) -> None:
     for metric in metrics:
         reads = "texts" in metric.needs or (metric.features and metric.extractor().reads_captions)
-        if reads and prompts is None:
+        if reads and not captioned:
             raise UserError(f"--prompts: {metric.title} compares images with their captions: expected a file of captions")
 
 
@@ -215,45 +254,30 @@ def _weights(metrics: Sequence[Metric], strict: bool) -> tuple[list[Metric], dic
     return present, missing, damaged
 
 
-def _row(file: str | None, prompt: str | None, error: str | None, name: str = "") -> Row:
-    known = {"sample_id": file or name, "prompt_id": "", "prompt": prompt or "", "category": "", "image_index": 0, "repeat": 0}
+def _row(file: str | None, prompt: str, error: str | None, name: str = "") -> Row:
+    known = {"sample_id": file or name, "prompt_id": "", "prompt": prompt, "category": "", "image_index": 0, "repeat": 0}
     return {**known, "file": file, "sha256": None, "error": error}
 
 
-def _by_line(files: Sequence[str], prompts: Path) -> list[Row]:
-    try:
-        lines = prompts.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{prompts}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{prompts}: cannot be read as UTF-8: {error}") from error
-    few = f"no caption: {prompts.name} has {len(lines)} lines for {len(files)} images"
-    rows = [_row(file, line, None) for file, line in zip(files, lines, strict=False)]
-    rows += [_row(file, None, few) for file in files[len(lines) :]]
-    extra = enumerate(lines[len(files) :], start=len(files) + 1)
-    return rows + [_row(None, line, NO_FILE, f"{prompts.name} line {number}") for number, line in extra]
+def _read_files(images: Path, rows: Sequence[Row], as_seen: bool) -> list[str]:
+    """Fill in the rows' hashes; returns one line that says how many images are not scored as they are seen, or none."""
 
-
-def _by_name(files: Sequence[str], prompts: Path) -> list[Row]:
-    captions: dict[str, str] = {}
-    for number, row in enumerate(read_rows(prompts, ["file", "prompt"]), start=1):
-        if not isinstance(row["file"], str) or not isinstance(row["prompt"], str):
-            raise UserError(f"{prompts}: row {number}: file, prompt: expected texts")
-        captions[row["file"]] = row["prompt"]
-    few = f"no caption: not in {prompts.name}"
-    rows = [_row(file, captions.get(file), None if file in captions else few) for file in files]
-    gone = sorted(set(captions) - set(files))
-    return rows + [_row(None, captions[file], NO_FILE, f"{prompts.name} {file}") for file in gone]
-
-
-def _read_hashes(images: Path, rows: Sequence[Row]) -> None:
-    def read(row: Row) -> None:
+    def read(row: Row) -> Sequence[str]:
         if row["error"] is not None:
-            return
+            return ()
         try:
-            row["sha256"] = hashlib.sha256((images / row["file"]).read_bytes()).hexdigest()
+            data = (images / row["file"]).read_bytes()
         except OSError as error:
             row["error"] = f"{images / row['file']}: cannot be read: {error.strerror}"
+            return ()
+        row["sha256"] = hashlib.sha256(data).hexdigest()
+        return [trait for trait in traits(data) if trait == "animated" or not as_seen]
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        list(pool.map(read, rows))
+        found = list(pool.map(read, rows))
+    if not any(found):
+        return []
+    counts = Counter(trait for own in found for trait in own)
+    kinds = ", ".join(f"{counts[trait]} {words}" for trait, words in TRAITS.items() if counts[trait])
+    mend = "the first frame is scored" if as_seen else "--as-seen scores them as a person sees them"
+    return [f"{images}: {sum(map(bool, found))} of {len(rows)} images are not scored as they are seen ({kinds}): {mend}"]

@@ -81,7 +81,7 @@ class _Features:
 
     @property
     def clusters(self) -> list[str]:
-        return [row["prompt_id"] for row in self.rows]
+        return [cluster_of(row) for row in self.rows]
 
     def generated(self, name: str) -> Floats:
         column = Column()
@@ -157,7 +157,12 @@ def _compute(metric: Metric, images: ImageSet, bank: FeatureBank) -> Interval | 
 def _mean(metric: Metric, rows: Sequence[Row]) -> Interval:
     key = metric.key
     column = np.array([row.get(key) for row in rows], dtype=np.float64)
-    return mean_interval(column, [row["prompt_id"] for row in rows])
+    return mean_interval(column, [cluster_of(row) for row in rows])
+
+
+def cluster_of(row: Row) -> str:
+    """Which samples a row's is not independent of: those of its prompt, or of the picture that several prompts tell of."""
+    return str(row.get("cluster") or row["prompt_id"])
 
 
 def _entry(metric: Metric, interval: Interval | None, missing: bool) -> dict[str, Any]:

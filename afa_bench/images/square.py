@@ -1,0 +1,31 @@
+"""The one rule by which an image becomes a square: its shorter side is resized to the square's, the longer one is cut.
+
+Training cuts at random places, the denoising loss in the centre; nothing is squashed.
+"""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from afa_bench.errors import UserError
+from afa_bench.images.decode import MOST_PIXELS
+
+
+def scaled(image: Image.Image, size: int) -> Image.Image:
+    """The image with its shorter side resized (bicubic) to ``size`` pixels.
+
+    Raises:
+        UserError: it is so narrow that its longer side would be too large.
+    """
+    scale = size / min(image.size)
+    wide, high = (max(size, round(side * scale)) for side in image.size)
+    if wide * high > MOST_PIXELS:
+        raise UserError(f"an image of {image.width} x {image.height} is too narrow to be resized to a side of {size} pixels")
+    return image if (wide, high) == image.size else image.resize((wide, high), Image.Resampling.BICUBIC)
+
+
+def squared(image: Image.Image, size: int) -> Image.Image:
+    """The square of ``size`` pixels in the centre of the scaled image."""
+    image = scaled(image, size)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))
