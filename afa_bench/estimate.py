@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from afa_bench.errors import UserError
-from afa_bench.fetch.library import Library
 from afa_bench.models.group import read_group_file
-from afa_bench.needs import suite_needs
+from afa_bench.needs import missing_of
 from afa_bench.plan import configured, rows_of
 from afa_bench.suite import Suite
 
@@ -21,7 +20,7 @@ BYTES_PER_PIXEL = 1.5
 
 
 @dataclass(frozen=True)
-class Row:
+class RowEstimate:
     """One row of the suite's table.
 
     Attributes:
@@ -52,7 +51,7 @@ class Estimate:
     """
 
     prompts: int | None
-    rows: Sequence[Row]
+    rows: Sequence[RowEstimate]
     missing: Sequence[str]
     gpu_hours: float
     disk: int
@@ -96,29 +95,10 @@ def estimate(suite: Suite, rate: float | None = None) -> Estimate:
         for label, method, options in rows_of(suite, group):
             steps = suite.steps if generates else ()
             evaluations = sum(steps) * guided * method.evaluations(group, options)
-            rows.append(Row(group.name, label, len(steps), images * len(steps), evaluations))
+            rows.append(RowEstimate(group.name, label, len(steps), images * len(steps), evaluations))
     if not rows:
         raise UserError(f"{suite.file}: methods: none applies to the groups")
     pixels = suite.size**2
     seconds = sum(row.evaluations for row in rows) * images / (rate or RATE) * pixels / 512**2
     disk = round(sum(row.images for row in rows) * pixels * BYTES_PER_PIXEL)
     return Estimate(count, rows, missing, seconds / 3600, disk, known_rate)
-
-
-def missing_of(suite: Suite) -> list[str]:
-    """What a suite needs and what is not there: ids of files from elsewhere, folders of weights to train; asks no server.
-
-    Raises:
-        UserError: a mistake in the suite.
-    """
-    library, missing = Library(), []
-    for need in suite_needs(suite):
-        try:
-            missing += [source.id for source in library.files(need) if library.find(source) is None]
-        except UserError:
-            missing.append(need.id)
-    for name in suite.groups:
-        group = read_group_file(name, suite.file.parent, f"{suite.file}: groups").sketched()
-        for _, method, options in rows_of(suite, group):
-            missing += [str(path) for path in method.weights(group, options).values() if not path.exists()]
-    return list(dict.fromkeys(missing))

@@ -1,13 +1,15 @@
-"""What a suite, a group or the metrics need from elsewhere."""
+"""What a suite, a group or the metrics need from elsewhere, and what of it is not there yet."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from afa_bench import registry
+from afa_bench.errors import UserError
+from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Needed
 from afa_bench.models.group import packaged, read_group_file
-from afa_bench.plan import configured
+from afa_bench.plan import configured, rows_of
 from afa_bench.suite import Suite, find_suite, packaged_suites, read_suite
 from afa_bench.training.config import is_training, read_config
 
@@ -42,3 +44,22 @@ def suite_needs(suite: Suite) -> list[Needed]:
     for choice in suite.metrics:
         sources += configured(suite, "metrics", choice).sources()
     return sources
+
+
+def missing_of(suite: Suite) -> list[str]:
+    """What a suite needs and what is not there: ids of files from elsewhere, folders of weights to train; asks no server.
+
+    Raises:
+        UserError: a mistake in the suite.
+    """
+    library, missing = Library(), []
+    for need in suite_needs(suite):
+        try:
+            missing += [source.id for source in library.files(need) if library.find(source) is None]
+        except UserError:
+            missing.append(need.id)
+    for name in suite.groups:
+        group = read_group_file(name, suite.file.parent, f"{suite.file}: groups").sketched()
+        for _, method, options in rows_of(suite, group):
+            missing += [str(path) for path in method.weights(group, options).values() if not path.exists()]
+    return list(dict.fromkeys(missing))

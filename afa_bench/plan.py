@@ -123,6 +123,11 @@ class Cell:
         return fingerprint(self.identity)
 
     @property
+    def title(self) -> str:
+        """For whoever watches."""
+        return f"{self.group.name} {self.label} {f'{self.steps} steps' if self.steps else 'denoiser'}"
+
+    @property
     def name(self) -> str:
         """Its folder: readable, and unique by the fingerprint."""
         task = f"{self.steps:03d}" if self.steps else self.task

@@ -53,10 +53,11 @@ def run(
     from afa_bench.generation.inline import run_shards
     from afa_bench.generation.ray import RayEngine
     from afa_bench.plan import make_plan
-    from afa_bench.run import Part, run_plan
+    from afa_bench.run import run_plan
     from afa_bench.store.place import place
     from afa_bench.suite import find_suite, read_suite
     from afa_bench.tables import build_table, load_results
+    from afa_bench.workspace import Share
 
     plan = make_plan(
         read_suite(find_suite(suite)),
@@ -77,7 +78,7 @@ def run(
         batch,
         Bars(console),
         strict,
-        part=Part(*fraction(shard, "--shard")),
+        share=Share(*fraction(shard, "--shard")),
         engine=RayEngine(workers, address) if engine is Engines.RAY else run_shards,
     )
     rate = f" ({outcome.generated / outcome.generate_seconds:.1f}/s)" if outcome.generated else ""
@@ -88,7 +89,7 @@ def run(
         soft_wrap=True,
     )
     if outcome.left:
-        console.print(f"{outcome.left} samples of other parts are still to be made; whoever comes last scores", highlight=False)
+        console.print(f"{outcome.left} samples of other shares are still to be made; whoever comes last scores", highlight=False)
         return
     print_table(build_table(load_results(folder, [cell.name for cell in plan.cells])))
     for line in outcome.missing:

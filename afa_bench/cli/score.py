@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,15 @@ from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+class CaptionSource(StrEnum):
+    """What carries captions in place of a file of them."""
+
+    SIDECAR = "sidecar"
+    LOG = "log"
+    IMAGE = "image"
+
 
 SHOWN = 20
 """Failed samples that are listed on the terminal; all are in samples.parquet."""
@@ -29,8 +39,16 @@ def score(
     ],
     prompts: Annotated[
         Path | None,
-        typer.Option(help="A caption a line in the order of the file names, or a table of file and prompt.", metavar="FILE"),
+        typer.Option(help="A caption a line in the order of the images, or a table of file and prompt.", metavar="FILE"),
     ] = None,
+    captions: Annotated[
+        CaptionSource | None,
+        typer.Option(help="In place of --prompts: NAME.txt beside NAME.png, a web UI's log.csv, or the image's own parameters."),
+    ] = None,
+    images_per_prompt: Annotated[int, typer.Option(min=1, help="Images of each line of --prompts, in the order of names.")] = 1,
+    as_seen: Annotated[
+        bool, typer.Option("--as-seen", help="Turned by EXIF, on white, in the profile's colours; not as the official loops do.")
+    ] = False,
     reference: Annotated[
         Path | None, typer.Option(help="Real images (those of the same name are pairs), or statistics.", metavar="DIR|NPZ")
     ] = None,
@@ -52,7 +70,7 @@ def score(
     from rich.console import Console
 
     from afa_bench.cli.options import FAILED, best_device, names
-    from afa_bench.scoring.extraction import Passes
+    from afa_bench.scoring.extraction import Extraction
     from afa_bench.scoring.folder import read_metrics, score_folder
 
     if form not in ("rich", "json"):
@@ -60,16 +78,19 @@ def score(
     chosen = read_metrics(names(metrics), preprocess=preprocess, dtype=dtype)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     folder = out or Path("scores") / images.resolve().name
-    passes = Passes(device or best_device(), batch_size, threads)
+    extraction = Extraction(device or best_device(), batch_size, threads)
     with _bar(console) as (begin, advance):
-        outcome = score_folder(images, prompts, chosen, reference, folder, passes, strict, advance, begin)
+        outcome = score_folder(
+            images, prompts, chosen, reference, folder, extraction, strict, advance, begin,
+            carrier=captions.value if captions else None, images_per_prompt=images_per_prompt, as_seen=as_seen,
+        )  # fmt: skip
     if form == "json":
         typer.echo(json.dumps(outcome.summary, indent=1, ensure_ascii=False))
     else:
         Console(soft_wrap=True, highlight=False).print(table(outcome.summary, f"{images}: {outcome.samples} samples"))
-    rate = passes.record.images / passes.record.seconds if passes.record.seconds else 0
-    console.print(f"{passes.record.images} images decoded, {rate:.1f}/s: {folder}")
-    for name, batch in passes.record.batches.items():
+    rate = extraction.record.images / extraction.record.seconds if extraction.record.seconds else 0
+    console.print(f"{extraction.record.images} images decoded, {rate:.1f}/s: {folder}")
+    for name, batch in extraction.record.batches.items():
         console.print(f"{name}: the memory allowed {batch} images at once")
     for line in outcome.missing:
         console.print(f"warning: no value of {line}", style="yellow", markup=False)

@@ -33,7 +33,7 @@ DTYPE: Dtype = "float32"
 
 @dataclass
 class Extractor:
-    """Base class of a feature-extractor plug-in (entry-point group ``afa_bench.scoring.features``).
+    """Base class of a feature-extractor plug-in (entry-point group ``afa_bench.features``).
 
     Its fields are its settings: those that differ from their defaults are part of its identity. An extractor prepares images one
     by one, on threads of the CPU, and encodes them in batches.
@@ -93,6 +93,10 @@ class Extractor:
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """L2-normalised text embeddings ``(len(texts), D)``, of extractors which have them."""
         raise NotImplementedError
+
+    def cut(self, texts: Sequence[str]) -> tuple[int, int]:
+        """How many texts are longer than what the network reads of one, and how many tokens that is; it need not be loaded."""
+        return 0, 0
 
     def hashes(self) -> dict[str, str]:
         """sha256 of the weights, by name."""

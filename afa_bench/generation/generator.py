@@ -1,4 +1,4 @@
-"""A shard of samples to images, or to denoising losses: the one place where denoisers run."""
+"""A shard of samples to images, or to what metrics say of the denoiser itself: the one place where denoisers run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from afa_bench.architectures.families import SD15
-from afa_bench.architectures.objective import Diffusion
-from afa_bench.architectures.text import conditions, encode
+from afa_bench.architectures.text import conditions
 from afa_bench.errors import UserError
-from afa_bench.generation.monitor import Watch
+from afa_bench.generation.monitor import NonFiniteMonitor
+from afa_bench.generation.probe import Real, as_rows, probe_of, real_of, values_of
 from afa_bench.identity import seed_of
-from afa_bench.images.square import squared
-from afa_bench.images.stored import shown
 from afa_bench.memory import in_batches, is_out_of_memory
-from afa_bench.metrics.denoising import DenoisingLoss, denoising_losses
 from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.plan import Cell, Plan, Sample
 from afa_bench.store.layout import CellStore
@@ -59,7 +55,7 @@ class Generator:
         Raises:
             UserError: the models do not load or do not fit, or the disk is full.
         """
-        work = self._images if cell.task == "generate" else self._losses
+        work = self._images if cell.task == "generate" else self._measured
         store.check_room(len(samples) * self.plan.suite.size**2 * BYTES_PER_PIXEL)
 
         def batch(part: slice) -> list[Row]:
@@ -99,9 +95,9 @@ class Generator:
         """Images, and for each where it stopped being finite, if it did."""
         pipeline, loaded, encoders = self._denoiser(cell)
         given = prompted(batch, self.plan.suite.sampler, loaded, encoders)
-        with Watch(pipeline) as watch:
-            images = draw(pipeline, self.plan.suite, cell.steps or 0, batch, given, watch.step)
-        return images, watch.errors()
+        with NonFiniteMonitor(pipeline) as monitor:
+            images = draw(pipeline, self.plan.suite, cell.steps or 0, batch, given, monitor.step)
+        return images, monitor.errors()
 
     def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
         images, errors = self._drawn(cell, batch)
@@ -117,44 +113,22 @@ class Generator:
         store.write_image(name, buffer.getvalue())
         return {"file": name, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
 
-    def _losses(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+    def _measured(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+        """What metrics say of the denoiser itself, on the prompts' own real images."""
         pipeline, loaded, encoders = self._denoiser(cell)
-        if loaded.group.family is not SD15:
-            raise UserError(f"denoising-loss: group {cell.group.name}: expected models of SD 1.5, not {cell.group.architecture}")
-        metrics = [metric for metric in self.plan.metrics if isinstance(metric, DenoisingLoss)]
-        rows: dict[str, Row] = {sample.id: {"error": "the prompt has no image to denoise"} for sample in batch}
-        squares: dict[str, Image.Image] = {}
+        rows: dict[str, Row] = {}
+        known: dict[str, Real] = {}
         for sample in batch:
+            rows[sample.id] = {}
             try:
-                if sample.prompt.image is not None:
-                    image = shown(sample.prompt.image, f"the image of {sample.prompt.id}")
-                    squares[sample.id] = squared(image, self.plan.suite.size)
+                known[sample.id] = real_of(sample, self.plan.suite.size)
             except UserError as error:
                 rows[sample.id] = {"error": str(error)}
-        known = [sample for sample in batch if sample.id in squares]
-        if not known:
-            return list(rows.values())
-        latents = self._latents(loaded, list(squares.values()))
-        states = encode([sample.prompt.text for sample in known], loaded.tokenizer, encoders)
-        objective = Diffusion(pipeline.scheduler)
-        for metric in metrics:
-            grid = metric.grid(objective.timesteps)
-            seeds = [[seed_of(sample.seed, "denoise", step) for step in grid] for sample in known]
-            losses = denoising_losses(pipeline.unet, latents, {"prompt_embeds": states}, seeds, grid, objective)
-            for sample, values in zip(known, losses.double().tolist(), strict=True):
-                row = {metric.key: float(np.mean(values))}
-                row |= {f"{metric.key}_t{step:03d}": value for step, value in zip(grid, values, strict=True)}
-                bad = [step for step, value in zip(grid, values, strict=True) if not np.isfinite(value)]
-                rows[sample.id] = {"error": f"the loss is not finite at timestep {bad[0]}"} if bad else row
+        if known:
+            probe = probe_of(loaded, pipeline, encoders, list(known.values()), self.plan.suite)
+            values = [values_of(metric, probe) for metric in self.plan.metrics if metric.task == "denoise"]
+            rows |= dict(zip(known, as_rows(values), strict=True))
         return list(rows.values())
-
-    def _latents(self, loaded: LoadedGroup, squares: Sequence[Image.Image]) -> Tensor:
-        """The VAE's latents of RGB images of one size: the mean of the posterior, scaled."""
-        pixels = torch.from_numpy(np.stack([np.asarray(square) for square in squares])).permute(0, 3, 1, 2)
-        with torch.no_grad():
-            posterior = loaded.vae.encode(pixels.to(self.device, self.dtype) / 127.5 - 1).latent_dist
-            latents: Tensor = posterior.mode() * loaded.vae.config.scaling_factor
-        return latents
 
     def _denoiser(self, cell: Cell) -> tuple[Any, LoadedGroup, Sequence[Any]]:
         """A stock pipeline around the cell's denoiser, the group it comes from, and the text encoders that it listens to."""

@@ -33,7 +33,7 @@ def in_order(files: Sequence[str], what: str) -> tuple[list[str], str]:
         for other in latest:
             if rank[other] > rank[file] and _form(other) != _form(file):
                 first, second = sorted((file, other))
-                raise UserError(f"{what}: which of {first} and {second} is the first is not plain: expected a table that names files")
+                raise UserError(f"{what}: it is not plain which of {first} and {second} is first: expected a table of files")
         ranked = sorted([file, *latest], key=lambda each: -rank[each])
         latest = [ranked[0], *[other for other in ranked[1:] if _form(other) != _form(ranked[0])][:1]]
     return natural, "by the numbers in their names"

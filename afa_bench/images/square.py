@@ -5,10 +5,15 @@ Training cuts at random places, the denoising loss in the centre; nothing is squ
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from PIL import Image
 
 from afa_bench.errors import UserError
 from afa_bench.images.decode import MOST_PIXELS
+
+Place: TypeAlias = tuple[int, int]
+"""Top and left of a square, in pixels."""
 
 
 def scaled(image: Image.Image, size: int) -> Image.Image:
@@ -24,8 +29,12 @@ def scaled(image: Image.Image, size: int) -> Image.Image:
     return image if (wide, high) == image.size else image.resize((wide, high), Image.Resampling.BICUBIC)
 
 
-def squared(image: Image.Image, size: int) -> Image.Image:
-    """The square of ``size`` pixels in the centre of the scaled image."""
-    image = scaled(image, size)
-    left, top = (image.width - size) // 2, (image.height - size) // 2
+def centre(image: Image.Image, size: int) -> Place:
+    """Where the square in the centre of a scaled image begins."""
+    return (image.height - size) // 2, (image.width - size) // 2
+
+
+def cut(image: Image.Image, size: int, place: Place) -> Image.Image:
+    """The square of a scaled image that begins at a place."""
+    top, left = place
     return image.crop((left, top, left + size, top + size))

@@ -19,6 +19,7 @@ from afa_bench.extractors.base import DTYPE, PREPROCESS, Dtype, Extractor, Float
 if TYPE_CHECKING:
     from afa_bench.fetch import Source
     from afa_bench.metrics.gaussian import Gaussian
+    from afa_bench.metrics.probe import DenoiserProbe
     from afa_bench.stats import Interval
 
 
@@ -53,7 +54,7 @@ class Metric(BaseModel):
         label: the metric's standard name.
         version: raised whenever its values change.
         kind: one value a sample, or one for the set.
-        task: whether it needs generated images, or the denoiser itself.
+        task: whether it measures generated images, or the denoiser itself (then one value a sample).
         needs: what it asks for beside the images' features: embeddings of their ``texts``, features of ``paired`` real images.
             A metric that compares with a set of reference images says which in a field ``reference``.
         digits: after the decimal point, in tables.
@@ -143,4 +144,13 @@ class Metric(BaseModel):
 
     def over_set(self, features: Features) -> Interval | None:
         """The set's value with its interval, or None where the prompt set lacks what it takes (``set`` metrics)."""
+        raise NotImplementedError
+
+    def of_denoiser(self, probe: DenoiserProbe) -> Mapping[str, Floats]:
+        """Values of a denoiser on B real images (metrics whose ``task`` is ``denoise``).
+
+        Returns:
+            Columns of the samples' rows, ``(B,)`` each: under the metric's ``key`` its values, of which the mean is reported;
+            under other names, which should begin with the key, what else is worth keeping.
+        """
         raise NotImplementedError

@@ -82,7 +82,7 @@ def carried(folder: Path, files: Sequence[str], carrier: Carrier) -> Captions:
             found.texts[file] = find(folder / file).text
         except UserError as error:
             found.errors[file] = str(error)
-    found.notes.append(f"{folder}: captions are from {CARRIERS[carrier]}: {len(found.texts)} of {len(files)} images have one")
+    found.notes = [_origin(folder, found, files, carrier)]
     return found
 
 
@@ -93,7 +93,9 @@ def _by_line(files: Sequence[str], prompts: Path, images_per_prompt: int) -> Cap
         each, rest = divmod(len(files), len(lines) or len(files) + 1)
         hint = f", or --images-per-prompt {each}" if each > 1 and not rest else ""
         times = f" of {images_per_prompt} images each" if images_per_prompt > 1 else ""
-        raise UserError(f"{prompts}: {len(lines)} captions{times}{empty}, for {len(files)} images: expected as many as images{hint}")
+        raise UserError(
+            f"{prompts}: {len(lines)} captions{times}{empty}, for {len(files)} images: expected as many as images{hint}"
+        )
     ordered, order = in_order(files, str(prompts))
     note = f"{prompts}: captions go to images {order}: the first line to {ordered[0]}, the last to {ordered[-1]}"
     return Captions({file: lines[place // images_per_prompt] for place, file in enumerate(ordered)}, notes=[note])
@@ -135,10 +137,12 @@ def _by_log(folder: Path, files: Sequence[str]) -> Captions:
         if file in there and found.texts.setdefault(file, caption) != caption:
             raise UserError(f"{where}: {file}: has another caption already: expected one caption of an image")
     found.errors = {file: f"no caption: not in {LOG}" for file in files if file not in found.texts}
-    found.notes.append(
-        f"{folder}: captions are from {CARRIERS['log']}: {len(found.texts)} of {len(files)} images have one; {gone} rows have no image"
-    )
+    found.notes = [_origin(folder, found, files, "log") + (f"; {gone} of its rows have no image" if gone else "")]
     return found
+
+
+def _origin(folder: Path, found: Captions, files: Sequence[str], carrier: Carrier) -> str:
+    return f"{folder}: captions are from {CARRIERS[carrier]}: {len(found.texts)} of {len(files)} images have one"
 
 
 def _beside(path: Path) -> Written:

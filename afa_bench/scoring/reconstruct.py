@@ -43,7 +43,7 @@ class Reconstructor:
         return [Image.fromarray(array) for array in back]
 
 
-class Batch:
+class ReconstructedBatch:
     """Pictures that are reconstructed together, when the first of them is asked for, from whichever thread."""
 
     def __init__(self, pictures: Sequence[Picture], names: Sequence[str], reconstruct: Reconstructor) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afa_bench.extractors.base import Floats
-from afa_bench.metrics.resample import MOST
+
+IN_MEMORY = 5_000
+"""Of more rows than these a metric reads the file in parts (``metrics.base.Features.generated``)."""
 
 
 class Column:
@@ -34,8 +36,8 @@ class Column:
         return np.memmap(self._file, np.float32, "r", shape=self._shape)
 
     def whole(self) -> Any:
-        """All rows ``(n, D)``: float64 in memory, or float32 in the file where there are too many to be resampled (5,000)."""
-        return self.mapped() if len(self) > MOST else np.asarray(self.mapped(), dtype=np.float64)
+        """All rows ``(n, D)``: float64 in memory, or float32 in the file where there are more than :data:`IN_MEMORY`."""
+        return self.mapped() if len(self) > IN_MEMORY else np.asarray(self.mapped(), dtype=np.float64)
 
 
 class NamedRows:

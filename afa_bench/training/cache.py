@@ -25,7 +25,7 @@ from afa_bench.architectures.objective import Conditions
 from afa_bench.architectures.text import conditions
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint, fingerprint_of_rows, seed_of
-from afa_bench.images.square import scaled
+from afa_bench.images.square import cut, scaled
 from afa_bench.images.stored import identity, is_plain, shown
 from afa_bench.models.load import LoadedGroup
 from afa_bench.prompts.base import Prompt
@@ -138,7 +138,7 @@ def cropped(image: Image.Image, size: int, seed: int) -> tuple[NDArray[np.uint8]
     image = scaled(image, size)
     random = np.random.Generator(np.random.PCG64(seed))
     left, top = int(random.integers(image.width - size + 1)), int(random.integers(image.height - size + 1))
-    return np.asarray(image.crop((left, top, left + size, top + size))), (top, left)
+    return np.asarray(cut(image, size, (top, left))), (top, left)
 
 
 def side_by_side(said: Mapping[str, Tensor], places: Sequence[int]) -> dict[str, Tensor]:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs import CELLS, Silent, hashes, planned, rows, run, summaries
+from runs import CELLS, hashes, planned, rows, run, summaries
 
 from afa_bench.errors import UserError
 from afa_bench.generation.ray import ATTEMPTS, REACHED, RayEngine, _cluster
 from afa_bench.plan import make_plan
-from afa_bench.run import Outcome, run_plan
+from afa_bench.progress import Silent
+from afa_bench.run import RunOutcome, run_plan
 from afa_bench.suite import read_suite
 from baselines.weighted import Weighted
 
@@ -38,7 +39,7 @@ class Killing(Silent):
             self.killed = workers[0].pid
 
 
-def run_ray(suite, out, progress) -> Outcome:
+def run_ray(suite, out, progress) -> RunOutcome:
     return run_plan(make_plan(read_suite(suite)), out, "cpu", 4, progress, engine=RayEngine(workers=2))
 
 

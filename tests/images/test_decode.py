@@ -14,7 +14,7 @@ from afa_bench.extractors.pixels import LongSide, ShortSide
 from afa_bench.images import png
 from afa_bench.images.decode import MOST_STRETCHED, decode, traits
 from afa_bench.images.modes import COMMON
-from afa_bench.images.square import scaled, squared
+from afa_bench.images.square import centre, cut, scaled
 from afa_bench.images.stored import is_plain
 
 
@@ -211,10 +211,10 @@ def test_a_large_profile_is_no_damage():
 def test_a_square_is_cut_not_squashed():
     image = picture(size=(40, 20))
     assert scaled(image, 10).size == (20, 10)
-    assert np.array_equal(pixels(squared(image, 20)), pixels(image)[:, 10:30])
-    assert squared(picture(size=(16, 16)), 16).size == (16, 16)
+    assert np.array_equal(pixels(cut(image, 20, centre(image, 20))), pixels(image)[:, 10:30])
+    assert scaled(picture(size=(16, 16)), 16).size == (16, 16)
     with pytest.raises(UserError, match="too narrow"):
-        squared(Image.new("RGB", (1, 40_000)), 512)
+        scaled(Image.new("RGB", (1, 40_000)), 512)
 
 
 def test_what_is_not_plain_is_known_by_its_header():
