@@ -26,6 +26,7 @@ def stats(
     from afa_bench.cli.options import best_device
     from afa_bench.errors import UserError
     from afa_bench.images.find import SUFFIXES, find_images
+    from afa_bench.log import LOG
     from afa_bench.metrics.frechet import FrechetDistance
     from afa_bench.metrics.reference import compute, write_statistics
     from afa_bench.reading import validated
@@ -37,7 +38,7 @@ def stats(
     device = device or best_device()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for note in found.notes:
-        console.print(note, markup=False)
+        LOG.warning("%s", note)
     with Progress(console=console) as bar:
         task = bar.add_task("features", total=len(found.files))
         statistics = compute(found.paths, extractor, device, batch_size, lambda count: bar.update(task, advance=count))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from afa_bench.errors import UserError
 from afa_bench.images import png, seen
@@ -47,6 +47,8 @@ def decode(data: bytes, where: str, as_seen: bool = False) -> Image.Image:
         return seen.as_seen(image) if as_seen else image
     except UnsuitableError as error:
         raise UserError(f"{where}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise UserError(f"{where}: not an image, or a damaged one: expected {', '.join(FORMATS)}") from error
     except Exception as error:  # decoders raise nearly everything: OSError, ValueError, SyntaxError, RuntimeError, TypeError ...
         raise UserError(f"{where}: not an image, or a damaged one: {error or type(error).__name__}") from error
 

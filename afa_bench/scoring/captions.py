@@ -94,7 +94,7 @@ def _by_line(files: Sequence[str], prompts: Path, images_per_prompt: int) -> Cap
         hint = f", or --images-per-prompt {each}" if each > 1 and not rest else ""
         times = f" of {images_per_prompt} images each" if images_per_prompt > 1 else ""
         raise UserError(
-            f"{prompts}: {len(lines)} captions{times}{empty}, for {len(files)} images: expected as many as images{hint}"
+            f"{prompts}: {len(lines)} captions{times}{empty}, for {len(files)} images: expected one for each image{hint}"
         )
     ordered, order = in_order(files, str(prompts))
     note = f"{prompts}: captions go to images {order}: the first line to {ordered[0]}, the last to {ordered[-1]}"

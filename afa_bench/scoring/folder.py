@@ -144,9 +144,8 @@ def score_folder(
     write_results(CellStore(out), shards, summary, {**about, "scoring": asdict(extraction.record)})
     failed = {row["file"] or row["sample_id"]: row["error"] for row in rows if row["error"]}
     titles = {metric.key: metric.title for metric in metrics}
-    reasons = (missing, {**damaged, **failed_metrics})
-    lines = [[f"{titles[key]}: {reason}" for key, reason in part.items()] for part in reasons]
-    return FolderScores(len(rows), summary, failed, *lines, notes)
+    absent, broken = ([f"{titles[k]}: {why}" for k, why in part.items()] for part in (missing, {**damaged, **failed_metrics}))
+    return FolderScores(len(rows), summary, failed, absent, broken, notes)
 
 
 def read_reference(path: Path | None, rows: Sequence[SampleRow], paired: bool = True) -> tuple[RealImages, Sequence[str]]:
