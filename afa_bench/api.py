@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from afa_bench.merging.recipe import Recipe
     from afa_bench.metrics.base import Metric
     from afa_bench.run import RunOutcome
+    from afa_bench.scoring.captions import Carrier
     from afa_bench.scoring.extraction import ExtractionRecord
     from afa_bench.scoring.folder import FolderScores
     from afa_bench.suite import Suite
@@ -155,6 +156,9 @@ def score(
     batch_size: int = 32,
     threads: int | None = None,
     strict: bool = False,
+    captions: Carrier | None = None,
+    images_per_prompt: int = 1,
+    as_seen: bool = False,
     progress: bool = False,
 ) -> Scores:
     """Score a folder of images, from whatever source. Call it again to resume.
@@ -171,6 +175,9 @@ def score(
         batch_size: images at once, at most.
         threads: that read and prepare images; one a core by default.
         strict: whether a metric's missing weights are an error.
+        captions: in place of ``prompts``, where they are: see :func:`afa_bench.scoring.folder_rows.read_folder`.
+        images_per_prompt: images of each line of ``prompts``, in the order of their names.
+        as_seen: whether images are read as a viewer shows them, and not as the official loops read them.
         progress: whether a bar is drawn on standard error.
 
     Raises:
@@ -186,8 +193,10 @@ def score(
     source = expanded(images)
     folder = new_folder(out or Path("scores") / source.resolve().name, "out")
     extraction = Extraction(device or best_device(), batch_size, threads)
-    captions, real = (expanded(path) if path is not None else None for path in (prompts, reference))
-    outcome = score_folder(source, captions, chosen, real, folder, extraction, strict, Bars(progress))
+    texts, real = (expanded(path) if path is not None else None for path in (prompts, reference))
+    outcome = score_folder(
+        source, texts, chosen, real, folder, extraction, strict, captions, images_per_prompt, as_seen, Bars(progress)
+    )
     return Scores(folder, outcome, extraction.record)
 
 

@@ -141,6 +141,7 @@ class Plan:
     Attributes:
         name: of the results' folder.
         whole: whether these are all cells of the suite.
+        notes: what is to be said of the prompts, a line each.
     """
 
     suite: Suite
@@ -151,6 +152,7 @@ class Plan:
     metrics: Sequence[Metric]
     whole: bool = True
     shard_size: int = SHARD
+    notes: Sequence[str] = ()
 
     def cell_samples(self, cell: Cell) -> Sequence[Sample]:
         """The samples of a cell: a denoiser is measured once a prompt."""

@@ -11,13 +11,18 @@ from afa_bench.checkpoints.hashing import hash_weights
 from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.identity import fingerprint_of_rows
 from afa_bench.images import stored as images
+from afa_bench.log import LOG
 from afa_bench.method import Method, Options
 from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity
-from afa_bench.prompts.base import Prompt, read_prompts
+from afa_bench.prompts.base import Prompt, PromptSet, read_prompts
+from afa_bench.prompts.webui import syntax_notes
 from afa_bench.reading import Choice, validated
 from afa_bench.suite import Suite
+
+SQUARES = "as seen, the square in the centre"
+"""How real images are denoised (:mod:`afa_bench.images.square`)."""
 
 
 def make_plan(
@@ -62,14 +67,20 @@ def make_plan(
         "dtype": suite.dtype,
         **{f"prompts_{key}": value for key, value in registry.origin(type(prompt_set)).items()},
     }
+    # Where an image is no square, or there are several ways to read it, how it becomes one is part of what a loss is.
+    real = [prompt.image for prompt in prompts if prompt.image is not None] if any(m.task == "denoise" for m in metrics) else []
+    squares = {} if all(images.is_plain(image, square=True) for image in real) else {"images": SQUARES}
     chosen = [read_group(name, folder, f"{suite.file}: groups") for name in groups or suite.groups]
     _known(suite, chosen, only)
     counts = list(dict.fromkeys(steps or suite.steps))
-    cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only)]
+    cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only, squares)]
     if not cells:
         raise NothingToDoError(f"{suite.file}: methods: none applies to the groups chosen")
     name = suite.name + (f"-size{suite.size}" if size else "") + (f"-limit{limit}" if limit is not None else "")
-    return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups))
+    notes = _notes(suite, prompt_set, prompts, chosen)
+    for note in notes:
+        LOG.warning("%s", note)
+    return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups), notes=notes)
 
 
 def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]]:
@@ -106,6 +117,7 @@ def _group_cells(
     metrics: Sequence[Metric],
     steps: Sequence[int],
     only: Sequence[str],
+    squares: Mapping[str, str],
 ) -> list[Cell]:
     models = group_identity(group)
     cells: list[Cell] = []
@@ -118,7 +130,9 @@ def _group_cells(
         about["weights"] = {role: hash_weights(path) for role, path in weights.items()}
         identity = {**shared, "group": models, "method": about}
         denoise = [metric.identity() for metric in metrics if metric.task == "denoise" and not method.needs_guidance]
-        tasks: list[tuple[Task, int | None, dict[str, Any]]] = [("denoise", None, {"denoise": denoise})] if denoise else []
+        tasks: list[tuple[Task, int | None, dict[str, Any]]] = (
+            [("denoise", None, {"denoise": denoise, **squares})] if denoise else []
+        )
         if any(metric.task == "generate" for metric in metrics):
             tasks += [("generate", n, {"sampler": suite.sampler.model_dump(), "steps": n}) for n in steps]
         for task, n, extra in tasks:
@@ -156,4 +170,22 @@ def _known(suite: Suite, groups: Sequence[Group], only: Sequence[str]) -> None:
 
 
 def _digest(prompts: Sequence[Prompt]) -> str:
-    return fingerprint_of_rows([prompt.id, prompt.text, prompt.image and images.identity(prompt.image)] for prompt in prompts)
+    """Of what is drawn and compared with; negative prompts are part of it where there are any."""
+    return fingerprint_of_rows(
+        [prompt.id, prompt.text, prompt.image and images.identity(prompt.image)]
+        + ([prompt.negative] if prompt.negative is not None else [])
+        for prompt in prompts
+    )
+
+
+def _notes(suite: Suite, prompt_set: PromptSet, prompts: Sequence[Prompt], groups: Sequence[Group]) -> list[str]:
+    """What is to be said of how the prompts were read and of what they ask for, a line each."""
+    notes = [*prompt_set.notes(suite.file.parent), *syntax_notes((prompt.text for prompt in prompts), "prompts")]
+    if any(prompt.negative for prompt in prompts):
+        if suite.sampler.guidance <= 1:
+            notes.append(
+                f"{suite.file}: the prompts' negative prompts take no part: sampler.guidance is {suite.sampler.guidance:g}"
+            )
+        elif unguided := [group.name for group in groups if group.architecture == "flux"]:
+            notes.append(f"{suite.file}: negative prompts take no part in {', '.join(unguided)}: FLUX has no unconditional half")
+    return notes

@@ -6,7 +6,6 @@ prompt, the noise, the step and the place is why an ensemble should weigh its mo
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from afa_bench.architectures.objective import Conditions, Objective, objective_of
 from afa_bench.identity import seed_of
-from afa_bench.images.stored import read
+from afa_bench.images.stored import shown
 from afa_bench.models.load import LoadedGroup
 from afa_bench.prompts.base import Prompt
 from afa_bench.training.cache import Encoding, side_by_side
@@ -117,7 +115,7 @@ def denoising_wins(
             target = objective.target(latents.expand_as(noise), noise, times)
             winners.append(_winners(objective, unets, noisy, times, own, target))
             advance()
-        images.append(np.asarray(Image.open(io.BytesIO(read(prompt.image or b""))).convert("RGB")))
+        images.append(np.asarray(shown(prompt.image or b"", prompt.id)))
     shape = (len(prompts), len(timesteps), *winners[0].shape)
     names = [model.name for model in loaded.models]
     return Wins(names, [prompt.text for prompt in prompts], images, list(timesteps), torch.stack(winners).view(shape).numpy())

@@ -87,6 +87,7 @@ class ExtractionRecord:
         seconds: in all.
         passes: the networks in memory in each pass.
         batches: extractor -> the batch that its memory allowed, where it had to be halved.
+        cut: extractor -> captions that are longer than what it reads.
     """
 
     device: str
@@ -95,6 +96,7 @@ class ExtractionRecord:
     seconds: float = 0.0
     passes: list[list[str]] = field(default_factory=list)
     batches: dict[str, int] = field(default_factory=dict)
+    cut: dict[str, int] = field(default_factory=dict)
 
 
 class Extraction:
@@ -279,5 +281,5 @@ def _prepare(source: ImageInput, extractors: Sequence[Extractor]) -> Prepared:
         return {extractor.key: extractor.prepare(image) for extractor in extractors}
     except UserError as error:
         return error
-    except (OSError, ValueError, SyntaxError) as error:  # what a decoder or a conversion finds late
-        return UserError(f"an image that cannot be converted: {error}")
+    except (OSError, ValueError, SyntaxError, MemoryError) as error:  # what a conversion finds late
+        return UserError(f"an image that cannot be converted: {error or type(error).__name__}")

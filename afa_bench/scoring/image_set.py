@@ -16,7 +16,7 @@ from afa_bench.cells import Cell, Lazy, Plan
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Extractor
 from afa_bench.images.decode import decode
-from afa_bench.images.stored import Picture, identity, read
+from afa_bench.images.stored import Picture, identity, shown
 from afa_bench.models.identity import vae_identity
 from afa_bench.scoring.extraction import BATCH, ImageInput
 from afa_bench.scoring.reconstruct import ReconstructedBatch, Reconstructor
@@ -51,12 +51,14 @@ class ImageSet:
         folder: that their rows' ``file`` is relative to.
         shards: rows by shard; those with an error take no part. A plain list where rows may still fail (``tolerant``).
         tolerant: whether an image that cannot be read becomes an error in its row; otherwise it stops the run.
+        as_seen: whether they are read as a person sees them, and not as the official loops read them.
     """
 
     store: CellStore
     folder: Path
     shards: Sequence[Sequence[SampleRow]]
     tolerant: bool = False
+    as_seen: bool = False
 
     @classmethod
     def of_cell(cls, plan: Plan, cell: Cell, files: CellStore) -> ImageSet:
@@ -77,7 +79,9 @@ class ImageSet:
 
     def inputs(self, rows: Sequence[SampleRow]) -> list[ImageInput]:
         """The images of some rows, as networks take them."""
-        return [ImageInput(partial(_generated, self.folder / row["file"], row["sha256"]), row["prompt"]) for row in rows]
+        return [
+            ImageInput(partial(_generated, self.folder / row["file"], row["sha256"], self.as_seen), row["prompt"]) for row in rows
+        ]
 
 
 @dataclass(frozen=True)
@@ -125,14 +129,14 @@ class RealImages:
 
     def paired_inputs(self, prompts: Mapping[str, str]) -> list[ImageInput]:
         """Some prompts' own real images (id -> text), as networks take them."""
-        return [ImageInput(partial(_real, self.paired[name] or b"", name), text) for name, text in prompts.items()]
+        return [ImageInput(partial(shown, self.paired[name] or b"", name), text) for name, text in prompts.items()]
 
     def reference_inputs(self, first: int, last: int, reconstruct: Reconstructor | None) -> list[ImageInput]:
         """Reference images ``first`` to ``last - 1``, as networks take them; through a VAE where one is given."""
         pictures = self.reference[first:last]
         names = [f"reference image {first + index}" for index in range(len(pictures))]
         if reconstruct is None:
-            return [ImageInput(partial(_real, picture, name)) for picture, name in zip(pictures, names, strict=True)]
+            return [ImageInput(partial(shown, picture, name)) for picture, name in zip(pictures, names, strict=True)]
         inputs: list[ImageInput] = []
         for start in range(0, len(pictures), BATCH):
             batch = ReconstructedBatch(pictures[start : start + BATCH], names[start : start + BATCH], reconstruct)
@@ -141,22 +145,18 @@ class RealImages:
 
     def reference_identity(self, kind: str, first: int, last: int) -> list[Any]:
         """What fixes the pixels of reference images ``first`` to ``last - 1`` of a kind."""
-        return [kind, self.vae if kind == "vae" else None, self.size, self._identities[first:last]]
+        return [kind, self.vae if kind == "vae" else None, self.size, self._identities[first:last], "as seen"]
 
     @cached_property
     def _identities(self) -> list[str]:
         return [identity(picture) for picture in self.reference]
 
 
-def _generated(path: Path, sha256: str) -> Image.Image:
+def _generated(path: Path, sha256: str, as_seen: bool) -> Image.Image:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(f"{path}: not the image that was generated (its sha256 is another); delete it and run again")
-    return decode(data, str(path))
-
-
-def _real(picture: Picture, name: str) -> Image.Image:
-    return decode(read(picture), name)
+    return decode(data, str(path), as_seen)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from afa_bench.cells import Cell
+from afa_bench.errors import UserError
+from afa_bench.log import LOG
 from afa_bench.progress import Progress
 from afa_bench.scoring.extraction import Extraction
 from afa_bench.scoring.features import FeatureStore
@@ -35,19 +37,30 @@ def _score(workspace: Workspace, cells: Sequence[Cell], device: str, progress: P
     drawn = [ImageSet.of_cell(plan, cell, files(cell)) for cell in cells if cell.task == "generate"]
     with progress.stage("features", 0):
         features.fill(drawn, metrics, progress)
+    failed: dict[str, str] = {}
     with progress.stage("score", len(cells)):
         for cell in cells:
-            _score_cell(workspace, cell, features)
+            failed |= _score_cell(workspace, cell, features)
             progress.advance(cell.title, 1)
     write_json(workspace.store.root / "scoring.json", {"schema": SCHEMA, **asdict(extraction.record)})
+    for note in features.cut_notes():
+        LOG.warning("%s", note)
+    for key, error in failed.items():
+        raise UserError(f"{key}: {error}; the other metrics are written")
 
 
-def _score_cell(workspace: Workspace, cell: Cell, features: FeatureStore) -> None:
-    """Compute a finished cell's metrics; write ``samples.parquet``, then ``summary.json``."""
+def _score_cell(workspace: Workspace, cell: Cell, features: FeatureStore) -> dict[str, str]:
+    """Compute a finished cell's metrics; write ``samples.parquet``, then ``summary.json``.
+
+    Returns:
+        By key, why metrics have no value that should have one: the next run is to compute them.
+    """
     plan, files = workspace.plan, workspace.files(cell)
     images = ImageSet.of_cell(plan, cell, files).in_memory()
     metrics = [metric for metric in plan.metrics if metric.task == cell.task]
-    summary = summarize(images, metrics, features, workspace.missing)
+    summary, failed = summarize(images, metrics, features, workspace.missing)
     for metric in metrics:
         summary[metric.key]["order"] = plan.metrics.index(metric)
-    write_results(files, images.shards, summary, {"fingerprint": cell.fingerprint, "inputs": workspace.inputs(cell)})
+    about = {"fingerprint": cell.fingerprint, "inputs": None if failed else workspace.inputs(cell)}
+    write_results(files, images.shards, summary, about)
+    return failed
