@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from afa_bench.errors import NothingToDoError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.images.decode import traits
 from afa_bench.images.find import SUFFIXES, find_images
 from afa_bench.images.seen import TRAITS
