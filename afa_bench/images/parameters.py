@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from PIL import Image
-
 from afa_bench.images import png
 from afa_bench.images.decode import opened
 
@@ -11,7 +9,8 @@ KEYWORD = "parameters"
 """Of the text of a PNG."""
 
 EXIF, COMMENT = 0x8769, 0x9286
-ENCODINGS = {b"UNICODE\0": "utf-16-be", b"ASCII\0\0\0": "ascii", b"JIS\0\0\0\0\0": "iso2022_jp"}
+ENCODINGS = {b"ASCII\0\0\0": "ascii", b"JIS\0\0\0\0\0": "iso2022_jp"}
+UTF16 = b"UNICODE\0"
 
 
 def parameters(data: bytes) -> str | None:
@@ -23,14 +22,14 @@ def parameters(data: bytes) -> str | None:
     if data.startswith(png.SIGNATURE):
         return png.texts(data).get(KEYWORD)
     try:
-        comment = _comment(opened(data))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(str(error)) from error
+        comment = opened(data).getexif().get_ifd(EXIF).get(COMMENT)
+    except Exception as error:  # decoders raise nearly everything
+        raise ValueError(str(error) or type(error).__name__) from error
     if not isinstance(comment, bytes):
         return comment if isinstance(comment, str) and comment else None
-    encoding = ENCODINGS.get(comment[:8])
-    return (comment[8:].decode(encoding) if encoding else comment.decode("utf-8")).strip("\0") or None
-
-
-def _comment(image: Image.Image) -> object:
-    return image.getexif().get_ifd(EXIF).get(COMMENT)
+    mark, text = comment[:8], comment[8:]
+    if mark == UTF16:  # in either order of bytes: the upper ones are zero more often
+        decoded = text.decode("utf-16-be" if text[0::2].count(0) >= text[1::2].count(0) else "utf-16-le")
+    else:
+        decoded = text.decode(ENCODINGS[mark]) if mark in ENCODINGS else comment.decode("utf-8")
+    return decoded.strip("\0") or None

@@ -204,7 +204,7 @@ def parsed(content: str, where: str) -> Any:
 
 
 def _objects(path: Path, rows: Iterable[Any], choose: Choose) -> Iterator[dict[str, Any]]:
-    names: list[str] = []
+    names: list[str] | None = None
     chosen: Mapping[str, str] = {}
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):

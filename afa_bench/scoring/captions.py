@@ -157,7 +157,9 @@ def _inside(path: Path) -> Written:
         content = parameters(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # an image that is damaged
+    except UserError:
+        raise
+    except ValueError as error:
         raise UserError(f"{path}: no caption: {error}") from error
     if content is None:
         raise UserError("no caption: it carries no generation parameters")

@@ -165,9 +165,9 @@ def png(text, keyword="parameters", **options):
     return buffer.getvalue()
 
 
-def jpeg(text, kind="JPEG"):
+def jpeg(text, kind="JPEG", encoding="utf-16-be"):
     exif, buffer = Image.Exif(), io.BytesIO()
-    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + text.encode("utf-16-be")
+    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + text.encode(encoding)
     Image.new("RGB", (8, 8)).save(buffer, kind, exif=exif)
     return buffer.getvalue()
 
@@ -177,17 +177,18 @@ def test_captions_may_be_in_the_images(folder):
     made = {
         "a.png": png(PARAMETERS), "b.png": png(PARAMETERS, zip=True),
         "c.jpg": jpeg(PARAMETERS), "d.webp": jpeg(PARAMETERS, "WEBP"),
+        "h.jpg": jpeg(PARAMETERS, encoding="utf-16-le"),
         "e.png": png(json.dumps({"prompt": "a red dog,\nfrom above", "negative_prompt": "blurry"})),
         "f.png": png("狗 🐕"), "g.png": png("x" * 3_000_000 + "!"), "comfy.png": png('{"1": {}}', "prompt"),
     }  # fmt: skip
     for name, data in made.items():
         written(folder, f"images/{name}", data)
     found, notes = captions(folder, carrier="image")
-    assert {found[name] for name in ("a.png", "b.png", "c.jpg", "d.webp", "e.png")} == {"a red dog,\nfrom above"}
+    assert {found[name] for name in ("a.png", "b.png", "c.jpg", "d.webp", "e.png", "h.jpg")} == {"a red dog,\nfrom above"}
     assert found["f.png"] == "狗 🐕"
     assert len(found["g.png"]) == 3_000_001
     assert found["plain.png"] == found["comfy.png"] == "no caption: it carries no generation parameters"
-    assert notes == [f"{folder / 'images'}: captions are from the generation parameters in each image: 7 of 9 images have one"]
+    assert notes == [f"{folder / 'images'}: captions are from the generation parameters in each image: 8 of 10 images have one"]
 
 
 def test_captions_may_be_beside_the_images(folder):
