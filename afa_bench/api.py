@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from afa_bench.merging.recipe import Recipe
     from afa_bench.metrics.base import Metric
     from afa_bench.run import RunOutcome
+    from afa_bench.scoring.captions import Carrier
     from afa_bench.scoring.extraction import ExtractionRecord
     from afa_bench.scoring.folder import FolderScores
     from afa_bench.suite import Suite
@@ -155,6 +156,9 @@ def score(
     batch_size: int = 32,
     threads: int | None = None,
     strict: bool = False,
+    captions: Carrier | None = None,
+    images_per_prompt: int = 1,
+    as_seen: bool = False,
     progress: bool = False,
 ) -> Scores:
     """Score a folder of images, from whatever source. Call it again to resume.
@@ -171,6 +175,9 @@ def score(
         batch_size: images at once, at most.
         threads: that read and prepare images; one a core by default.
         strict: whether a metric's missing weights are an error.
+        captions: in place of ``prompts``, where they are: see :func:`afa_bench.scoring.folder_rows.read_folder`.
+        images_per_prompt: images of each line of ``prompts``, in the order of their names.
+        as_seen: whether images are read as a viewer shows them, and not as the official loops read them.
         progress: whether a bar is drawn on standard error.
 
     Raises:
@@ -186,32 +193,40 @@ def score(
     source = expanded(images)
     folder = new_folder(out or Path("scores") / source.resolve().name, "out")
     extraction = Extraction(device or best_device(), batch_size, threads)
-    captions, real = (expanded(path) if path is not None else None for path in (prompts, reference))
-    bars = Bars(progress)
-    with bars.stage("scoring", 0):
-        outcome = score_folder(source, captions, chosen, real, folder, extraction, strict, partial(bars.advance, ""), bars.begin)
+    texts, real = (expanded(path) if path is not None else None for path in (prompts, reference))
+    outcome = score_folder(
+        source, texts, chosen, real, folder, extraction, strict, captions, images_per_prompt, as_seen, Bars(progress)
+    )
     return Scores(folder, outcome, extraction.record)
 
 
-def merge(recipe: PathOrName | Mapping[str, Any] | Recipe | PreparedMerge, out: PathOrName, *, progress: bool = False) -> Merged:
+def merge(
+    recipe: PathOrName | Mapping[str, Any] | Recipe | PreparedMerge,
+    out: PathOrName,
+    *,
+    force: bool = False,
+    progress: bool = False,
+) -> Merged:
     """Merge checkpoints to one checkpoint, tensor by tensor.
 
     Args:
         recipe: a file, a recipe's keys, a recipe, or one whose models are open. Paths in it are relative to its file; else to the
             working folder.
         out: a .safetensors file (LDM's names), or a new folder (diffusers' layout).
+        force: whether a file that exists is replaced.
         progress: whether a bar is drawn on standard error.
 
     Raises:
         UserError: a mistake in the recipe, models that do not fit, or ``out`` cannot be written.
     """
-    from afa_bench.merging.merge import write_merge
+    from afa_bench.merging.write import destination, write_merge
     from afa_bench.paths import expanded
     from afa_bench.terminal import Bars
 
-    prepared, target, bars = _opened(recipe), expanded(out), Bars(progress)
+    target = destination(expanded(out), force)
+    prepared, bars = _opened(recipe), Bars(progress)
     with bars.stage("merging", len(prepared.specs)):
-        write_merge(prepared, target, partial(bars.advance, ""))
+        write_merge(prepared, target, partial(bars.advance, ""), force)
     return Merged(target, len(prepared.specs))
 
 
@@ -230,7 +245,7 @@ def load_results(results: PathOrName | Results | None = None) -> Results:
     from afa_bench.tables.find import find_results
     from afa_bench.tables.load import Results, load_results
 
-    return results if isinstance(results, Results) else load_results(find_results(None if results is None else fspath(results)))
+    return results if isinstance(results, Results) else load_results(find_results(None if results is None else str(results)))
 
 
 def table(
@@ -244,9 +259,19 @@ def table(
     by: str | None = None,
     repeats: bool = False,
 ) -> Table:
-    """A suite's results as a table, which ``str`` and :meth:`~afa_bench.tables.model.Table.render` write; see
-    :func:`afa_bench.tables.build.build_table` for the options."""
-    return load_results(results).table(
+    """A suite's results as a table, which ``str`` and :meth:`~afa_bench.tables.model.Table.render` write.
+
+    Args:
+        results: as :func:`load_results` takes them.
+        steps, metrics, groups, only, versus, by, repeats: as :func:`afa_bench.tables.build.build_table` takes them.
+
+    Raises:
+        UserError: a name or a number that the results do not have.
+    """
+    from afa_bench.tables.build import build_table
+
+    return build_table(
+        load_results(results),
         steps=[steps] if isinstance(steps, int) else list(steps),
         metrics=names(metrics),
         groups=names(groups),
@@ -325,14 +350,14 @@ def _suite(suite: PathOrName | Mapping[str, Any] | Suite) -> Suite:
 
     if isinstance(suite, Suite):
         return suite if suite.file != Path() else suite.model_copy(update={"file": Path("suite")})
-    return as_suite(suite) if isinstance(suite, Mapping) else read_suite(find_suite(fspath(suite)))
+    return as_suite(suite) if isinstance(suite, Mapping) else read_suite(find_suite(str(suite)))
 
 
 def _results_to_write(out: PathOrName) -> Path:
     from afa_bench.paths import new_folder
     from afa_bench.store.place import place, storage
 
-    folder = place(fspath(out))
+    folder = place(str(out))
     return folder if storage(folder) is not None else new_folder(folder, "out")
 
 

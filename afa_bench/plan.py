@@ -1,160 +1,28 @@
-"""A suite becomes cells (group x method x steps) and samples (prompt x image x repeat), and both get their identity."""
+"""A suite becomes a plan: cells (group x method x steps) and samples (prompt x image x repeat), each with its identity."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 from afa_bench import registry
+from afa_bench.cells import Cell, Plan, Samples, Task
 from afa_bench.checkpoints.hashing import hash_weights
 from afa_bench.errors import NothingToDoError, UserError
-from afa_bench.identity import fingerprint, fingerprint_of_rows, sample_id, seed_of
+from afa_bench.identity import fingerprint_of_rows
 from afa_bench.images import stored as images
+from afa_bench.log import LOG
 from afa_bench.method import Method, Options
 from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.prompts.base import Prompt, PromptSet, read_prompts
+from afa_bench.prompts.webui import syntax_notes
 from afa_bench.reading import Choice, validated
 from afa_bench.suite import Suite
 
-SHARD = 32
-"""Samples a shard. Fixed, so that a resumed run cuts its work as the first one did and repeats its very bytes."""
-
-Task = Literal["generate", "denoise"]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One image to make: which prompt, which of its images, which repeat, in a suite of which seed."""
-
-    prompt: Prompt
-    image_index: int
-    repeat: int
-    suite_seed: int
-
-    @property
-    def seed(self) -> int:
-        """Of its initial noise, the same for all methods."""
-        return seed_of(self.suite_seed, self.prompt.id, self.image_index, self.repeat)
-
-    @property
-    def id(self) -> str:
-        """Unique in the suite, the same for all methods."""
-        return sample_id(self.prompt.id, self.image_index, self.repeat)
-
-
-@dataclass(frozen=True)
-class Samples(Sequence[Sample]):
-    """All samples of a plan, made when they are asked for: a million prompts take the room of their texts."""
-
-    prompts: Sequence[Prompt]
-    images_per_prompt: int
-    repeats: int
-    seed: int
-
-    def __len__(self) -> int:
-        return len(self.prompts) * self.images_per_prompt * self.repeats
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
-
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        place, repeat = divmod(range(len(self))[index], self.repeats)
-        prompt, image = divmod(place, self.images_per_prompt)
-        return Sample(self.prompts[prompt], image, repeat, self.seed)
-
-
-@dataclass(frozen=True)
-class Shards(Sequence[Sequence[Sample]]):
-    """Samples, cut into shards of ``size``."""
-
-    samples: Sequence[Sample]
-    size: int
-
-    def __len__(self) -> int:
-        return -(-len(self.samples) // self.size)
-
-    @overload
-    def __getitem__(self, index: int) -> Sequence[Sample]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Sequence[Sample]]: ...
-
-    def __getitem__(self, index: int | slice) -> Sequence[Sample] | list[Sequence[Sample]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        start = range(len(self))[index] * self.size
-        return self.samples[start : start + self.size]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One row of a table at one number of steps: a method on a group.
-
-    A ``denoise`` cell measures the denoiser itself on real images; it has no steps and makes no image.
-    """
-
-    group: Group
-    method: Method[Any]
-    options: Options
-    label: str
-    order: int
-    task: Task
-    steps: int | None
-    identity: Mapping[str, Any]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """sha256 of everything that fixes this cell's results."""
-        return fingerprint(self.identity)
-
-    @property
-    def title(self) -> str:
-        """For whoever watches."""
-        return f"{self.group.name} {self.label} {f'{self.steps} steps' if self.steps else 'denoiser'}"
-
-    @property
-    def name(self) -> str:
-        """Its folder: readable, and unique by the fingerprint."""
-        task = f"{self.steps:03d}" if self.steps else self.task
-        readable = re.sub(r"[^A-Za-z0-9-]+", "_", f"{self.group.name}-{self.label}")[:80]
-        return f"{readable}.{task}.{self.fingerprint[:8]}"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a run does, known before it starts.
-
-    Attributes:
-        name: of the results' folder.
-        whole: whether these are all cells of the suite.
-    """
-
-    suite: Suite
-    name: str
-    prompts: PromptSet
-    samples: Samples
-    cells: Sequence[Cell]
-    metrics: Sequence[Metric]
-    whole: bool = True
-    shard_size: int = SHARD
-
-    def cell_samples(self, cell: Cell) -> Sequence[Sample]:
-        """The samples of a cell: a denoiser is measured once a prompt."""
-        return self.samples if cell.task == "generate" else replace(self.samples, images_per_prompt=1, repeats=1)
-
-    def shards(self, cell: Cell) -> Sequence[Sequence[Sample]]:
-        """A cell's samples, cut into shards."""
-        return Shards(self.cell_samples(cell), self.shard_size)
+SQUARES = "as seen, the square in the centre"
+"""How real images are denoised (:mod:`afa_bench.images.square`)."""
 
 
 def make_plan(
@@ -199,14 +67,20 @@ def make_plan(
         "dtype": suite.dtype,
         **{f"prompts_{key}": value for key, value in registry.origin(type(prompt_set)).items()},
     }
+    # Where an image is no square, or there are several ways to read it, how it becomes one is part of what a loss is.
+    real = [prompt.image for prompt in prompts if prompt.image is not None] if any(m.task == "denoise" for m in metrics) else []
+    squares = {} if all(images.is_plain(image, square=True) for image in real) else {"images": SQUARES}
     chosen = [read_group(name, folder, f"{suite.file}: groups") for name in groups or suite.groups]
     _known(suite, chosen, only)
     counts = list(dict.fromkeys(steps or suite.steps))
-    cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only)]
+    cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only, squares)]
     if not cells:
         raise NothingToDoError(f"{suite.file}: methods: none applies to the groups chosen")
     name = suite.name + (f"-size{suite.size}" if size else "") + (f"-limit{limit}" if limit is not None else "")
-    return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups))
+    notes = _notes(suite, prompt_set, prompts, chosen)
+    for note in notes:
+        LOG.warning("%s", note)
+    return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups), notes=notes)
 
 
 def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]]:
@@ -243,6 +117,7 @@ def _group_cells(
     metrics: Sequence[Metric],
     steps: Sequence[int],
     only: Sequence[str],
+    squares: Mapping[str, str],
 ) -> list[Cell]:
     models = group_identity(group)
     cells: list[Cell] = []
@@ -255,7 +130,9 @@ def _group_cells(
         about["weights"] = {role: hash_weights(path) for role, path in weights.items()}
         identity = {**shared, "group": models, "method": about}
         denoise = [metric.identity() for metric in metrics if metric.task == "denoise" and not method.needs_guidance]
-        tasks: list[tuple[Task, int | None, dict[str, Any]]] = [("denoise", None, {"denoise": denoise})] if denoise else []
+        tasks: list[tuple[Task, int | None, dict[str, Any]]] = (
+            [("denoise", None, {"denoise": denoise, **squares})] if denoise else []
+        )
         if any(metric.task == "generate" for metric in metrics):
             tasks += [("generate", n, {"sampler": suite.sampler.model_dump(), "steps": n}) for n in steps]
         for task, n, extra in tasks:
@@ -293,4 +170,24 @@ def _known(suite: Suite, groups: Sequence[Group], only: Sequence[str]) -> None:
 
 
 def _digest(prompts: Sequence[Prompt]) -> str:
-    return fingerprint_of_rows([prompt.id, prompt.text, prompt.image and images.identity(prompt.image)] for prompt in prompts)
+    """Of what is drawn and compared with; negative prompts are part of it where there are any."""
+    return fingerprint_of_rows(
+        [prompt.id, prompt.text, prompt.image and images.identity(prompt.image)]
+        + ([prompt.negative] if prompt.negative is not None else [])
+        for prompt in prompts
+    )
+
+
+def _notes(suite: Suite, prompt_set: PromptSet, prompts: Sequence[Prompt], groups: Sequence[Group]) -> list[str]:
+    """What is to be said of how the prompts were read and of what they ask for, a line each."""
+    notes = [*prompt_set.notes(suite.file.parent), *syntax_notes((prompt.text for prompt in prompts), "prompts")]
+    if any(prompt.negative for prompt in prompts):
+        if suite.sampler.guidance <= 1:
+            notes.append(
+                f"{suite.file}: the prompts' negative prompts take no part: sampler.guidance is {suite.sampler.guidance:g}"
+            )
+        for group in groups:
+            if suite.sampler.guidance > 1 and not group.family.classifier_free:
+                what = f"{group.family.title} has no unconditional half"
+                notes.append(f"{suite.file}: negative prompts take no part in {group.name}: {what}")
+    return notes

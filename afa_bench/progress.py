@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Progress(Protocol):
@@ -32,3 +32,6 @@ class Silent:
 
     def advance(self, label: str, steps: int) -> None:
         pass
+
+
+SILENT: Final = Silent()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -57,6 +57,36 @@ def anchored(name: str, info: ValidationInfo) -> str:
     return registry.anchored(name, (info.context or {}).get("folder") or Path())
 
 
+class DuplicateKey(yaml.MarkedYAMLError):
+    """A mapping has a key twice."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe subset, in which no mapping may have a key twice: PyYAML would take the last without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                name = "<<" if key.tag == "tag:yaml.org,2002:merge" else self.construct_object(key)
+                if not isinstance(name, Hashable):
+                    continue
+                if name in seen:
+                    raise DuplicateKey(problem=f"{key.value}: is specified twice", problem_mark=key.start_mark)
+                seen.add(name)
+        return node
+
+
+def read_yaml(text: str) -> Any:
+    """A YAML document.
+
+    Raises:
+        yaml.YAMLError, ValueError, RecursionError: not YAML; :class:`DuplicateKey` for a key that is specified twice.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
 def read_mapping(path: Path, expected: str) -> tuple[dict[str, Any], yaml.Node | None]:
     """A YAML file's content and its nodes, which know their lines.
 
@@ -65,14 +95,17 @@ def read_mapping(path: Path, expected: str) -> tuple[dict[str, Any], yaml.Node |
         expected: ends the sentence "expected a mapping ...".
 
     Raises:
-        UserError: unreadable, not YAML, or something else than a mapping.
+        UserError: unreadable, not YAML, a key that is specified twice, or something else than a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        nodes = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
+        nodes = yaml.compose(text, Loader=_Loader)
+        document = read_yaml(text)
     except OSError as error:
         raise unreadable(path, error) from error
+    except DuplicateKey as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{line}: {error.problem}") from error
     except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, Mapping):

@@ -13,7 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -226,10 +226,11 @@ def _fault_of_class(thing: type, base: type, implements: Sequence[str]) -> str:
         if getattr(thing, name) is getattr(base, name):
             return f"does not implement {name!r}"
     if not issubclass(thing, BaseModel):  # whose fields are options
+        settings = [field.name for field in fields(base)] if is_dataclass(base) else []
         try:
-            inspect.signature(thing).bind()
+            inspect.signature(thing).bind(**dict.fromkeys(settings))
         except TypeError as error:
-            return f"is made without arguments: {error}"
+            return f"is made with {', '.join(settings) or 'no arguments'}: {error}"
     return ""
 
 

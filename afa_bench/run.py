@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from afa_bench.cells import Plan
 from afa_bench.generation.inline import run_shards
 from afa_bench.generation.loop import Engine, generate
-from afa_bench.plan import Plan
 from afa_bench.progress import Progress
-from afa_bench.scoring.cells import score_cells
+from afa_bench.scoring.score import score_cells
 from afa_bench.scoring.summary import missing_weights
 from afa_bench.store.layout import Store
 from afa_bench.workspace import WHOLE, Share, Workspace, count_samples

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from afa_bench.cells import Cell, Plan, Sample
 from afa_bench.identity import fingerprint
-from afa_bench.plan import Cell, Plan, Sample
 from afa_bench.provenance import provenance
 from afa_bench.store.claims import claimed
 from afa_bench.store.layout import CellStore, PlannedCell, Store

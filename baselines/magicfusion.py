@@ -44,11 +44,7 @@ class MagicFusion(Method[MagicFusionOptions]):
 
     @override
     def variants(self, group: Group, options: MagicFusionOptions) -> Mapping[str, MagicFusionOptions]:
-        """One row.
-
-        Raises:
-            UserError: another number of temperatures than of models.
-        """
+        """Raise a UserError for another number of temperatures than of models."""
         _temperatures(options, len(group.models))
         return {self.name: options}
 

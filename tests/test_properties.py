@@ -16,8 +16,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from afa_bench.cells import SHARD, Cell, Samples, Shards
 from afa_bench.identity import canonical, fingerprint, fingerprint_of_rows, sample_id, seed_of
-from afa_bench.plan import SHARD, Cell, Samples, Shards
 from afa_bench.prompts.base import Prompt
 from afa_bench.store.atomic import read_json, write_json
 from afa_bench.store.garbage import find_garbage

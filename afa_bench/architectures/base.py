@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from afa_bench import registry
-from afa_bench.architectures.layout import Layout
+from afa_bench.architectures.layout import Layout, Part, modern
+from afa_bench.architectures.tensors import Shapes
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -248,6 +249,23 @@ class Architecture:
         if self.layout is None:
             raise UserError(f"{where}: models of {self.title} cannot be merged: this architecture has no merge layout")
         return self.layout
+
+    def require_own(self, shapes: Mapping[str, Sequence[int]], where: str) -> None:
+        """Raise a UserError for a checkpoint of another architecture with the same names, by the shapes of its tensors."""
+
+    def shapes(self, part: Part, config: Mapping[str, Any]) -> Shapes:
+        """The tensors that a part has by its configuration: diffusers' names and their shapes, position ids aside.
+
+        Here the part is built of its class, without memory.
+        """
+        import torch
+
+        kind = self.class_of({self.denoiser[0]: self.denoiser[1], "vae": self.vae, **self.encoders}[part])
+        with torch.device("meta"):
+            module = kind.from_config(dict(config)) if hasattr(kind, "from_config") else kind(kind.config_class(**config))
+        return {
+            modern(part, name): tuple(tensor.shape) for name, tensor in module.state_dict().items() if "position_ids" not in name
+        }
 
     def layout_in_memory(self, denoiser: Any) -> Layout | None:
         """The layout of a loaded model, whose depth may be another than the checkpoints'; None: its blocks have no numbers.

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
 from afa_bench.architectures.base import Architecture
-from afa_bench.architectures.layout import CLIP_G, Layout, layout_of_unet, ldm_layout
+from afa_bench.architectures.layout import CLIP_G, Layout, Part, layout_of_unet, ldm_layout
+from afa_bench.architectures.tensors import Shapes, tensors_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+CLIP_L = "conditioner.embedders.0.transformer."
+
+UNUSED = {
+    "text_model.encoder.layers.11.": "last layer of CLIP L",
+    "text_model.final_layer_norm.": "final norm of CLIP L",
+}
+"""Begin diffusers' names of what is not used of CLIP L, whose states before the last layer are taken."""
 
 
 class SDXL(Architecture):
@@ -27,7 +37,9 @@ class SDXL(Architecture):
     layout = ldm_layout(
         "SDXL",
         (False, True, True),
-        {"text_encoder": "conditioner.embedders.0.transformer.", "text_encoder_2": CLIP_G},
+        {"text_encoder": CLIP_L, "text_encoder_2": CLIP_G},
+        spare=(*(CLIP_L + name for name in UNUSED), CLIP_G + "text_projection"),
+        idle={CLIP_L + name: what for name, what in UNUSED.items()},
     )
 
     @override
@@ -54,6 +66,10 @@ class SDXL(Architecture):
     def size_conditions(self, image: tuple[int, int], corner: tuple[int, int], crop: tuple[int, int]) -> dict[str, list[float]]:
         """``time_ids``: original size, crop's corner, target size."""
         return {"time_ids": [float(number) for number in (*image, *corner, *crop)]}
+
+    @override
+    def shapes(self, part: Part, config: Mapping[str, Any]) -> Shapes:
+        return tensors_of(part, config)
 
     @override
     def layout_in_memory(self, denoiser: Any) -> Layout:

@@ -126,8 +126,9 @@ def _copy(work: Path) -> tuple[float, int]:
 
 
 def _own(work: Path) -> tuple[float, int]:
-    from afa_bench.merging.merge import prepare, write_merge
+    from afa_bench.merging.merge import prepare
     from afa_bench.merging.recipe import read_recipe
+    from afa_bench.merging.write import write_merge
 
     return _measured(lambda: write_merge(prepare(read_recipe(work / "recipe.yaml"), work), work / "out.safetensors"))
 

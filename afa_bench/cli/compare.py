@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afa_bench.errors import NothingToDoError, UserError
-from afa_bench.registry import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +34,7 @@ def compare(
     from afa_bench.gate.files import finding_json, markdown_table
     from afa_bench.gate.github import verbatim
     from afa_bench.gate.verdicts import NOTHING, exit_code
+    from afa_bench.registry import suggest
 
     if form not in FORMATS:
         raise UserError(f"--format: unknown format {form!r}: {suggest(form, FORMATS)}")

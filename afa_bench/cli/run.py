@@ -71,7 +71,7 @@ def run(
     if outcome.left:
         console.print(f"{outcome.left} samples of other shares are still to be made; whoever comes last scores")
         return
-    print_table(done.results.table())
+    print_table(api.table(done.results))
     for line in outcome.missing:
         warn(f"no value of {line}")
     if outcome.failed:

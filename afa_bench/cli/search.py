@@ -98,14 +98,15 @@ def search(
 def _choice(text: str) -> Choice:
     """A metric's name, or a mapping with its options."""
     import yaml
-    from pydantic import ValidationError
 
-    from afa_bench.reading import Choice
+    from afa_bench.reading import Choice, DuplicateKey, read_yaml
 
     try:
-        document = yaml.safe_load(text)
+        document = read_yaml(text)
         return Choice.model_validate({"name": document} if isinstance(document, str) else document)
-    except (yaml.YAMLError, ValidationError) as error:
+    except DuplicateKey as error:
+        raise UserError(f"--scorer: {error.problem}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"--scorer: expected a metric's name or {{name: ..., its options}}, found {text!r}") from error
 
 

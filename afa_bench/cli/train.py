@@ -62,7 +62,9 @@ class Bars:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         times, now = (TimeElapsedColumn(), TimeRemainingColumn()), TextColumn("{task.fields[now]}")
-        self.bars = Progress(TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), *times, now, console=console)
+        self.bars = Progress(
+            TextColumn("{task.description:8}", markup=False), BarColumn(), MofNCompleteColumn(), *times, now, console=console
+        )
         self.stop = self.bars.stop
         self.tasks: dict[str, TaskID] = {}
         self.first = (0, 0.0)

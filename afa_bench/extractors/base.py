@@ -97,6 +97,10 @@ class Extractor:
         """L2-normalised text embeddings ``(len(texts), D)``, of extractors which have them."""
         raise NotImplementedError
 
+    def cut(self, texts: Sequence[str]) -> tuple[int, int]:
+        """How many texts are longer than what the network reads of one, and how many tokens that is; it need not be loaded."""
+        return 0, 0
+
     def hashes(self) -> dict[str, str]:
         """sha256 of the weights, by name."""
         return {name: hash_weights(path) for name, path in self.weights().items()}

@@ -7,7 +7,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -15,16 +15,18 @@ from PIL import Image
 from torch import Tensor
 
 from afa_bench.architectures.base import Architecture
+from afa_bench.cells import Cell, Plan, Sample
 from afa_bench.errors import UserError
 from afa_bench.generation.monitor import NonFiniteMonitor
-from afa_bench.generation.probe import as_rows, probe_of, values_of
+from afa_bench.generation.probe import Real, as_rows, probe_of, real_of, values_of
 from afa_bench.identity import seed_of
 from afa_bench.memory import in_batches, is_out_of_memory
 from afa_bench.method import require_denoiser
 from afa_bench.models.load import LoadedGroup, load_group
-from afa_bench.plan import Cell, Plan, Sample
 from afa_bench.store.layout import CellStore
-from afa_bench.suite import Suite
+
+if TYPE_CHECKING:
+    from afa_bench.suite import Sampler, Suite
 
 Row = dict[str, Any]
 
@@ -95,9 +97,8 @@ class Generator:
     def _drawn(self, cell: Cell, batch: Sequence[Sample]) -> tuple[Tensor, list[str | None]]:
         """Images, and for each where it stopped being finite, if it did."""
         pipeline, loaded, encoders = self._denoiser(cell)
-        sampler, texts = self.plan.suite.sampler, [sample.prompt.text for sample in batch]
         architecture = loaded.group.family
-        given = architecture.conditions(texts, loaded.tokenizers, encoders, sampler.negative_prompt, sampler.guidance > 1)
+        given = prompted(batch, self.plan.suite.sampler, loaded, encoders)
         with NonFiniteMonitor(pipeline) as monitor:
             images = draw(architecture, pipeline, self.plan.suite, cell.steps or 0, batch, given, monitor.step)
         return images, monitor.errors()
@@ -119,12 +120,18 @@ class Generator:
     def _measured(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
         """What metrics say of the denoiser itself, on the prompts' own real images."""
         pipeline, loaded, encoders = self._denoiser(cell)
-        known = [sample for sample in batch if sample.prompt.image is not None]
-        rows: dict[str, Row] = {sample.id: {"error": "the prompt has no image to denoise"} for sample in batch}
+        rows: dict[str, Row] = {}
+        known: dict[str, Real] = {}
+        for sample in batch:
+            rows[sample.id] = {}
+            try:
+                known[sample.id] = real_of(sample, self.plan.suite.size)
+            except UserError as error:
+                rows[sample.id] = {"error": str(error)}
         if known:
-            probe = probe_of(loaded, pipeline, encoders, known, self.plan.suite)
+            probe = probe_of(loaded, pipeline, encoders, list(known.values()), self.plan.suite)
             values = [values_of(metric, probe) for metric in self.plan.metrics if metric.task == "denoise"]
-            rows |= {sample.id: row for sample, row in zip(known, as_rows(values), strict=True)}
+            rows |= dict(zip(known, as_rows(values), strict=True))
         return list(rows.values())
 
     def _denoiser(self, cell: Cell) -> tuple[Any, LoadedGroup, Sequence[Any]]:
@@ -155,6 +162,27 @@ class Generator:
             if not is_out_of_memory(error):
                 raise
             raise UserError(f"{cell.group.name}, {cell.label}: the models do not fit into the memory of {self.device}") from error
+
+
+def prompted(
+    samples: Sequence[Sample], sampler: Sampler, loaded: LoadedGroup, encoders: Sequence[torch.nn.Module]
+) -> dict[str, Tensor]:
+    """The samples' prompts as the pipeline takes them; a prompt's own negative prompt stands in for the sampler's."""
+    architecture = loaded.group.family
+    by_negative: dict[str, list[int]] = {}
+    for place, sample in enumerate(samples):
+        negative = sampler.negative_prompt if sample.prompt.negative is None else sample.prompt.negative
+        by_negative.setdefault(negative, []).append(place)
+    parts = [
+        architecture.conditions(
+            [samples[place].prompt.text for place in places], loaded.tokenizers, encoders, negative, sampler.guidance > 1
+        )
+        for negative, places in by_negative.items()
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    back = torch.tensor([place for places in by_negative.values() for place in places]).argsort()
+    return {name: torch.cat([part[name] for part in parts])[back.to(value.device)] for name, value in parts[0].items()}
 
 
 def draw(
@@ -213,11 +241,13 @@ def failed(samples: Sequence[Sample], error: str) -> list[Row]:
 
 
 def _columns(sample: Sample) -> Row:
+    own = {"negative_prompt": sample.prompt.negative, "cluster": sample.prompt.cluster}
     return {
         "sample_id": sample.id,
         "prompt_id": sample.prompt.id,
         "prompt": sample.prompt.text,
         "category": sample.prompt.category,
+        **{name: value for name, value in own.items() if value is not None},
         "image_index": sample.image_index,
         "repeat": sample.repeat,
         "seed": sample.seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from afa_bench.plan import Cell, Plan
+from afa_bench.cells import Cell, Plan
 from afa_bench.workspace import OpenShard
 
 

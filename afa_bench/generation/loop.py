@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from afa_bench.plan import Cell, Plan
+from afa_bench.cells import Cell, Plan
 from afa_bench.progress import Progress
 from afa_bench.workspace import WAIT, OpenShard, Share, Workspace, count_samples
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from afa_bench.cells import Cell, Plan
 from afa_bench.errors import UserError
-from afa_bench.plan import Cell, Plan
 from afa_bench.workspace import OpenShard
 
 ATTEMPTS = 3

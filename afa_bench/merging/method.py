@@ -31,7 +31,10 @@ PLACE = "place"
 SEED = "seed"
 
 RESERVED = frozenset(
-    {"models", "method", "form", "vae", "like", "dtype", "recipe", "name", "label", "groups", "settings", "folder"}
+    {
+        *("models", "method", "form", "vae", "like", "dtype", "recipe", "name", "label", "groups"),
+        *("prediction_type", "zero_snr", "position_ids", "overflow"),
+    }
 )
 """Keys that recipes and suites have beside a method's settings."""
 

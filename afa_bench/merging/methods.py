@@ -53,7 +53,7 @@ def weight_sum(a: Tensor, b: Tensor, *, alpha: float = 0.5) -> Tensor:
 @merge_method(linear=True)
 def add_difference(a: Tensor, b: Tensor, c: Tensor, *, alpha: float = 1.0) -> Tensor:
     """A + alpha (B - C)."""
-    return a + alpha * (b - c)
+    return a + alpha * (b - c) if alpha else a
 
 
 @merge_method(linear=True)

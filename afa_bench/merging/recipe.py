@@ -8,11 +8,11 @@ chain: [{blocks: GRAD_V, base: 0.5}]                # the merge method's own set
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter
 
 from afa_bench import registry
 from afa_bench.architectures.layout import BASE, TIME, Layout
@@ -34,6 +34,10 @@ class Written(BaseModel):
             model's by default, where that is one.
         dtype: of the merged tensors; the first model's by default.
         architecture: of the models, a registered name or ``FILE.py:NAME``; by default what the models themselves say.
+        prediction_type, zero_snr: what all models predict, and whether they know a signal-to-noise ratio of zero, whatever they
+            say themselves.
+        position_ids: ``reset`` puts right those of a text encoder that half precision or a merge has broken.
+        overflow: ``clamp`` makes of what is beyond the number format's range its largest number; it is refused by default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +48,10 @@ class Written(BaseModel):
     like: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     architecture: str | None = None
+    prediction_type: Literal["epsilon", "v_prediction"] | None = None
+    zero_snr: StrictBool | None = None
+    position_ids: Literal["reset"] | None = None
+    overflow: Literal["clamp"] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,14 @@ class Recipe:
     like: str | None = None
     dtype: str | None = None
     architecture: str | None = None
+    prediction_type: str | None = None
+    zero_snr: bool | None = None
+    position_ids: str | None = None
+    overflow: str | None = None
+
+    @property
+    def clamp(self) -> bool:
+        return self.overflow == "clamp"
 
     @property
     def names(self) -> Sequence[str]:
@@ -65,15 +81,9 @@ class Recipe:
 
     def document(self) -> dict[str, Any]:
         """What is written to a YAML file for the same recipe, in the same order."""
-        fields = {
-            "models": dict(self.models),
-            "method": self.method.name,
-            "vae": self.vae,
-            "like": self.like,
-            "dtype": self.dtype,
-            "architecture": self.architecture,
-        }
-        return {key: value for key, value in fields.items() if value is not None} | plain(self.settings)
+        found: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        found |= {"models": dict(self.models), "method": self.method.name, "settings": None}
+        return {key: value for key, value in found.items() if value is not None} | plain(self.settings)
 
     def require_fit(self, layout: Layout) -> None:
         """Raise a UserError where the settings do not fit the models' architecture."""
@@ -117,7 +127,8 @@ def as_recipe(document: Mapping[str, Any], where: str, folder: Path = Path()) ->
     settings = method.given(written, document)
     method.require_fit(len(written.models), settings, where)
     architecture = written.architecture and registry.anchored(written.architecture, folder)
-    return Recipe(written.models, method, settings, written.vae, written.like, written.dtype, architecture)
+    written = written.model_copy(update={"architecture": architecture})
+    return Recipe(**{**{name: getattr(written, name) for name in Written.model_fields}, "method": method, "settings": settings})
 
 
 def described(recipe: Recipe, place: Place) -> str:

@@ -26,21 +26,62 @@ class Shaped(Protocol):
     def shape(self) -> Sequence[int]: ...
 
 
-def merge_tensor(tensors: Sequence[Tensor], method: MergeMethod, settings: Mapping[str, Any], place: Place) -> Tensor:
-    """One tensor of all models as one: computed in fp32 and cast once to the first model's number format.
+def merge_tensor(
+    tensors: Sequence[Tensor],
+    method: MergeMethod,
+    settings: Mapping[str, Any],
+    place: Place,
+    dtype: torch.dtype | None = None,
+    clamp: bool = False,
+) -> Tensor:
+    """One tensor of all models as one: computed in fp32 and cast once.
 
-    Integers, position ids and tensors in which the models do not differ are copied from the first, to the bit.
+    Whole numbers, position ids and tensors in which the models do not differ are copied from the first.
+
+    Args:
+        tensors: of one shape.
+        method: how they are merged.
+        settings: as given.
+        place: of the tensor.
+        dtype: of the result; the first model's by default.
+        clamp: what is beyond the number format's range becomes its largest number; else it is refused.
+
+    Raises:
+        UserError: a value of the result is no number, or beyond the number format's range.
     """
     first, *others = tensors
-    if not first.is_floating_point() or place.key.endswith("position_ids") or all(first.equal(other) for other in others):
+    if not first.is_floating_point() or place.key.endswith("position_ids"):
         return first
+    kind = dtype or first.dtype
+    if all(_same(first, other) for other in others):
+        return cast(first, kind, place.key, clamp)
     arguments = method.at(settings, place)
     if method.whole:
-        return method(*(tensor.float() for tensor in tensors), **arguments).to(first.dtype)
-    merged = torch.empty(first.shape, dtype=first.dtype, device=first.device)
+        return cast(method(*(tensor.float() for tensor in tensors), **arguments), kind, place.key, clamp)
+    merged = torch.empty(first.shape, dtype=kind, device=first.device)
     for part, *parts in zip(*(torch.split(tensor.reshape(-1), CHUNK) for tensor in (merged, *tensors)), strict=True):
-        part.copy_(method(*(values.float() for values in parts), **arguments))
+        part.copy_(cast(method(*(values.float() for values in parts), **arguments), kind, place.key, clamp))
     return merged
+
+
+def cast(tensor: Tensor, dtype: torch.dtype, key: str, clamp: bool = False) -> Tensor:
+    """A tensor of weights in another number format; see :func:`merge_tensor`.
+
+    Raises:
+        UserError: as there.
+    """
+    if clamp:
+        limits = torch.finfo(dtype)
+        tensor = tensor.float().clamp(limits.min, limits.max)
+    found = tensor.to(dtype)
+    if not torch.isfinite(found if dtype.itemsize > 1 else found.float()).all():
+        count = int((~torch.isfinite(found.float())).sum())
+        kind = str(dtype).removeprefix("torch.")
+        raise UserError(
+            f"merge: {key}: {count} values that are no finite numbers in {kind}; expected other models, a wider dtype, or "
+            "overflow: clamp for what is beyond its range"
+        )
+    return found
 
 
 def require_same_keys(states: Sequence[Mapping[str, Shaped]], names: Sequence[str]) -> None:
@@ -63,3 +104,10 @@ def listed(keys: Collection[str]) -> str:
     """The first keys in alphabetical order, and how many more there are."""
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
     return ", ".join(sorted(keys)[:SHOWN]) + more
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same values; of fp8, which torch does not compare, the same bits."""
+    if one.dtype != other.dtype:
+        return False
+    return one.view(torch.uint8).equal(other.view(torch.uint8)) if one.dtype.itemsize == 1 else one.equal(other)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from afa_bench.checkpoints.hashing import hash_file, hash_folder, hash_weights
-from afa_bench.models.group import Group
+
+if TYPE_CHECKING:
+    from afa_bench.models.group import Group
 
 
 def group_identity(group: Group) -> dict[str, Any]:

@@ -25,12 +25,16 @@ class Prompt:
         text: given to the text encoder.
         category: for breakdowns; empty where the set has none.
         image: a real image of this prompt, where the set has one.
+        negative: what is to be avoided, in place of the suite's negative prompt; None where nothing is said of it.
+        cluster: the same for prompts that tell of one picture, whose samples are not independent; the id where it is None.
     """
 
     id: str
     text: str
     category: str = ""
     image: Picture | None = None
+    negative: str | None = None
+    cluster: str | None = None
 
 
 class PromptSet(BaseModel):
@@ -63,6 +67,10 @@ class PromptSet(BaseModel):
 
     def reference(self, folder: Path) -> Sequence[Picture]:
         """Real images of the distribution that set metrics (FID) compare with; empty where there are none."""
+        return ()
+
+    def notes(self, folder: Path) -> Sequence[str]:
+        """What is to be said of how the prompts were read, a line each: what was passed over, or taken for something else."""
         return ()
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Arrays, Extractor
 from afa_bench.memory import free, in_batches, is_out_of_memory
+from afa_bench.progress import SILENT, Progress
 
 BATCH = 64
 """Images or texts at once, at most (on a CPU, an extractor's own number); a request's images are never mixed with another's."""
@@ -86,6 +87,7 @@ class ExtractionRecord:
         seconds: in all.
         passes: the networks in memory in each pass.
         batches: extractor -> the batch that its memory allowed, where it had to be halved.
+        cut: extractor -> captions that are longer than what it reads.
     """
 
     device: str
@@ -94,6 +96,7 @@ class ExtractionRecord:
     seconds: float = 0.0
     passes: list[list[str]] = field(default_factory=list)
     batches: dict[str, int] = field(default_factory=dict)
+    cut: dict[str, int] = field(default_factory=dict)
 
 
 class Extraction:
@@ -114,8 +117,7 @@ class Extraction:
         self,
         images: Callable[[], Iterable[ImageRequest]],
         texts: Sequence[TextRequest] = (),
-        advance: Callable[[int], None] = lambda count: None,
-        begin: Callable[[int], None] = lambda total: None,
+        progress: Progress = SILENT,
     ) -> Generator[Extracted, None, None]:
         """The features of all requests, one after the other; each pass over the images gives those of its networks.
 
@@ -124,8 +126,7 @@ class Extraction:
         Args:
             images: what is left to do; asked again for every pass.
             texts: to be embedded.
-            advance: called with the number of images just done.
-            begin: called before each pass with the number of its images.
+            progress: every pass is told as a beginning, with its images as steps.
 
         Raises:
             UserError: an image that cannot be read where that is not tolerated; a network that does not fit at all.
@@ -142,12 +143,12 @@ class Extraction:
             loaded, waiting = self._load(waiting)
             self.record.passes.append([extractor.name for extractor in loaded])
             present = {extractor.key: extractor for extractor in loaded}
-            begin(sum(size for keys, size in sizes if keys & present.keys()))
+            progress.begin(sum(size for keys, size in sizes if keys & present.keys()))
             try:
                 for text in texts:
                     if extractor := present.get(text.extractor.key):
                         yield Extracted(text, {extractor.key: {"text": self._texts(extractor, text.texts)}})
-                waiting = (yield from self._images(images(), present, advance)) + waiting
+                waiting = (yield from self._images(images(), present, progress)) + waiting
             finally:
                 for extractor in loaded:
                     extractor.unload()
@@ -173,7 +174,7 @@ class Extraction:
         return loaded, []
 
     def _images(
-        self, requests: Iterable[ImageRequest], present: Mapping[str, Extractor], advance: Callable[[int], None]
+        self, requests: Iterable[ImageRequest], present: Mapping[str, Extractor], progress: Progress
     ) -> Generator[Extracted, None, list[Extractor]]:
         """Run the images through the networks in memory; those which have no room to work beside the others come back."""
         crowded: dict[str, Extractor] = {}
@@ -205,7 +206,7 @@ class Extraction:
                         yield Extracted(request, {key: _joined(parts) for key, parts in found.items()}, errors)
                         found.clear()
                         errors = {}
-                    advance(len(prepared))
+                    progress.advance("", len(prepared))
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -280,5 +281,5 @@ def _prepare(source: ImageInput, extractors: Sequence[Extractor]) -> Prepared:
         return {extractor.key: extractor.prepare(image) for extractor in extractors}
     except UserError as error:
         return error
-    except (OSError, ValueError, SyntaxError) as error:  # what a decoder or a conversion finds late
-        return UserError(f"an image that cannot be converted: {error}")
+    except (OSError, ValueError, SyntaxError, MemoryError) as error:  # what a conversion finds late
+        return UserError(f"an image that cannot be converted: {error or type(error).__name__}")

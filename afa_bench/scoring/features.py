@@ -17,6 +17,7 @@ from afa_bench.errors import UserError
 from afa_bench.extractors.base import Arrays, Extractor, Floats
 from afa_bench.identity import fingerprint
 from afa_bench.metrics.base import Metric
+from afa_bench.progress import SILENT, Progress
 from afa_bench.scoring.extraction import BATCH, Extracted, Extraction, ImageRequest, TextRequest
 from afa_bench.scoring.image_set import ImageSet, RealImages
 from afa_bench.scoring.reconstruct import Reconstructor
@@ -46,19 +47,12 @@ class FeatureStore:
         self._texts: defaultdict[str, NamedRows] = defaultdict(NamedRows)
         self._paired: defaultdict[str, NamedRows] = defaultdict(NamedRows)
         self._references: dict[tuple[str, str], Mapping[str, Column]] = {}
+        self._broken: dict[tuple[str, str], UserError] = {}
+        self._cut: dict[str, str] = {}
         self._of_part: dict[Path, Arrays] = {}  # of shards with an image that cannot be read: the next run is to find it again
 
-    def fill(
-        self,
-        sets: Sequence[ImageSet],
-        metrics: Sequence[Metric],
-        advance: Callable[[int], None] = lambda count: None,
-        begin: Callable[[int], None] = lambda total: None,
-    ) -> None:
-        """Extract, in one pass over the images, all features of them that ``metrics`` need and that are not there yet.
-
-        ``advance`` and ``begin`` are told the images done and those of each pass: see :meth:`Extraction.run`.
-        """
+    def fill(self, sets: Sequence[ImageSet], metrics: Sequence[Metric], progress: Progress = SILENT) -> None:
+        """Extract, in one pass over the images, all features of them that ``metrics`` need and that are not there yet."""
         asked = [(metric, metric.extractor()) for metric in metrics if metric.features]
         all_of_them = {extractor.key: extractor for _, extractor in asked}
         of_texts = {extractor.key: extractor for metric, extractor in asked if "texts" in metric.needs}
@@ -77,8 +71,22 @@ class FeatureStore:
             for (_, kind), extractor in of_references.items():
                 yield from self._missing_references(extractor, kind)
 
+        readers = {**of_texts, **{key: extractor for key, extractor in all_of_them.items() if extractor.reads_captions}}
+        captions = list(dict.fromkeys(prompts("prompt_id").values()))
+        for extractor in readers.values():
+            self._note_cut(extractor, captions)
         texts = [request for extractor in of_texts.values() for request in self._missing_texts(extractor, prompts("prompt_id"))]
-        self._extract(images, texts, advance, begin)
+        self._extract(images, texts, progress)
+
+    def cut_notes(self) -> list[str]:
+        """A line for each network that did not read some of the captions to their ends."""
+        return list(self._cut.values())
+
+    def _note_cut(self, extractor: Extractor, captions: Sequence[str]) -> None:
+        cut, length = extractor.cut(captions)
+        if cut:
+            self.extraction.record.cut[extractor.name] = cut
+            self._cut[extractor.key] = f"{extractor.name}: {cut} of {len(captions)} captions are cut: it reads {length} tokens"
 
     def of_shard(self, extractor: Extractor, images: ImageSet, shard: int) -> Arrays:
         """Features of a shard's good images: name -> ``(n, D)``, in the order of its rows."""
@@ -102,6 +110,8 @@ class FeatureStore:
         if any(self.real.paired.get(prompt) is None for prompt in prompts):
             return None
         self._extract(lambda: self._missing_pairs(extractor, prompts))
+        if broken := next((error for name in prompts if (error := self._broken.get((extractor.key, name)))), None):
+            raise broken
         seen = self._paired[extractor.key]
         named(seen.columns, name, extractor)
         return seen.of(name, [row[self.real.by] for row in rows])
@@ -115,6 +125,8 @@ class FeatureStore:
         key = extractor.key, kind
         if key not in self._references:
             self._extract(lambda: self._missing_references(extractor, kind))
+            if (extractor.key, f"all {kind}") in self._broken:
+                raise self._broken[extractor.key, f"all {kind}"]
             columns: defaultdict[str, Column] = defaultdict(Column)
             for first in range(0, len(self.real.reference), TOGETHER):
                 found = _read(self._reference_path(extractor, kind, first))
@@ -126,14 +138,10 @@ class FeatureStore:
         return named(self._references[key], name, extractor).whole()
 
     def _extract(
-        self,
-        images: Callable[[], Iterable[ImageRequest]],
-        texts: Sequence[TextRequest] = (),
-        advance: Callable[[int], None] = lambda count: None,
-        begin: Callable[[int], None] = lambda total: None,
+        self, images: Callable[[], Iterable[ImageRequest]], texts: Sequence[TextRequest] = (), progress: Progress = SILENT
     ) -> None:
         """Have networks see what is asked for, and keep what they give."""
-        with closing(self.extraction.run(images, texts, advance, begin)) as results:
+        with closing(self.extraction.run(images, texts, progress)) as results:
             for found in results:
                 found.request.keep(found)
 
@@ -164,21 +172,39 @@ class FeatureStore:
 
     def _missing_pairs(self, extractor: Extractor, prompts: Mapping[str, str]) -> Iterator[ImageRequest]:
         known = self._paired[extractor.key]
-        new = [name for name in prompts if self.real.paired.get(name) is not None and name not in known]
+        pairs = [name for name in prompts if self.real.paired.get(name) is not None]
+        new = [name for name in pairs if name not in known and (extractor.key, name) not in self._broken]
         for start in range(0, len(new), TOGETHER):
             part = new[start : start + TOGETHER]
             inputs = self.real.paired_inputs({name: prompts[name] for name in part})
-            yield ImageRequest(inputs, [extractor], partial(_add, known, part, extractor))
+            yield ImageRequest(inputs, [extractor], partial(self._add_pairs, known, part, extractor), tolerant=True)
 
     def _missing_references(self, extractor: Extractor, kind: str) -> Iterator[ImageRequest]:
-        if not self.real.has(kind):
+        try:
+            if (extractor.key, f"all {kind}") in self._broken or not self.real.has(kind):
+                return
+        except UserError as error:
+            self._broken[extractor.key, f"all {kind}"] = error
             return
         vae = Reconstructor(self.real.group, self.extraction.device) if kind == "vae" and self.real.group else None
         for first in range(0, len(self.real.reference), TOGETHER):
             path = self._reference_path(extractor, kind, first)
             if not path.is_file():
                 inputs = self.real.reference_inputs(first, first + TOGETHER, vae)
-                yield ImageRequest(inputs, [extractor], partial(_save, path, extractor))
+                yield ImageRequest(inputs, [extractor], partial(self._save_reference, path, extractor, kind), tolerant=True)
+
+    def _add_pairs(self, known: NamedRows, names: Sequence[str], extractor: Extractor, found: Extracted) -> None:
+        for index, error in found.errors.items():
+            self._broken[extractor.key, names[index]] = error
+        good = [name for index, name in enumerate(names) if index not in found.errors]
+        if good:
+            known.add(good, found.features[extractor.key])
+
+    def _save_reference(self, path: Path, extractor: Extractor, kind: str, found: Extracted) -> None:
+        for error in found.errors.values():
+            self._broken.setdefault((extractor.key, f"all {kind}"), error)
+        if not found.errors:
+            _write(path, found.features[extractor.key])
 
     def _reference_path(self, extractor: Extractor, kind: str, first: int) -> Path:
         """Where the features of the reference images from number ``first`` on are kept."""
@@ -192,6 +218,8 @@ def _path(extractor: Extractor, images: ImageSet, shard: int) -> Path:
     made_of: list[Any] = [extractor.identity, [row["sha256"] for row in rows]]
     if extractor.reads_captions:
         made_of.append([row["prompt"] for row in rows])
+    if images.as_seen:
+        made_of.append("as seen")
     return images.store.features(f"{extractor.name}-{fingerprint(made_of)[:8]}", shard)
 
 
@@ -208,10 +236,6 @@ def named(columns: Mapping[str, C], name: str, extractor: Extractor) -> C:
 
 def _add(known: NamedRows, names: Sequence[str], extractor: Extractor, found: Extracted) -> None:
     known.add(names, found.features[extractor.key])
-
-
-def _save(path: Path, extractor: Extractor, found: Extracted) -> None:
-    _write(path, found.features[extractor.key])
 
 
 def _read(path: Path) -> Arrays | None:

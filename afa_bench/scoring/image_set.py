@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
+from typing_extensions import override
 
+from afa_bench.cells import Cell, Lazy, Plan
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Extractor
 from afa_bench.images.decode import decode
-from afa_bench.images.stored import Picture, identity, read
-from afa_bench.models.group import Group
+from afa_bench.images.stored import Picture, identity, shown
+from afa_bench.models.identity import vae_identity
 from afa_bench.scoring.extraction import BATCH, ImageInput
 from afa_bench.scoring.reconstruct import ReconstructedBatch, Reconstructor
 from afa_bench.store.layout import CellStore, SampleRow
 
 if TYPE_CHECKING:
     from afa_bench.metrics.gaussian import Gaussian
+    from afa_bench.models.group import Group
+
+
+@dataclass(frozen=True)
+class _StoredRows(Lazy[Sequence[SampleRow]]):
+    """The rows of a cell's finished shards, read when they are asked for."""
+
+    files: CellStore
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    @override
+    def item(self, index: int) -> Sequence[SampleRow]:
+        return self.files.rows_of(index)
 
 
 @dataclass(frozen=True)
@@ -33,12 +51,23 @@ class ImageSet:
         folder: that their rows' ``file`` is relative to.
         shards: rows by shard; those with an error take no part. A plain list where rows may still fail (``tolerant``).
         tolerant: whether an image that cannot be read becomes an error in its row; otherwise it stops the run.
+        as_seen: whether they are read as a person sees them, and not as the official loops read them.
     """
 
     store: CellStore
     folder: Path
     shards: Sequence[Sequence[SampleRow]]
     tolerant: bool = False
+    as_seen: bool = False
+
+    @classmethod
+    def of_cell(cls, plan: Plan, cell: Cell, files: CellStore) -> ImageSet:
+        """A cell's, of which all shards are finished."""
+        return cls(files, files.images, _StoredRows(files, len(plan.shards(cell))))
+
+    def in_memory(self) -> ImageSet:
+        """The same with all rows in memory, so that values can be written into them."""
+        return replace(self, shards=list(self.shards))
 
     def good(self, shard: int) -> list[SampleRow]:
         """The rows of a shard that have an image."""
@@ -50,7 +79,9 @@ class ImageSet:
 
     def inputs(self, rows: Sequence[SampleRow]) -> list[ImageInput]:
         """The images of some rows, as networks take them."""
-        return [ImageInput(partial(_generated, self.folder / row["file"], row["sha256"]), row["prompt"]) for row in rows]
+        return [
+            ImageInput(partial(_generated, self.folder / row["file"], row["sha256"], self.as_seen), row["prompt"]) for row in rows
+        ]
 
 
 @dataclass(frozen=True)
@@ -75,6 +106,18 @@ class RealImages:
     size: int | None = None
     moments: Callable[[Extractor], Gaussian] | None = None
 
+    @classmethod
+    def of_plan(cls, plan: Plan) -> RealImages:
+        """What a plan's metrics compare with."""
+        first = plan.cells[0]
+        return cls(
+            paired={prompt.id: prompt.image for prompt in plan.samples.prompts},
+            find=lambda: plan.prompts.reference(plan.suite.file.parent),
+            group=first.group,
+            vae=vae_identity(first.identity["group"]),
+            size=plan.suite.size,
+        )
+
     @cached_property
     def reference(self) -> Sequence[Picture]:
         """The reference images."""
@@ -86,14 +129,14 @@ class RealImages:
 
     def paired_inputs(self, prompts: Mapping[str, str]) -> list[ImageInput]:
         """Some prompts' own real images (id -> text), as networks take them."""
-        return [ImageInput(partial(_real, self.paired[name] or b"", name), text) for name, text in prompts.items()]
+        return [ImageInput(partial(shown, self.paired[name] or b"", name), text) for name, text in prompts.items()]
 
     def reference_inputs(self, first: int, last: int, reconstruct: Reconstructor | None) -> list[ImageInput]:
         """Reference images ``first`` to ``last - 1``, as networks take them; through a VAE where one is given."""
         pictures = self.reference[first:last]
         names = [f"reference image {first + index}" for index in range(len(pictures))]
         if reconstruct is None:
-            return [ImageInput(partial(_real, picture, name)) for picture, name in zip(pictures, names, strict=True)]
+            return [ImageInput(partial(shown, picture, name)) for picture, name in zip(pictures, names, strict=True)]
         inputs: list[ImageInput] = []
         for start in range(0, len(pictures), BATCH):
             batch = ReconstructedBatch(pictures[start : start + BATCH], names[start : start + BATCH], reconstruct)
@@ -102,22 +145,18 @@ class RealImages:
 
     def reference_identity(self, kind: str, first: int, last: int) -> list[Any]:
         """What fixes the pixels of reference images ``first`` to ``last - 1`` of a kind."""
-        return [kind, self.vae if kind == "vae" else None, self.size, self._identities[first:last]]
+        return [kind, self.vae if kind == "vae" else None, self.size, self._identities[first:last], "as seen"]
 
     @cached_property
     def _identities(self) -> list[str]:
         return [identity(picture) for picture in self.reference]
 
 
-def _generated(path: Path, sha256: str) -> Image.Image:
+def _generated(path: Path, sha256: str, as_seen: bool) -> Image.Image:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if hashlib.sha256(data).hexdigest() != sha256:
         raise UserError(f"{path}: not the image that was generated (its sha256 is another); delete it and run again")
-    return decode(data, str(path))
-
-
-def _real(picture: Picture, name: str) -> Image.Image:
-    return decode(read(picture), name)
+    return decode(data, str(path), as_seen)

@@ -56,7 +56,7 @@ class ImageFeatures:
 
     @property
     def clusters(self) -> list[str]:
-        return [row["prompt_id"] for row in self.rows]
+        return [cluster_of(row) for row in self.rows]
 
     def generated(self, name: str) -> Floats:
         column = Column()
@@ -76,16 +76,28 @@ class ImageFeatures:
 
 def summarize(
     images: ImageSet, metrics: Sequence[Metric], features: FeatureStore, missing: Mapping[str, str]
-) -> dict[str, dict[str, Any]]:
-    """Compute metrics of images: per-sample values go into their rows, the metrics' entries of a summary are returned.
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Compute metrics of images: per-sample values go into their rows.
 
     Per-sample metrics are computed shard by shard; what they hold in memory does not grow with the images.
+
+    Returns:
+        The metrics' entries of a summary, and by key why some have no value that should have one: a real image that cannot be
+        read costs the metrics that compare with it, and no other.
     """
     summary: dict[str, dict[str, Any]] = {}
+    failed: dict[str, str] = {}
     for metric in metrics:
-        interval = None if metric.key in missing else _compute(metric, images, features)
+        interval = None
+        try:
+            if metric.key not in missing:
+                interval = _compute(metric, images, features)
+        except UserError as error:
+            failed[metric.key] = str(error)
         summary[metric.key] = _entry(metric, interval, metric.key in missing)
-    return summary
+        if metric.key in failed:
+            summary[metric.key]["note"] = f"no value: {failed[metric.key]}"
+    return summary, failed
 
 
 def write_results(
@@ -127,7 +139,12 @@ def _compute(metric: Metric, images: ImageSet, features: FeatureStore) -> Interv
 def _mean(metric: Metric, rows: Sequence[SampleRow]) -> Interval:
     key = metric.key
     column = np.array([row.get(key) for row in rows], dtype=np.float64)
-    return mean_interval(column, [row["prompt_id"] for row in rows])
+    return mean_interval(column, [cluster_of(row) for row in rows])
+
+
+def cluster_of(row: SampleRow) -> str:
+    """Which samples a row's is not independent of: those of its prompt, or of the picture that several prompts tell of."""
+    return str(row.get("cluster") or row["prompt_id"])
 
 
 def _entry(metric: Metric, interval: Interval | None, missing: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import yaml
 
 from afa_bench import registry
 from afa_bench.architectures.layout import BASE
+from afa_bench.cells import Sample
 from afa_bench.errors import UserError
 from afa_bench.merging.method import MergeMethod, find_merge_method
 from afa_bench.merging.recipe import plain
@@ -20,7 +21,7 @@ from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, ModelRef, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
-from afa_bench.plan import Sample, configured
+from afa_bench.plan import configured
 from afa_bench.prompts.base import PromptSet
 from afa_bench.reading import Choice
 from afa_bench.registry import suggest

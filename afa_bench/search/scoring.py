@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from afa_bench.cells import Sample
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Extractor, Floats
-from afa_bench.generation.generator import draw, to_image
-from afa_bench.images.decode import decode
-from afa_bench.images.stored import read
+from afa_bench.generation.generator import draw, prompted, to_image
+from afa_bench.images.stored import shown
 from afa_bench.merging.method import MergeMethod
 from afa_bench.method import Model
 from afa_bench.metrics.base import Metric, sample_values
 from afa_bench.models.load import LoadedGroup
-from afa_bench.plan import Sample
 from afa_bench.search.rewriting import Rewriter
 from afa_bench.search.space import Row, Space, Weights
 from afa_bench.suite import Suite
@@ -35,7 +34,7 @@ class _Features:
 
     @property
     def clusters(self) -> list[str]:
-        return [sample.prompt.id for sample in self.samples]
+        return [sample.prompt.cluster or sample.prompt.id for sample in self.samples]
 
     @property
     def captions(self) -> list[str]:
@@ -50,7 +49,7 @@ class _Features:
     def paired(self, name: str) -> Floats | None:
         if any(sample.prompt.image is None for sample in self.samples):
             return None
-        real = [decode(read(sample.prompt.image or b""), sample.prompt.id) for sample in self.samples]
+        real = [shown(sample.prompt.image or b"", sample.prompt.id) for sample in self.samples]
         return np.asarray(self.extractor.images(real, self.captions)[name], dtype=np.float64)
 
     def reference(self, name: str, kind: str) -> Floats | None:
@@ -123,8 +122,6 @@ class ImageJudge:
         """All prompts as the pipeline takes them: encoded once for a text encoder."""
         row = self.rewriter.text_row
         if self._texts is None or self._texts[0] != row:
-            texts, sampler = [sample.prompt.text for sample in self._samples], self._suite.sampler
-            tokenizers, encoders = self._loaded.tokenizers, self.rewriter.denoiser.text_encoders
-            negative, guided = sampler.negative_prompt, sampler.guidance > 1
-            self._texts = (row, self._architecture.conditions(texts, tokenizers, encoders, negative, guided))
+            encoders = self.rewriter.denoiser.text_encoders
+            self._texts = (row, prompted(self._samples, self._suite.sampler, self._loaded, encoders))
         return self._texts[1]

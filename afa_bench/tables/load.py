@@ -22,8 +22,6 @@ from afa_bench.tables.model import Cell, Metric
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from afa_bench.tables.model import Table
-
 Place = tuple[str, str, int | None]
 """Group, label and steps (None: without sampling): where a cell's results stand in a table."""
 
@@ -134,12 +132,6 @@ class Results:
         from afa_bench.tables.frames import summaries
 
         return summaries(self.cells)
-
-    def table(self, **options: Any) -> Table:
-        """The table, with the options of :func:`afa_bench.tables.build.build_table`."""
-        from afa_bench.tables.build import build_table
-
-        return build_table(self, **options)
 
 
 def measured(result: CellResult | None, metric: Metric) -> Cell:

@@ -7,7 +7,6 @@ and the crops. It is written in shards, so that an interrupted encoding goes on,
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,9 @@ from torch import Tensor, nn
 
 from afa_bench.architectures.base import Architecture
 from afa_bench.architectures.objective import Conditions
-from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint, fingerprint_of_rows, seed_of
-from afa_bench.images.stored import identity, read
+from afa_bench.images.square import cut, scaled
+from afa_bench.images.stored import identity, is_plain, shown
 from afa_bench.models.load import LoadedGroup
 from afa_bench.prompts.base import Prompt
 from afa_bench.store.atomic import write_bytes
@@ -92,11 +91,7 @@ class Encoding:
             UserError: an image that cannot be read.
         """
         vae = self.loaded.vae
-        data = read(prompt.image or b"")
-        try:
-            image = Image.open(io.BytesIO(data)).convert("RGB")
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{prompt.id}: its image cannot be read: {error}") from error
+        image = shown(prompt.image or b"", f"the image of {prompt.id}")
         cuts = [cropped(image, self.size, seed_of(self.seed, prompt.id, "crop", crop)) for crop in range(self.crops)]
         pixels = torch.from_numpy(np.stack([cut for cut, _ in cuts])).permute(0, 3, 1, 2)
         device = next(vae.parameters()).device
@@ -127,7 +122,9 @@ class Encoding:
 
     def fingerprint(self, prompts: Sequence[Prompt]) -> str:
         """Of everything that a cache of these prompts depends on."""
-        rows = ([prompt.id, prompt.text, identity(prompt.image or b"")] for prompt in prompts)
+        images = [prompt.image or b"" for prompt in prompts]
+        odd = ([] if is_plain(image) else ["as seen"] for image in images)
+        rows = ([prompt.id, prompt.text, identity(image), *own] for prompt, image, own in zip(prompts, images, odd, strict=True))
         words: list[object] = []
         for tokenizer in self.loaded.tokenizers:
             vocabulary = repr(sorted(tokenizer.get_vocab().items())).encode()
@@ -139,18 +136,15 @@ class Encoding:
 
 
 def cropped(image: Image.Image, size: int, seed: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The image with its shorter side resized to ``size``, cut at a place that the seed draws.
+    """A square of the image by :mod:`afa_bench.images.square`'s rule, cut at a place that the seed draws.
 
     Returns:
         ``(size, size, 3)``, and the top and left of the place.
     """
-    scale = size / min(image.size)
-    wide, high = (max(size, round(side * scale)) for side in image.size)
-    if (wide, high) != image.size:
-        image = image.resize((wide, high), Image.Resampling.BICUBIC)
+    image = scaled(image, size)
     random = np.random.Generator(np.random.PCG64(seed))
-    left, top = int(random.integers(wide - size + 1)), int(random.integers(high - size + 1))
-    return np.asarray(image.crop((left, top, left + size, top + size))), (top, left)
+    left, top = int(random.integers(image.width - size + 1)), int(random.integers(image.height - size + 1))
+    return np.asarray(cut(image, size, (top, left))), (top, left)
 
 
 def side_by_side(said: Mapping[str, Tensor], places: Sequence[int]) -> dict[str, Tensor]:

@@ -68,14 +68,14 @@ class _MoE(Method[MoEOptions]):
 
 
 class BlockMoE(_MoE):
-    """Block-level mixture of experts."""
+    """A router before every block."""
 
     name = "moe-block"
     level = "block"
 
 
 class DenoiserMoE(_MoE):
-    """Denoiser-level mixture of experts."""
+    """One router before the first block."""
 
     name = "moe-denoiser"
     level = "denoiser"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,6 +79,24 @@ def test_a_stranger_s_aggregator_weighs_at_each_place(kind: str) -> None:
     torch.testing.assert_close(picked, second)
     assert (len(pick.shapes), pick.prepared) == (blocks, 1), "the text is prepared once, the maps are asked for at every block"
     assert pick.shapes[-1] == second.shape, "it sees the tokens of a transformer as a map"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_documented_one(kind: str) -> None:
+    document = Path(afa_bench.ensembles.__file__).parents[2] / "docs" / "afa.md"
+    (block,) = (
+        text for text in re.findall(r"^```python\n(.*?)^```$", document.read_text(), re.M | re.S) if "(Aggregator)" in text
+    )
+    found: dict[str, Any] = {}
+    exec(block, found)
+    make, call, ensemble, _ = KINDS[kind]
+    models = [make(seed) for seed in range(3)]
+    with torch.no_grad():
+        copies = ensemble([models[0]] * 3, found["Nearest"]())(**call).sample
+        torch.testing.assert_close(copies, models[0](**call).sample, rtol=1e-5, atol=1e-5)
+        nearest, average = (ensemble(models, aggregator)(**call).sample for aggregator in (found["Nearest"](), Average()))
+    assert nearest.isfinite().all()
+    assert (nearest - average).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,12 +18,13 @@ import torch
 import yaml
 from runs import run
 
+from afa_bench.cells import Plan
 from afa_bench.errors import UserError
 from afa_bench.generation.generator import Generator
 from afa_bench.generation.monitor import NonFiniteMonitor
 from afa_bench.memory import in_batches
 from afa_bench.method import Denoiser
-from afa_bench.plan import Plan, make_plan
+from afa_bench.plan import make_plan
 from afa_bench.store.layout import CellStore
 from afa_bench.store.retry import retry_failed
 from afa_bench.suite import read_suite

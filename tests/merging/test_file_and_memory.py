@@ -8,25 +8,21 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tiny_models import sd15, sdxl
 
 from afa_bench.architectures import layout
 from afa_bench.architectures.text import encoders_of
 from afa_bench.merging.checkpoint import open_checkpoint, split
-from afa_bench.merging.merge import prepare, write_merge
+from afa_bench.merging.merge import prepare
 from afa_bench.merging.recipe import read_recipe
+from afa_bench.merging.write import write_merge
 from afa_bench.models.group import Group, ModelRef
 from afa_bench.models.load import load_group
 from baselines.merge import Merge
 
-BLOCKS = {"sd15": 25, "sdxl": 19}
-
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
-def group(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Group:
-    folder = tmp_path_factory.mktemp(request.param)
-    make = {"sd15": sd15, "sdxl": lambda folder, seed: sdxl(folder, seed, big_layers=2)}[request.param]
-    models = [ModelRef(name=name, path=make(folder / name, seed)) for seed, name in enumerate("AB")]
+def group(request: pytest.FixtureRequest, small: Path) -> Group:
+    models = [ModelRef(name=name, path=small / request.param / name) for name in "AB"]
     return Group(name="g", pipeline=models[0].path, models=tuple(models), architecture=request.param)
 
 

@@ -12,8 +12,9 @@ import yaml
 from checkpoints import SD15, names
 from safetensors.torch import save_file
 
-from afa_bench.merging.merge import prepare, write_merge
+from afa_bench.merging.merge import prepare
 from afa_bench.merging.recipe import read_recipe
+from afa_bench.merging.write import write_merge
 
 MIB = 2**20
 

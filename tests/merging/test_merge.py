@@ -22,8 +22,9 @@ from typer.testing import CliRunner
 from afa_bench.cli import app
 from afa_bench.errors import UserError
 from afa_bench.merging.checkpoint import open_checkpoint
-from afa_bench.merging.merge import prepare, write_merge
+from afa_bench.merging.merge import prepare
 from afa_bench.merging.recipe import read_recipe
+from afa_bench.merging.write import write_merge
 from afa_bench.method import Model
 from baselines.merge import Merge, MergeOptions
 
@@ -130,10 +131,8 @@ def test_a_tensor_of_no_known_name_and_another_architecture(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("out", ["out.safetensors", "out"])
-def test_an_interrupted_merge_leaves_nothing(tmp_path: Path, out: str) -> None:
-    pair(tmp_path)
-    (tmp_path / "like").mkdir()
-    path = recipe(tmp_path, like="like")
+def test_an_interrupted_merge_leaves_nothing(tmp_path: Path, small: Path, out: str) -> None:
+    path = recipe(tmp_path, models={name: str(small / "sd15" / name) for name in "AB"})
     before = sorted(tmp_path.iterdir())
     done = 0
 
@@ -149,24 +148,24 @@ def test_an_interrupted_merge_leaves_nothing(tmp_path: Path, out: str) -> None:
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("config", [SD15, SDXL])
-def test_to_a_folder_and_back(tmp_path: Path, config: str) -> None:
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_to_a_folder_and_back(tmp_path: Path, small: Path, family: str) -> None:
     """A merge written as a folder, read as a source and written as a file again: the bits of the direct merge."""
-    pair(tmp_path, config)
-    (tmp_path / "like" / "unet").mkdir(parents=True)
-    (tmp_path / "like" / "unet" / "config.json").write_text("{}")
-    path = recipe(tmp_path, like="like")
+    path = recipe(tmp_path, models={name: str(small / family / name) for name in "AB"})
     direct = load_file(merge(path, tmp_path / "direct.safetensors"))
     folder = merge(path, tmp_path / "folder")
-    assert (folder / "unet" / "config.json").read_text() == "{}"
+    assert (folder / "unet" / "config.json").read_bytes() == (small / family / "A" / "unet" / "config.json").read_bytes()
     source = open_checkpoint(folder)
-    assert direct.keys() - source.specs.keys() <= {"alphas_cumprod", "v_pred", "conditioner.embedders.1.model.logit_scale"}
+    assert direct.keys() == source.specs.keys()
     for key in source.specs:
         assert torch.equal(source.read(key), direct[key]), key
         assert source.specs[key].shape == tuple(direct[key].shape)
     (tmp_path / "copy.yaml").write_text("models: {X: folder}")
     copy = load_file(merge(tmp_path / "copy.yaml", tmp_path / "copy.safetensors"))
     assert all(torch.equal(value, direct[key]) for key, value in copy.items())
+    (tmp_path / "from-file.yaml").write_text("models: {X: copy.safetensors}\nlike: folder\n")
+    back = open_checkpoint(merge(tmp_path / "from-file.yaml", tmp_path / "back"))
+    assert all(torch.equal(back.read(key), value) for key, value in direct.items())
     with pytest.raises(UserError, match="exists already; expected the name of a new folder"):
         merge(path, folder)
 

@@ -18,7 +18,8 @@ from results_factory import rewrite, write_cell, write_results
 from typer.testing import CliRunner, Result
 
 from afa_bench.cli import app
-from afa_bench.errors import NOTHING_TO_DO, USAGE, UserError
+from afa_bench.cli.exits import NOTHING_TO_DO, USAGE, exit_code
+from afa_bench.errors import UserError
 from afa_bench.publish.submission import MANIFEST, sha256
 from afa_bench.store.outputs import RECORD
 
@@ -212,7 +213,7 @@ def test_missing_and_strange_files_are_named(copy):
 
 
 def test_usage(tmp_path, copy):
-    assert refused("verify", str(tmp_path)).code == USAGE
+    assert exit_code(refused("verify", str(tmp_path))) == USAGE
     manifest = json.loads((copy / MANIFEST).read_text())
     for change, words in (
         ({"schema": 99}, "schema: expected at most"),
@@ -223,7 +224,7 @@ def test_usage(tmp_path, copy):
         (copy / MANIFEST).write_text(json.dumps(manifest | change))
         assert words in str(refused("verify", str(copy)))
     (copy / MANIFEST).write_text(json.dumps(manifest | {"files": {}}))
-    assert refused("verify", str(copy)).code == NOTHING_TO_DO
+    assert exit_code(refused("verify", str(copy))) == NOTHING_TO_DO
 
     write_cell(tmp_path / "in")
     assert "--dataset: expected owner/name" in str(refused("export", str(tmp_path / "in"), "--dataset", "x"))

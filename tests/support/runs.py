@@ -10,9 +10,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
+from afa_bench.cells import SHARD, Plan
 from afa_bench.generation.inline import run_shards
 from afa_bench.generation.loop import Engine
-from afa_bench.plan import SHARD, Plan, make_plan
+from afa_bench.plan import make_plan
 from afa_bench.progress import Silent
 from afa_bench.run import RunOutcome, run_plan
 from afa_bench.suite import read_suite

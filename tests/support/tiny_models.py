@@ -108,8 +108,9 @@ def configs_of(pipeline: Path, folder: Path) -> Path:
 
 def merged_file(folder: Path, models: dict[str, str], name: str = "merged.safetensors") -> Path:
     """What ``afa-bench merge`` writes as a single file (LDM's names)."""
-    from afa_bench.merging.merge import prepare, write_merge
+    from afa_bench.merging.merge import prepare
     from afa_bench.merging.recipe import read_recipe
+    from afa_bench.merging.write import write_merge
 
     recipe = folder / f"{name}.yaml"
     recipe.write_text(json.dumps({"models": models, "method": "weighted"}))

@@ -88,9 +88,9 @@ def test_only_the_student_gets_a_gradient_and_the_models_are_shared() -> None:
     loss_of(distillation).backward()
     moved = {name for name, value in unet.named_parameters() if value.grad is not None and value.grad.abs().max() > 0}
     assert {name for name in moved if name.endswith("conv_out.weight")} == {
-        f"aggregate.blocks.{index}.conv_out.weight" for index in range(25)
+        f"aggregator.blocks.{index}.conv_out.weight" for index in range(25)
     }
-    assert all(name.startswith("aggregate.") for name in moved)
+    assert all(name.startswith("aggregator.") for name in moved)
     copies = [value for part in distillation.parts.values() for value in part.parameters()]
     assert all(value.grad is None and not value.requires_grad for value in copies)
     assert len(copies) == 2 * len(list(learning.learned.parameters())), "no copy of a model"

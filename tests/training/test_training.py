@@ -46,13 +46,13 @@ def test_only_the_zero_convolutions_learn_at_first_then_all() -> None:
     assert moved() == zero
     optimizer.step()
     assert moved() == {name for name, _ in sabw.named_parameters()}
-    assert all(value.grad is None for name, value in learning.denoiser.unet.named_parameters() if name.startswith("unets."))
+    assert all(value.grad is None for name, value in learning.denoiser.unet.named_parameters() if name.startswith("models."))
 
 
 def test_experts_never_change_and_all_of_the_aggregator_does() -> None:
     before, after = weights(aggregator()), weights(train(2, start=aggregator))
     for key, value in before.items():
-        assert torch.equal(value, after[key]) == key.startswith("unets."), key
+        assert torch.equal(value, after[key]) == key.startswith("models."), key
 
 
 def test_training_lowers_the_loss() -> None:

@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import platform
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -174,6 +175,7 @@ def _end_with_parent() -> None:
 
 def _work(name: str, step: BuildStep, root: Path, recipe: ZooRecipe, rank: int, messages: Any) -> None:
     """One process of one stage."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the build as well, which ends this one
     import torch
 
     from afa_bench.mini.recipe import measure, stages
