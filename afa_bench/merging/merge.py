@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from afa_bench import registry
 from afa_bench.architectures.layout import VAE, Link, carried
 from afa_bench.checkpoints.safetensors import Spec, write
 from afa_bench.errors import UserError
@@ -19,6 +20,7 @@ from afa_bench.merging.checkpoint import FILES, Checkpoint, join, open_checkpoin
 from afa_bench.merging.place import places_of
 from afa_bench.merging.recipe import Recipe
 from afa_bench.merging.tensors import listed, merge_tensor, require_same_keys
+from afa_bench.paths import located
 from afa_bench.store.atomic import new_folder, writing
 
 EMA = "model_ema."
@@ -68,8 +70,11 @@ class PreparedMerge:
 
     def metadata(self) -> dict[str, str]:
         """The recipe and what it was applied to."""
-        hashes = {name: source.sha256() for name, source in zip(self.recipe.names, self.sources, strict=True)}
-        return {"format": "pt", "afa_bench.recipe": canonical(self.recipe.document()), "afa_bench.sources": canonical(hashes)}
+        recipe = self.recipe
+        hashes = {name: source.sha256() for name, source in zip(recipe.names, self.sources, strict=True)}
+        known = {"format": "pt", "afa_bench.recipe": canonical(recipe.document()), "afa_bench.sources": canonical(hashes)}
+        origin = registry.origin(recipe.method.function)
+        return known | {f"afa_bench.method.{name}": value for name, value in origin.get("origin", {}).items()}
 
 
 def prepare(recipe: Recipe, folder: Path) -> PreparedMerge:
@@ -83,7 +88,7 @@ def prepare(recipe: Recipe, folder: Path) -> PreparedMerge:
         UserError: a model that cannot be read, of another architecture, or with a missing, an extra or a misshapen tensor: all of
             them are listed.
     """
-    sources = [open_checkpoint(folder / path) for path in recipe.models.values()]
+    sources = [open_checkpoint(located(path, folder)) for path in recipe.models.values()]
     first = sources[0]
     for name, source in zip(recipe.names, sources, strict=True):
         if source.layout != first.layout:
@@ -100,7 +105,7 @@ def prepare(recipe: Recipe, folder: Path) -> PreparedMerge:
     if recipe.dtype is not None:
         dtype = getattr(torch, recipe.dtype)
         specs = {key: Spec(dtype, s.shape) if key in links and s.dtype.is_floating_point else s for key, s in specs.items()}
-    like = folder / recipe.like if recipe.like is not None else first.path if first.path.is_dir() else None
+    like = located(recipe.like, folder) if recipe.like is not None else first.path if first.path.is_dir() else None
     return PreparedMerge(recipe, sources, links, specs, vae, like)
 
 
