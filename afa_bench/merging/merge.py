@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from afa_bench import registry
 from afa_bench.architectures.layout import SDXL, UNET, VAE, Layout, Link, Part
 from afa_bench.architectures.tensors import Shapes, tensors_of
 from afa_bench.checkpoints.safetensors import Spec
@@ -121,6 +122,8 @@ class PreparedMerge:
         found = {key: value for key, value in parents[self.recipe.names[0]].items() if key.startswith(MODELSPEC)}
         if self.kind is not None and MODELSPEC + "prediction_type" in found:
             found[MODELSPEC + "prediction_type"] = "v" if self.kind.prediction == VELOCITY else self.kind.prediction.lower()
+        origin = registry.origin(self.recipe.method.function).get("origin", {})
+        found |= {f"afa_bench.method.{name}": value for name, value in origin.items()}
         return found | {
             "format": "pt",
             "afa_bench.recipe": json.dumps(self.recipe.document(), ensure_ascii=False),

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter
 
+from afa_bench import registry
 from afa_bench.architectures.layout import BASE, TIME, Layout
 from afa_bench.errors import UserError
 from afa_bench.log import deprecated
@@ -27,8 +28,9 @@ class Written(BaseModel):
     """A recipe's keys beside the merge method's settings.
 
     Attributes:
-        models: name -> a single file or a diffusers folder, relative to the recipe; the merge method takes them in this order.
-        method: a merge method's name; its settings are further keys of the recipe.
+        models: name -> a single file or a diffusers folder, relative to the recipe (or ``zoo:...``, ``data:...``); the merge
+            method takes them in this order.
+        method: a merge method's name, registered or ``FILE.py:NAME``; its settings are further keys of the recipe.
         vae: the model whose VAE is copied; the first by default.
         like: for output as a diffusers folder: the folder whose configurations, tokenizers and scheduler are copied; the first
             model's by default, where that is one.
@@ -77,9 +79,10 @@ class Recipe:
         return list(self.models)
 
     def document(self) -> dict[str, Any]:
-        """What is written to a YAML file for the same recipe, in the same order."""
+        """What is written to a YAML file for the same recipe, in the same order; a method's file is to lie beside it."""
         found: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        found |= {"models": dict(self.models), "method": self.method.name, "settings": None}
+        method = registry.relative(self.method.name, registry.folder_of(self.method.function))
+        found |= {"models": dict(self.models), "method": method, "settings": None}
         return {key: value for key, value in found.items() if value is not None} | plain(self.settings)
 
     def require_fit(self, layout: Layout) -> None:

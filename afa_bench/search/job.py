@@ -86,7 +86,8 @@ class Job:
             "rules": {**asdict(self.rules), "images": list(self.rules.images)},
         }
         if self.method.name != MBW or self.models != list(self.group.models):
-            about |= {"method": self.method.name, "setting": self.space.names, "models": [model.name for model in self.models]}
+            about |= {"method": self.method.title, "setting": self.space.names, "models": [model.name for model in self.models]}
+            about |= registry.origin(self.method.function)
         return about
 
 
@@ -212,7 +213,7 @@ def recipe_text(job: Job, weights: Weights, blocks: Sequence[str], folder: Path)
 
     document = {
         "models": {model.name: place(model.path) for model in job.models},
-        "method": job.method.name,
+        "method": registry.relative(job.method.name, folder),
         "like": place(job.group.pipeline),
         **plain(job.space.settings(weights, blocks)),
     }
