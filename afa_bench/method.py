@@ -16,12 +16,15 @@ from pydantic import BaseModel, ConfigDict
 
 from afa_bench import registry
 from afa_bench.errors import UserError
+from afa_bench.models.load import Model
 from afa_bench.reading import validated
 
 if TYPE_CHECKING:
     from torch import nn
 
     from afa_bench.models.group import Group
+
+__all__ = ["Denoiser", "Method", "Model", "O", "Options"]
 
 
 class Options(BaseModel):
@@ -31,15 +34,6 @@ class Options(BaseModel):
 
 
 O = TypeVar("O", bound=Options)  # noqa: E741 - the conventional one-letter name of a type variable
-
-
-@dataclass(frozen=True)
-class Model:
-    """One loaded model of a group: the parts in which fine-tuned checkpoints differ."""
-
-    name: str
-    unet: nn.Module
-    text_encoder: nn.Module
 
 
 @dataclass(frozen=True)

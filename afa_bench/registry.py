@@ -25,7 +25,7 @@ from afa_bench.errors import UserError
 from afa_bench.log import LOG
 from afa_bench.paths import located
 
-Kind = Literal["methods", "merge_methods", "trainables", "prompts", "metrics", "extractors"]
+Kind = Literal["methods", "merge_methods", "trainables", "prompts", "metrics", "extractors", "architectures"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ POINTS: Mapping[Kind, Point] = {
     "extractors": Point(
         "extractor", "afa_bench.extractors.base:Extractor", ("weights", "load", "prepare", "encode"), former="features"
     ),
+    "architectures": Point("architecture", "afa_bench.architectures.base:Architecture"),
 }
 
 FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)", re.DOTALL)

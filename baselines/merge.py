@@ -122,7 +122,7 @@ class Merge(Method[MergeOptions]):
         """
         from afa_bench.merging.memory import MergedModel
 
-        merged = MergedModel(chosen(models, options.models, self.name))
+        merged = MergedModel(chosen(models, options.models, self.name), group.family)
         merged.write(options.function, options.settings)
         return Denoiser(merged.unet, [merged.text_encoder])
 

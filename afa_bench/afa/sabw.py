@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from afa_bench.afa.ablation import Ablation
 from afa_bench.afa.transformer import Transformer
-from afa_bench.architectures.view import view_of
+from afa_bench.architectures.find import view_of
 from afa_bench.ensembles.aggregator import Aggregator
 from afa_bench.errors import UserError
 from afa_bench.models.learned import read_learned

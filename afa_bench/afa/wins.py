@@ -15,13 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from afa_bench.architectures.objective import Conditions, Objective, objective_of
+from afa_bench.architectures.objective import Conditions, Objective
 from afa_bench.identity import seed_of
 from afa_bench.images.stored import shown
 from afa_bench.models.load import LoadedGroup
 from afa_bench.prompts.base import Prompt
 from afa_bench.training.cache import Encoding, side_by_side
-from afa_bench.training.settings import GUIDANCE
 
 Winners = NDArray[np.int64]
 
@@ -97,7 +96,8 @@ def denoising_wins(
     """
     unets, encoders = [model.unet for model in loaded.models], [model.text_encoder for model in loaded.models]
     like = next(unets[0].parameters())
-    encoding, objective = Encoding.of(loaded, encoders, size), objective_of(loaded.scheduler, unets[0], GUIDANCE)
+    encoding = Encoding.of(loaded, encoders, size)
+    objective = loaded.group.family.objective(loaded.scheduler, unets[0])
     winners, images = [], []
     for prompt in prompts:
         found = encoding.image(prompt)

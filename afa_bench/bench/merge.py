@@ -67,7 +67,8 @@ def stable_diffusion(part: float = 1.0) -> dict[str, Spec]:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from afa_bench.architectures.layout import SD15, Part
+    from afa_bench.architectures.layout import Part
+    from afa_bench.architectures.sd15 import SD15
     from afa_bench.checkpoints.safetensors import Spec
 
     with torch.device("meta"):
@@ -88,7 +89,7 @@ def stable_diffusion(part: float = 1.0) -> dict[str, Spec]:
     specs = {}
     for kind, module in modules.items():
         for key, tensor in module.state_dict().items():
-            link = SD15.of_diffusers(kind, key)
+            link = SD15.layout.of_diffusers(kind, key)
             if link is not None and tensor.is_floating_point():
                 shape = (*tensor.shape, 1, 1) if link.change == "convolution" and tensor.dim() == 2 else tuple(tensor.shape)
                 specs[link.ldm] = Spec(torch.float16, (max(1, round(part * shape[0])), *shape[1:]))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from afa_bench.architectures.find import view_of
 from afa_bench.architectures.flux_blocks import FluxView
-from afa_bench.architectures.view import view_of
 from afa_bench.ensembles.aggregator import Aggregator
 from afa_bench.ensembles.base import Ensemble
 from afa_bench.ensembles.flux import EnsembleFlux

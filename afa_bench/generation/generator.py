@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from afa_bench.architectures.text import conditions
+from afa_bench.architectures.base import Architecture
 from afa_bench.cells import Cell, Plan, Sample
 from afa_bench.errors import UserError
 from afa_bench.generation.monitor import NonFiniteMonitor
@@ -97,9 +97,10 @@ class Generator:
     def _drawn(self, cell: Cell, batch: Sequence[Sample]) -> tuple[Tensor, list[str | None]]:
         """Images, and for each where it stopped being finite, if it did."""
         pipeline, loaded, encoders = self._denoiser(cell)
+        architecture = loaded.group.family
         given = prompted(batch, self.plan.suite.sampler, loaded, encoders)
         with NonFiniteMonitor(pipeline) as monitor:
-            images = draw(pipeline, self.plan.suite, cell.steps or 0, batch, given, monitor.step)
+            images = draw(architecture, pipeline, self.plan.suite, cell.steps or 0, batch, given, monitor.step)
         return images, monitor.errors()
 
     def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
@@ -148,7 +149,7 @@ class Generator:
             denoiser.unet.eval().requires_grad_(False)
             if denoiser.guide is not None:
                 denoiser.guide(self.plan.suite.sampler.guidance)
-            pipeline = self._loaded.pipeline(denoiser, self.plan.suite.sampler.scheduler)
+            pipeline = self._loaded.pipeline(denoiser.unet, denoiser.text_encoders, self.plan.suite.sampler.scheduler)
             self._built = (key, (pipeline, denoiser.text_encoders))
         pipeline, encoders = self._built[1]
         return pipeline, self._loaded, encoders
@@ -166,13 +167,14 @@ class Generator:
 def prompted(
     samples: Sequence[Sample], sampler: Sampler, loaded: LoadedGroup, encoders: Sequence[torch.nn.Module]
 ) -> dict[str, Tensor]:
-    """The samples' prompts as :func:`conditions` gives them; a prompt's own negative prompt stands in for the sampler's."""
+    """The samples' prompts as the architecture's ``conditions`` gives them; a prompt's own negative one replaces the sampler's."""
     by_negative: dict[str, list[int]] = {}
     for place, sample in enumerate(samples):
         negative = sampler.negative_prompt if sample.prompt.negative is None else sample.prompt.negative
         by_negative.setdefault(negative, []).append(place)
+    conditions, guided = loaded.group.family.conditions, sampler.guidance > 1
     parts = [
-        conditions([samples[place].prompt.text for place in places], negative, sampler.guidance > 1, loaded, encoders)
+        conditions([samples[place].prompt.text for place in places], loaded.tokenizers, encoders, negative, guided)
         for negative, places in by_negative.items()
     ]
     if len(parts) == 1:
@@ -182,6 +184,7 @@ def prompted(
 
 
 def draw(
+    architecture: Architecture,
     pipeline: Any,
     suite: Suite,
     steps: int,
@@ -192,16 +195,21 @@ def draw(
     """Images of samples: ``(B, 3, H, W)`` in [0, 1], fp32 on the CPU.
 
     Args:
+        architecture: of the models.
         pipeline: a stock pipeline around a denoiser.
         suite: its sampler, size and number format are used.
         steps: of the scheduler.
         batch: what to draw.
-        given: the prompts as :func:`conditions` gives them.
+        given: the prompts as the architecture's ``conditions`` gives them.
         after_step: called after each step, as diffusers does.
+
+    Raises:
+        UserError: a size that the architecture does not draw.
     """
+    architecture.require_size(pipeline.vae, suite.size)
     images: Tensor = pipeline(
         **given,
-        latents=initial_noise(pipeline, suite, batch).to(given["prompt_embeds"].device),
+        latents=initial_noise(architecture, pipeline, suite, batch).to(given["prompt_embeds"].device),
         generator=[torch.Generator().manual_seed(seed_of(sample.seed, "sampler")) for sample in batch],
         num_inference_steps=steps,
         guidance_scale=suite.sampler.guidance,
@@ -218,17 +226,11 @@ def to_image(image: Tensor) -> Image.Image:
     return Image.fromarray((image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
 
 
-def initial_noise(pipeline: Any, suite: Suite, batch: Sequence[Sample]) -> Tensor:
+def initial_noise(architecture: Architecture, pipeline: Any, suite: Suite, batch: Sequence[Sample]) -> Tensor:
     """Each sample's initial noise from its own generator on the CPU: the same for all methods, batches and devices."""
-    packed = hasattr(pipeline, "transformer")  # FLUX: 2 x 2 latents are one token
-    cell = pipeline.vae_scale_factor * (2 if packed else 1)
-    side = suite.size // cell * (2 if packed else 1)
-    channels = pipeline.transformer.config.in_channels // 4 if packed else pipeline.unet.config.in_channels
-    shape = (channels, side, side)
+    shape = architecture.latent_shape(pipeline.vae, getattr(pipeline, architecture.denoiser[0]), suite.size)
     noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(sample.seed)) for sample in batch])
-    if packed:
-        noise = pipeline._pack_latents(noise, len(batch), *shape)
-    return noise.to(getattr(torch, suite.dtype))
+    return architecture.packed(noise).to(getattr(torch, suite.dtype))
 
 
 def failed(samples: Sequence[Sample], error: str) -> list[Row]:

@@ -11,9 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from afa_bench.architectures.families import SDXL
-from afa_bench.architectures.objective import objective_of
-from afa_bench.architectures.text import conditions
 from afa_bench.cells import Sample
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Floats
@@ -59,15 +56,21 @@ def probe_of(loaded: LoadedGroup, pipeline: Any, encoders: Sequence[Any], real: 
         pipeline: a stock pipeline around the denoiser.
         encoders: the text encoders that the denoiser listens to.
         real: the images, one a sample.
-        suite: its size, number format and guidance are used.
+        suite: its size and number format are used.
+
+    Raises:
+        UserError: a size that has no latents of its own.
     """
-    latents = _latents(loaded.vae, [each.square for each in real], getattr(torch, suite.dtype))
-    told = conditions([each.sample.prompt.text for each in real], "", False, loaded, encoders)
-    if loaded.group.family is SDXL:
-        sizes = [(*each.size, *each.place, suite.size, suite.size) for each in real]
-        told["time_ids"] = torch.tensor(sizes).to(latents)
-    denoise = getattr(pipeline, loaded.group.family.denoiser[0])
-    objective = objective_of(loaded.scheduler, denoise, suite.sampler.guidance)
+    architecture = loaded.group.family
+    architecture.require_size(loaded.vae, suite.size)
+    pixels = _pixels([each.square for each in real]).to(loaded.vae.device, getattr(torch, suite.dtype))
+    with torch.no_grad():
+        latents = architecture.latents(loaded.vae, pixels / 127.5 - 1)
+    told = architecture.conditions([each.sample.prompt.text for each in real], loaded.tokenizers, encoders)
+    sizes = [architecture.size_conditions(each.size, each.place, (suite.size, suite.size)) for each in real]
+    told |= {name: torch.tensor([own[name] for own in sizes]).to(latents) for name in sizes[0]}
+    denoise = getattr(pipeline, architecture.denoiser[0])
+    objective = architecture.objective(loaded.scheduler, denoise)
     return DenoiserProbe(denoise, objective, latents, told, [each.sample.seed for each in real])
 
 
@@ -93,11 +96,6 @@ def as_rows(values: Sequence[Mapping[str, Floats]]) -> list[dict[str, Any]]:
     return [{"error": f"not finite: {', '.join(names)}"} if names else row for row, names in zip(rows, bad, strict=True)]
 
 
-def _latents(vae: Any, squares: Sequence[Image.Image], dtype: torch.dtype) -> Tensor:
-    """The means of the VAE's posterior, shifted and scaled."""
-    pixels = torch.from_numpy(np.stack([np.asarray(square) for square in squares])).permute(0, 3, 1, 2)
-    with torch.no_grad():
-        means: Tensor = vae.encode(pixels.to(vae.device, dtype) / 127.5 - 1).latent_dist.mode()
-    shift: float | None = vae.config.shift_factor
-    scale: float = vae.config.scaling_factor
-    return (means - shift if shift else means) * scale
+def _pixels(squares: Sequence[Image.Image]) -> Tensor:
+    """RGB images of one size as ``(B, 3, H, W)``."""
+    return torch.from_numpy(np.stack([np.asarray(square) for square in squares])).permute(0, 3, 1, 2)

@@ -95,7 +95,7 @@ def models_weights(
         simplex: a row for each block, in order, with a weight of each model; the rows' sums are 1. By default 1/N everywhere.
         base: with a simplex, the weights of all else; 1/N by default.
         chain: instead, N - 1 two-model merges: A + B, then the result + C, and so on.
-        time_embedding: the block of the embeddings of time and size: IN00, or BASE as other tools have it.
+        time_embedding: the block of the embeddings of time and size: IN00, the first one, or BASE as other tools have it.
 
     Raises:
         ValueError: another number of blocks or of models, or weights whose sum is not 1.
@@ -107,7 +107,9 @@ def models_weights(
         rows = _chained(layout.name, layout.blocks, count, chain)
     else:
         raise ValueError("chain: has its own base weights; expected either a chain or a simplex with its base")
-    return rows[time_embedding if place.block == TIME else str(place.block)]
+    if place.block == TIME:
+        return rows[BASE if time_embedding == BASE else layout.blocks[0]]
+    return rows[str(place.block)]
 
 
 @lru_cache(maxsize=8)  # the same for all tensors of a merge
@@ -143,7 +145,7 @@ def numbered(place: Place) -> Layout:
         ValueError: one without numbered blocks, or a tensor that is in none of them.
     """
     if place.layout is None:
-        raise ValueError("blocks: expected models of SD 1.5 or SDXL, whose U-Nets have numbered blocks")
+        raise ValueError("blocks: expected models with numbered blocks, as the U-Nets of SD 1.5 and SDXL have them")
     if place.block is None:
         raise ValueError(f"blocks: {place.key} belongs to no block of {place.layout.name}")
     return place.layout

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from afa_bench.architectures import families
-from afa_bench.architectures.layout import CLIP_G, SDXL, Change, Layout, Link, Part, carried, layout_of, modern
+from afa_bench.architectures.base import Architecture
+from afa_bench.architectures.find import architecture_of, architecture_with
+from afa_bench.architectures.layout import Change, Layout, Link, Part, carried, modern
 from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.checkpoints.safetensors import Reader, Spec
 from afa_bench.errors import UserError
@@ -27,9 +28,6 @@ FILES: Mapping[Part, str] = {
     "vae": "diffusion_pytorch_model",
 }
 """The parts of a diffusers folder that hold weights, and the name of the file with them."""
-
-VAE_MARK = "decoder.up_blocks.3.resnets.0.norm1.weight"
-"""A VAE of fewer levels has no such tensor, and other LDM names."""
 
 OLD_CLIP = "cond_stage_model.transformer."
 """Some single files leave out ``text_model.`` after this."""
@@ -50,24 +48,13 @@ BESIDE = (
 )
 """Begin names of tensors that some files have and no pipeline uses: those of the first model stay, others are left out."""
 
-UNUSED = ("text_model.encoder.layers.11.", "text_model.final_layer_norm.")
-"""Begin diffusers' names of what SDXL, which takes CLIP L's states before the last layer, does not use of CLIP L."""
-
-SPARE = (*("conditioner.embedders.0.transformer." + name for name in UNUSED), CLIP_G + "text_projection")
-"""Begin names of SDXL's tensors that some files leave out: they are then those of the first model that has them."""
-
-SD2_WIDTH = 1024
-"""Of the text states of Stable Diffusion 2, whose folders have the names of 1.5."""
-
-CROSS = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"
-
 
 class Checkpoint(Protocol):
     """What is in a checkpoint by LDM name, and each tensor.
 
     Attributes:
         path: of the file or the folder.
-        layout: of its architecture.
+        architecture: its own; ``layout`` is this architecture's.
         kind: what it predicts; None: it does not say.
         metadata: the texts in a single file's header.
         specs: its tensors, quantised ones as they are restored.
@@ -75,6 +62,7 @@ class Checkpoint(Protocol):
     """
 
     path: Path
+    architecture: Architecture
     layout: Layout
     kind: Kind | None
     metadata: Mapping[str, str]
@@ -93,7 +81,7 @@ class Checkpoint(Protocol):
 class FileCheckpoint:
     """A checkpoint in one safetensors file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, architecture: Architecture | None = None) -> None:
         reader = Reader(path)
         self.path = path
         self.metadata: Mapping[str, str] = reader.metadata
@@ -101,7 +89,8 @@ class FileCheckpoint:
         self._names = {_with_text_model(key): key for key in self._weights.specs}
         self.specs: Mapping[str, Spec] = {key: self._weights.specs[name] for key, name in self._names.items()}
         self.quantised = len(self._weights.quantised)
-        self.layout = layout_of(self.specs)
+        self.architecture = architecture or architecture_with(self.specs, path)
+        self.layout = self.architecture.require_layout(str(path))
         self.kind: Kind | None = kind_of_file({key: self.read(key) for key in self.specs if is_mark(key)}, reader.metadata)
 
     def read(self, key: str) -> Tensor:
@@ -118,19 +107,21 @@ class FolderCheckpoint:
     """A checkpoint in the diffusers layout: ``unet/``, and of the text encoders and the VAE what is there.
 
     Raises:
-        UserError: no U-Net, or tensors which the architecture does not have.
+        UserError: no U-Net, an architecture without a merge layout, or tensors which it does not have.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, architecture: Architecture | None = None) -> None:
         self.path = path
         self.metadata: Mapping[str, str] = {}
         places = {part: part_files(path / part, stem) for part, stem in FILES.items() if (path / part).is_dir()}
         if "unet" not in places:
+            (architecture or architecture_of(path)).require_layout(str(path))
             raise UserError(f"{path}: expected a diffusers folder with unet/, or a .safetensors file")
         self._files = [file for part in places.values() for file in files_of(part)]
         self._weights = {part: Weights(readers) for part, readers in places.items()}
         self.quantised = sum(len(weights.quantised) for weights in self._weights.values())
-        self.layout = layout_of(self._weights["unet"].specs)
+        self.architecture = architecture or architecture_with(self._weights["unet"].specs, path)
+        self.layout = self.architecture.require_layout(str(path))
         self.kind: Kind | None = kind_of_folder(path)
         self._links: dict[str, Link] = {}
         self._names: dict[tuple[Part, str], str] = {}
@@ -143,8 +134,9 @@ class FolderCheckpoint:
                     self._names[part, modern(part, key)] = key
                 elif not key.endswith("position_ids"):  # those of CLIP G have no place in LDM
                     unknown.append(f"{part}: {key}")
-        if "vae" in places and ("vae", VAE_MARK) not in self._names:
-            raise UserError(f"{path / 'vae'}: expected a VAE of 4 levels as {self.layout.name} has; it has no {VAE_MARK}")
+        for part, name in self.layout.deepest.items():
+            if part in places and (part, name) not in self._names:
+                raise UserError(f"{path / part}: expected a {part} of as many levels as {self.layout.name}'s; it has no {name}")
         for link in self._links.values():
             unknown += [f"{link.part}: no {name}" for name in link.diffusers if (link.part, name) not in self._names]
         if unknown:
@@ -168,18 +160,22 @@ class FolderCheckpoint:
         return [self._weights[link.part].specs[name] for name in self._found(link)]
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: Path, architecture: Architecture | None = None) -> Checkpoint:
     """The checkpoint at a path: a folder in the diffusers layout or a single file.
+
+    Args:
+        path: of either.
+        architecture: its own; by default what the checkpoint says.
 
     Raises:
         UserError: neither, a damaged one, or one of another architecture.
     """
-    found: Checkpoint = FolderCheckpoint(path) if path.is_dir() else FileCheckpoint(path)
+    found: Checkpoint = (FolderCheckpoint if path.is_dir() else FileCheckpoint)(path, architecture)
     unknown = [key for key in found.specs if not copied(key) and found.layout.of_ldm(key) is None]
     if unknown:
         raise UserError(f"{path}: {listed(unknown)}: no tensors of {found.layout.name}")
-    if found.layout is not SDXL and CROSS in found.specs and found.specs[CROSS].shape[-1] == SD2_WIDTH:
-        raise UserError(f"{path}: is a model of Stable Diffusion 2; expected SD 1.5 or SDXL")
+    if other := found.architecture.mistaken({key: tuple(spec.shape) for key, spec in found.specs.items()}):
+        raise UserError(f"{path}: is a model of {other}; expected {found.architecture.title}")
     whole = [key for key, spec in found.specs.items() if not copied(key) and not spec.dtype.is_floating_point]
     if whole:
         raise UserError(f"{path}: {listed(whole)}: whole numbers (quantised?); expected floating point or fp8")
@@ -201,12 +197,6 @@ def config_of(folder: Path, part: Part) -> Mapping[str, Any] | None:
     if found is not None and not isinstance(found, Mapping):
         raise UserError(f"{folder / part / 'config.json'}: expected a mapping")
     return found
-
-
-def packaged_config(layout: Layout, part: Part) -> Mapping[str, Any]:
-    """The configuration of the architecture's own models."""
-    family = families.SDXL if layout is SDXL else families.SD15
-    return config_of(family.configs, part) or {}
 
 
 def join(change: Change, tensors: Sequence[Tensor]) -> Tensor:

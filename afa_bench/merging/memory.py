@@ -5,31 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 
 from afa_bench.architectures.alike import require_alike
-from afa_bench.architectures.layout import BASE, SD15, SDXL, Layout, Part, layout_of_unet, modern
-from afa_bench.architectures.text import encoders_of
+from afa_bench.architectures.base import Architecture
+from afa_bench.architectures.layout import BASE, Layout, Part, modern
+from afa_bench.architectures.text import PLACES, encoders_of
 from afa_bench.merging.method import MergeMethod
 from afa_bench.merging.place import Place, places_of
 from afa_bench.merging.tensors import merge_tensor, require_same_keys
-
-ENCODERS: Sequence[Part] = ("text_encoder", "text_encoder_2")
-
-
-class Loaded(Protocol):
-    """A model of a group."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def unet(self) -> nn.Module: ...
-
-    @property
-    def text_encoder(self) -> nn.Module: ...
+from afa_bench.models.load import Model
 
 
 @dataclass(frozen=True)
@@ -46,6 +33,7 @@ class MergedModel:
 
     Args:
         models: of one architecture.
+        architecture: this one.
 
     Attributes:
         unet, text_encoder: the result; until :meth:`write`, the first model's weights. A module that all models share is not
@@ -55,11 +43,11 @@ class MergedModel:
         UserError: they differ in their architecture or their tensors.
     """
 
-    def __init__(self, models: Sequence[Loaded]) -> None:
+    def __init__(self, models: Sequence[Model], architecture: Architecture) -> None:
         unets, encoders = [model.unet for model in models], [model.text_encoder for model in models]
         require_alike(unets)
         self.count = len(models)
-        self.layout = numbered_layout(unets[0])
+        self.architecture, self.layout = architecture, architecture.layout_in_memory(unets[0])
         self.unet, self.text_encoder = _own(unets), _own(encoders)
         names = [model.name for model in models]
         blocks: dict[str | None, list[_Slot]] = {}
@@ -86,22 +74,14 @@ class MergedModel:
                 slot.target.copy_(merge_tensor(slot.sources, method, settings, slot.place))
 
     def _of_unet(self, key: str) -> Place:
-        return _place("unet", key, self.layout, self.layout, None)
+        return _place(self.architecture.denoiser[0], key, self.layout, self.layout, None)
 
     def _of_text(self, key: str) -> Place:
+        first, *_ = encoders = list(self.architecture.encoders)
         if len(encoders_of(self.text_encoder)) == 1:
-            return _place("text_encoder", key, SD15, self.layout, BASE)
+            return _place(first, key, self.architecture.layout, self.layout, BASE)
         module, _, rest = key.partition(".")
-        return _place(ENCODERS[module == "second"], rest, SDXL, self.layout, BASE)
-
-
-def numbered_layout(unet: Any) -> Layout | None:
-    """The layout of a denoiser whose blocks have numbers, a U-Net's; else None.
-
-    Raises:
-        UserError: a U-Net with levels of different depths.
-    """
-    return layout_of_unet(unet.config) if "down_block_types" in unet.config else None
+        return _place(encoders[PLACES.index(module)], rest, self.architecture.layout, self.layout, BASE)
 
 
 def _place(part: Part, key: str, names: Layout | None, layout: Layout | None, block: str | None) -> Place:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from afa_bench import registry
-from afa_bench.architectures.layout import SDXL, UNET, VAE, Layout, Link, Part
+from afa_bench.architectures.find import find_architecture
+from afa_bench.architectures.layout import UNET, VAE, Layout, Link, Part
 from afa_bench.architectures.tensors import Shapes, tensors_of
 from afa_bench.checkpoints.safetensors import Spec
 from afa_bench.errors import UserError
@@ -20,14 +21,11 @@ from afa_bench.log import LOG
 from afa_bench.merging.checkpoint import (
     BESIDE,
     EMA,
-    SPARE,
-    UNUSED,
     Checkpoint,
     config_of,
     copied,
     join,
     open_checkpoint,
-    packaged_config,
     split,
 )
 from afa_bench.merging.complete import parts_of, require_complete
@@ -143,7 +141,8 @@ def prepare(recipe: Recipe, folder: Path) -> PreparedMerge:
         UserError: a model that cannot be read or is of another architecture or kind; missing, extra and misshapen tensors, all of
             them listed.
     """
-    sources = [open_checkpoint(located(path, folder)) for path in recipe.models.values()]
+    named = find_architecture(recipe.architecture, "merge: architecture") if recipe.architecture else None
+    sources = [open_checkpoint(located(path, folder), named) for path in recipe.models.values()]
     first = sources[0]
     for name, source in zip(recipe.names, sources, strict=True):
         if source.layout != first.layout:
@@ -185,21 +184,18 @@ def _require_complete(merge: PreparedMerge, vae: Checkpoint) -> None:
         config = (vae if part == "vae" else merge.sources[0]).config(part)
         if config is None and merge.like is not None:
             config = config_of(merge.like, part)
-        wanted = tensors_of(part, packaged_config(merge.layout, part) if config is None else config)
-        spared = merge.layout is SDXL and part == "text_encoder"
-        expected[part] = {
-            name: shape for name, shape in wanted.items() if name in specs or not (spared and name.startswith(UNUSED))
-        }
+        packaged = config_of(merge.sources[0].architecture.configs, part) or {}
+        wanted = tensors_of(part, packaged if config is None else config)
+        unused = merge.layout.unused.get(part, ())
+        expected[part] = {name: shape for name, shape in wanted.items() if name in specs or not name.startswith(unused)}
     require_complete(parts, merge.layout, expected, shapes=False, what=f"merge: {' and '.join(merge.recipe.names)}")
 
 
 def _spare(
     recipe: Recipe, sources: Sequence[Checkpoint], merged: Sequence[Mapping[str, Spec]]
 ) -> tuple[dict[str, Checkpoint], list[str]]:
-    """The tensors that SDXL's models may lack, and some do: each with the first model that has it."""
-    if sources[0].layout is not SDXL:
-        return {}, []
-    keys = dict.fromkeys(key for specs in merged for key in specs if key.startswith(SPARE))
+    """The tensors that models may lack, and some do: each with the first model that has it."""
+    keys = dict.fromkeys(key for specs in merged for key in specs if key.startswith(sources[0].layout.spare))
     lacking = [key for key in keys if any(key not in specs for specs in merged)]
     found = {key: next(s for s, specs in zip(sources, merged, strict=True) if key in specs) for key in lacking}
     names = dict.fromkeys(recipe.names[sources.index(source)] for source in found.values())
@@ -243,8 +239,9 @@ def _noted(
     absent = [part for part, prefix in {**layout.texts, "vae": VAE}.items() if not any(key.startswith(prefix) for key in specs)]
     if absent:
         yield f"the models have no {' and no '.join(absent)}"
-    if layout is SDXL and not any(key.startswith(SPARE[0]) for key in specs) and "text_encoder" not in absent:
-        yield "the models have no last layer of CLIP L: nothing uses it, but diffusers does not load a file without it"
+    lacking = [prefix for prefix in layout.spare if not any(key.startswith(prefix) for key in specs)]
+    if lacking and not absent:
+        yield f"the models have no {listed(lacking)}: nothing uses it, but diffusers does not load a file without it"
     for key in specs:
         if key.endswith(POSITIONS) and key in origins and recipe.position_ids is None:
             values = origins[key].read(key).flatten()

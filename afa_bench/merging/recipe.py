@@ -21,7 +21,6 @@ from afa_bench.log import deprecated
 from afa_bench.merging.method import MergeMethod, find_merge_method
 from afa_bench.merging.place import Place
 from afa_bench.reading import read_mapping, validated
-from afa_bench.registry import suggest
 
 
 class Written(BaseModel):
@@ -39,6 +38,7 @@ class Written(BaseModel):
             say themselves.
         position_ids: ``reset`` puts right those of a text encoder that half precision or a merge has broken.
         overflow: ``clamp`` makes of what is beyond the number format's range its largest number; it is refused by default.
+        architecture: of the models, a registered name or ``FILE.py:NAME``; by default what the models themselves say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +52,7 @@ class Written(BaseModel):
     zero_snr: StrictBool | None = None
     position_ids: Literal["reset"] | None = None
     overflow: Literal["clamp"] | None = None
+    architecture: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Recipe:
     zero_snr: bool | None = None
     position_ids: str | None = None
     overflow: str | None = None
+    architecture: str | None = None
 
     @property
     def clamp(self) -> bool:
@@ -112,7 +114,7 @@ def as_recipe(document: Mapping[str, Any], where: str, folder: Path = Path()) ->
     Args:
         document: the keys.
         where: begins an error.
-        folder: that a merge method's file is relative to.
+        folder: that the file of a merge method or an architecture is relative to.
 
     Raises:
         UserError: a key that is unknown, missing or wrong.
@@ -123,10 +125,11 @@ def as_recipe(document: Mapping[str, Any], where: str, folder: Path = Path()) ->
     method = find_merge_method(str(document.get("method", "weighted")), f"{where}: method", folder)
     written = validated(method.extended(Written, document), document, where)
     if written.vae is not None and written.vae not in written.models:
-        raise UserError(f"{where}: vae: unknown model {written.vae!r}: {suggest(written.vae, written.models)}")
+        raise UserError(f"{where}: vae: unknown model {written.vae!r}: {registry.suggest(written.vae, written.models)}")
     settings = method.given(written, document)
     method.require_fit(len(written.models), settings, where)
-    return Recipe(**{**{name: getattr(written, name) for name in Written.model_fields}, "method": method, "settings": settings})
+    given = {name: getattr(written, name) for name in Written.model_fields} | {"method": method, "settings": settings}
+    return Recipe(**given | {"architecture": written.architecture and registry.anchored(written.architecture, folder)})
 
 
 def described(recipe: Recipe, place: Place) -> str:

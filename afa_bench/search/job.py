@@ -133,10 +133,7 @@ def make_job(
     if len(chosen) < 2:
         raise UserError(f"search: group {found.name} has one model; expected two or more to merge")
     space = _space(merged, setting, [model.name for model in chosen], kind)
-    if found.architecture not in ("sd15", "sdxl"):
-        raise UserError(
-            f"search: group {found.name} is {found.architecture}; expected models of SD 1.5 or SDXL, which have MBW's blocks"
-        )
+    found.family.require_layout(f"search: group {found.name}")
     warnings = []
     if metric.key in {one.key for one in reported}:
         warnings.append(f"{metric.title} is searched for and reported by suite {suite.name}: there it is no independent measure")
@@ -215,6 +212,7 @@ def recipe_text(job: Job, weights: Weights, blocks: Sequence[str], folder: Path)
         "models": {model.name: place(model.path) for model in job.models},
         "method": registry.relative(job.method.name, folder),
         "like": place(job.group.pipeline),
+        **({"architecture": job.group.architecture} if job.group.family.identity() else {}),
         **plain(job.space.settings(weights, blocks)),
     }
     return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from afa_bench.architectures.base import Architecture
 from afa_bench.architectures.layout import BASE, TIME
 from afa_bench.errors import UserError
-from afa_bench.merging.memory import Loaded, MergedModel
+from afa_bench.merging.memory import MergedModel
 from afa_bench.merging.method import MergeMethod
-from afa_bench.method import Denoiser
+from afa_bench.method import Denoiser, Model
 from afa_bench.search.space import Row, Space, Weights
 
 
@@ -17,6 +18,7 @@ class Rewriter:
 
     Args:
         models: of one architecture.
+        architecture: this one.
         method: by which they are merged.
         space: what of it is searched.
 
@@ -27,10 +29,10 @@ class Rewriter:
         UserError: they differ in their architecture, or have no numbered blocks.
     """
 
-    def __init__(self, models: Sequence[Loaded], method: MergeMethod, space: Space) -> None:
-        self._merged, self._method, self._space = MergedModel(models), method, space
+    def __init__(self, models: Sequence[Model], architecture: Architecture, method: MergeMethod, space: Space) -> None:
+        self._merged, self._method, self._space = MergedModel(models, architecture), method, space
         if self._merged.layout is None:
-            raise UserError("search: expected models of SD 1.5 or SDXL, whose U-Nets have numbered blocks")
+            raise UserError(f"search: expected models with numbered blocks; those of {architecture.title} have none")
         self.layout = self._merged.layout
         self.denoiser = Denoiser(self._merged.unet, [self._merged.text_encoder])
         self.rewritten = 0

@@ -85,10 +85,12 @@ class ImageJudge:
         space: Space,
         device: str,
     ) -> None:
-        self.rewriter = Rewriter(models, method, space)
+        self._architecture = loaded.group.family
+        self.rewriter = Rewriter(models, self._architecture, method, space)
         self._suite, self._samples, self._metric, self._steps = suite, samples, metric, steps
         self._loaded = loaded
-        self._pipeline = loaded.pipeline(self.rewriter.denoiser, suite.sampler.scheduler)
+        denoiser = self.rewriter.denoiser
+        self._pipeline = loaded.pipeline(denoiser.unet, denoiser.text_encoders, suite.sampler.scheduler)
         self._extractor = metric.extractor()
         self._extractor.load(device)
         self._texts: tuple[Row | None, dict[str, Tensor]] | None = None
@@ -106,7 +108,7 @@ class ImageJudge:
         """
         samples = self._samples[first:last]
         given = {name: states[first:last] for name, states in self._conditions().items()}
-        images = draw(self._pipeline, self._suite, self._steps, samples, given)
+        images = draw(self._architecture, self._pipeline, self._suite, self._steps, samples, given)
         captions = [sample.prompt.text for sample in samples]
         features = self._extractor.images([to_image(image) for image in images], captions)
         values = sample_values(self._metric, _Features(self._extractor, samples, features))

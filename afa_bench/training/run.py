@@ -15,7 +15,6 @@ from accelerate.tracking import get_available_trackers
 
 import afa_bench
 from afa_bench import registry
-from afa_bench.architectures.families import FLUX
 from afa_bench.errors import UserError
 from afa_bench.method import require_denoiser
 from afa_bench.models.identity import group_identity
@@ -68,8 +67,9 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
         KeyboardInterrupt: interrupted, after a checkpoint was written.
     """
     group, (trainable, options) = config.read_group(), config.read_trainable()
-    if config.lcm is not None and group.family is FLUX:
-        raise UserError(f"{config.file}: lcm: group {group.name}: expected models of SD 1.5 or SDXL, not {group.architecture}")
+    architecture = group.family
+    if config.lcm is not None and architecture.flow:
+        raise UserError(f"{config.file}: lcm: group {group.name}: expected models that predict noise, not {architecture.title}")
     if config.lcm is not None and getattr(options, "start", None) is None:
         raise UserError(f"{config.file}: trainable: start: expected a folder of trained weights to distil")
     prompts = config.read_pairs()
@@ -118,7 +118,8 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
         progress.trained(done, total, latest)
 
     more = {"validation": held, "report": report, "accelerator": accelerator, "about": about}
-    learned = fit(learner, loaded.scheduler, trained, config, folder=folder, **more)
+    objective = architecture.objective(loaded.scheduler, learner.denoiser.unet, config.guidance)
+    learned = fit(learner, objective, trained, config, folder=folder, **more)
     if accelerator.is_main_process:
         save_learned(learned, folder / WEIGHTS)
     accelerator.end_training()

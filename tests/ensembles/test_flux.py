@@ -12,8 +12,8 @@ from tiny import tiny_flux
 from unet_cases import randn
 
 from afa_bench.afa.sabw import SABW
+from afa_bench.architectures.find import view_of
 from afa_bench.architectures.flux_blocks import FluxView, grid, residuals
-from afa_bench.architectures.view import view_of
 from afa_bench.ensembles.aggregator import Average
 from afa_bench.ensembles.flux import EnsembleFlux
 from afa_bench.errors import UserError

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from documents import commands
+from runs import rows
 from strangers import DOCUMENT, FILES, write
 from typer.testing import CliRunner
 
@@ -46,6 +47,7 @@ def test_all_commands_by_path(folder):
     assert "noise-average" in said["afa-bench run blend.yaml"]
     assert all(row in said["afa-bench run merge.yaml"] for row in ("slerp", "from a recipe"))
     assert "Alignment" in said["afa-bench run denoiser.yaml"]
+    assert "skipping" in said["afa-bench run architecture.yaml"]
 
     methods = {cell["label"]: cell["identity"]["method"] for cell in cells(folder / "results/method")}
     assert {label: method["origin"] for label, method in methods.items()} == dict.fromkeys(
@@ -60,6 +62,10 @@ def test_all_commands_by_path(folder):
         assert str(folder) not in json.dumps(cells(folder / "results" / results))
     for weights in (folder / "merged").rglob("*.safetensors"):
         assert str(folder).encode() not in weights.read_bytes()[: 2**20]
+    skipping, plain = sorted(cells(folder / "results/architecture"), key=lambda cell: cell["group"] != "skipping")
+    assert skipping["identity"]["group"]["architecture"]["origin"] == origin("clip_skip.py", "ClipSkip")
+    assert "architecture" not in plain["identity"]["group"]
+    assert len({row["sha256"] for row in rows(folder / "results/architecture")}) == 2 * 2
 
 
 def installed(folder, monkeypatch):
@@ -77,7 +83,7 @@ def test_the_same_as_a_package(folder, monkeypatch):
     for file in folder.glob("*.py"):
         file.unlink()
     names = {"methods": "switch", "merge_methods": "slerp", "trainables": "blend", "prompts": "grid", "extractors": "opponents"}
-    for kind, name in {**names, "metrics": "colourfulness"}.items():
+    for kind, name in {**names, "metrics": "colourfulness", "architectures": "sd15-clip-skip"}.items():
         found = registry.load(kind, name)
         assert Path(sys.modules[getattr(found, "function", found).__module__].__file__).parent == site
     assert "colourfulness" in run("ls")

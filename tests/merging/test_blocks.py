@@ -10,7 +10,8 @@ import torch
 from pydantic import ValidationError
 from tiny import tiny_unet
 
-from afa_bench.architectures.layout import BASE, SD15, SDXL, TIME, Layout, layout_of_unet
+from afa_bench.architectures import sd15, sdxl
+from afa_bench.architectures.layout import BASE, TIME, Layout, layout_of_unet
 from afa_bench.errors import UserError
 from afa_bench.merging import methods
 from afa_bench.merging.blocks import ByBlock
@@ -20,10 +21,11 @@ from baselines.mbw import MBW
 from baselines.merge import Merge, MergeOptions
 
 NAMES = ("one", "two", "three")
+SD15, SDXL = sd15.SD15.layout, sdxl.SDXL.layout
 
 
 def group() -> Any:
-    return SimpleNamespace(name="tiny", models=[SimpleNamespace(name=name) for name in NAMES])
+    return SimpleNamespace(name="tiny", family=sd15.SD15(), models=[SimpleNamespace(name=name) for name in NAMES])
 
 
 def models() -> list[Model]:

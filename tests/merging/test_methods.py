@@ -13,7 +13,7 @@ import torch
 from checkpoints import SD15, SDXL, state
 from safetensors.torch import save_file
 
-from afa_bench.architectures import layout
+from afa_bench.architectures import layout, sd15, sdxl
 from afa_bench.errors import UserError
 from afa_bench.merging import methods
 from afa_bench.merging.blocks import ByBlock
@@ -102,7 +102,7 @@ def test_alike_models_are_copied_to_the_bit(name: str) -> None:
     tensor = torch.randn(64).half()
     count = 2 if name == "weight-sum" else 3
     method = find_merge_method(name, "test")
-    found = merge_tensor([tensor.clone() for _ in range(count)], method, {}, Place("x", layout.BASE, layout.SD15))
+    found = merge_tensor([tensor.clone() for _ in range(count)], method, {}, Place("x", layout.BASE, sd15.SD15.layout))
     assert torch.equal(found.view(torch.int16), tensor.view(torch.int16))
 
 
@@ -129,7 +129,7 @@ def test_what_a_method_does_not_take() -> None:
 def test_a_number_by_block() -> None:
     states = [{key: torch.full((2,), value) for key in ("model.diffusion_model.out.2.bias", "x")} for value in (0.0, 1.0)]
     alpha = ByBlock(blocks=tuple(n / 100 for n in range(25)), base=0.9)
-    found = merged(states, methods.weight_sum, {"alpha": alpha}, layout.SD15)
+    found = merged(states, methods.weight_sum, {"alpha": alpha}, sd15.SD15.layout)
     assert found["model.diffusion_model.out.2.bias"].tolist() == pytest.approx([0.24] * 2)
     assert found["x"].tolist() == pytest.approx([0.9] * 2)
     assert methods.sum_twice.numbers == ["alpha", "beta"]
@@ -187,7 +187,7 @@ def test_the_methods_as_sd_mecha_computes_them(tmp_path: Path) -> None:
 def test_block_weights_as_sd_mecha_places_them(tmp_path: Path, config: str) -> None:
     """Its table has the time embedding in BASE."""
     states, (a, b, _) = models(tmp_path, config)
-    table = {SD15: layout.SD15, SDXL: layout.SDXL}[config]
+    table = {SD15: sd15.SD15.layout, SDXL: sdxl.SDXL.layout}[config]
     values = [round(0.03 * (n + 1), 2) for n in range(len(table.blocks))]
     blocks = {**dict(zip(table.blocks, values, strict=True)), "BASE": 0.9, "VAE": 0.9}
     kind = {SD15: "sd1-supermerger_blocks", SDXL: "sdxl-supermerger_blocks"}[config]

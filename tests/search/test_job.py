@@ -68,9 +68,10 @@ def test_a_search_ends_in_a_recipe_that_merge_and_mbw_take(suite: Path, tmp_path
 
 
 def test_only_what_changes_is_rewritten_and_always_from_the_sources() -> None:
-    models = load_group(read_group("mini-1", Path(), "test"), "cpu", torch.float32).models
+    group = read_group("mini-1", Path(), "test")
+    models = load_group(group, "cpu", torch.float32).models
     space = models_space([model.name for model in models], "simplex")
-    rewriter = Rewriter(models, methods.mbw, space)
+    rewriter = Rewriter(models, group.family, methods.mbw, space)
     weights = space.begin(rewriter.layout.blocks)
     rewriter.write(weights)
     everything = rewriter.rewritten
@@ -80,7 +81,7 @@ def test_only_what_changes_is_rewritten_and_always_from_the_sources() -> None:
     assert rewriter.rewritten == everything + 3 * 2
     rows = [weights[block] for block in rewriter.layout.blocks]
     rows[2] = rows[3] = (0.5, 0.5, 0.0)
-    expected = MBW().build(None, models, MBW.Options(settings={"simplex": tuple(rows), "base": weights[BASE]})).unet.state_dict()  # type: ignore[arg-type]
+    expected = MBW().build(group, models, MBW.Options(settings={"simplex": tuple(rows), "base": weights[BASE]})).unet.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in rewriter.denoiser.unet.state_dict().items())
     rewriter.write({**weights, "IN00": (1.0, 0.0, 0.0)})
     assert rewriter.rewritten == everything + 3 * 2 + 4  # back, and IN00 with the time embedding

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from afa_bench.architectures.layout import BASE, SD15, SDXL
+from afa_bench.architectures import sd15, sdxl
+from afa_bench.architectures.layout import BASE
 from afa_bench.errors import UserError
 from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
 from afa_bench.search.log import Log
 from afa_bench.search.space import Kind, Row, Weights, block_groups, models_space, neighbours, points, same
 
 NAMES = ("A", "B", "C")
+SD15, SDXL = sd15.SD15.layout, sdxl.SDXL.layout
 TARGET: dict[str, Row] = {
     "+".join(group): row
     for group, row in zip(
