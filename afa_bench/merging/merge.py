@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from afa_bench import registry
 from afa_bench.architectures.layout import SDXL, UNET, VAE, Layout, Link, Part
 from afa_bench.architectures.tensors import Shapes, tensors_of
 from afa_bench.checkpoints.safetensors import Spec
@@ -120,9 +121,13 @@ class PreparedMerge:
         parents = {name: {k: v for k, v in source.metadata.items() if k not in NOT_OURS} for name, source in named.items()}
         found = {key: value for key, value in parents[self.recipe.names[0]].items() if key.startswith(MODELSPEC)}
         if self.kind is not None and MODELSPEC + "prediction_type" in found:
-            found[MODELSPEC + "prediction_type"] = "v" if self.kind.prediction == VELOCITY else self.kind.prediction.lower()
+            found[MODELSPEC + "prediction_type"] = (
+                "v" if self.kind.prediction.endswith(VELOCITY) else self.kind.prediction.lower()
+            )
+        theirs = registry.origin(self.recipe.method.function)
         return found | {
             "format": "pt",
+            **({"afa_bench.method": canonical(theirs)} if theirs else {}),
             "afa_bench.recipe": json.dumps(self.recipe.document(), ensure_ascii=False),
             "afa_bench.sources": canonical({name: source.sha256() for name, source in named.items()}),
             "afa_bench.parents": canonical({name: about for name, about in parents.items() if about}),
@@ -166,12 +171,11 @@ def prepare(recipe: Recipe, folder: Path) -> PreparedMerge:
     if recipe.position_ids == "reset":
         specs = {key: Spec(torch.int64, s.shape) if key.endswith(POSITIONS) else s for key, s in specs.items()}
     like = located(recipe.like, folder) if recipe.like is not None else first.path if first.path.is_dir() else None
-    prepared = PreparedMerge(
-        recipe, sources, kind, links, specs, origins, like, [*notes, *_noted(recipe, sources, specs, origins)]
-    )
+    notes += _noted(recipe, sources, specs, origins)
+    prepared = PreparedMerge(recipe, sources, kind, links, specs, origins, like, notes)
     _require_complete(prepared, vae)
     for note in notes:
-        LOG.warning(note)
+        LOG.warning("%s", note)
     return prepared
 
 

@@ -54,11 +54,12 @@ class Written(BaseModel):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A merge of checkpoints: :class:`Written`, with the merge method and its settings as given."""
+    """A merge of checkpoints: :class:`Written`, with the merge method (``named`` as it was written) and its settings as given."""
 
     models: Mapping[str, str]
     method: MergeMethod
     settings: Mapping[str, Any]
+    named: str
     vae: str | None = None
     like: str | None = None
     dtype: str | None = None
@@ -79,7 +80,7 @@ class Recipe:
     def document(self) -> dict[str, Any]:
         """What is written to a YAML file for the same recipe, in the same order."""
         found: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        found |= {"models": dict(self.models), "method": self.method.name, "settings": None}
+        found |= {"models": dict(self.models), "method": self.named, "named": None, "settings": None}
         return {key: value for key, value in found.items() if value is not None} | plain(self.settings)
 
     def require_fit(self, layout: Layout) -> None:
@@ -117,13 +118,15 @@ def as_recipe(document: Mapping[str, Any], where: str, folder: Path = Path()) ->
     if "form" in document:
         deprecated("form", "method")
         document = {"method" if key == "form" else key: value for key, value in document.items()}
-    method = find_merge_method(str(document.get("method", "weighted")), f"{where}: method", folder)
+    named = str(document.get("method", "weighted"))
+    method = find_merge_method(named, f"{where}: method", folder)
     written = validated(method.extended(Written, document), document, where)
     if written.vae is not None and written.vae not in written.models:
         raise UserError(f"{where}: vae: unknown model {written.vae!r}: {suggest(written.vae, written.models)}")
     settings = method.given(written, document)
     method.require_fit(len(written.models), settings, where)
-    return Recipe(**{**{name: getattr(written, name) for name in Written.model_fields}, "method": method, "settings": settings})
+    fields = {name: getattr(written, name) for name in Written.model_fields}
+    return Recipe(**{**fields, "method": method, "settings": settings, "named": named})
 
 
 def described(recipe: Recipe, place: Place) -> str:
