@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from afa_bench import registry
 from afa_bench.architectures.layout import Layout
+from afa_bench.checkpoints.hashing import tensor_names
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -127,15 +128,21 @@ class Architecture:
             dtype: to load in.
             shared: the pipeline's other parts, by name; its text encoders serve a file without its own.
         """
-        from afa_bench.architectures.single_file import through_pipeline
-
-        return through_pipeline(self, path, configs, dtype, shared)
+        own = any(name.startswith(self.text_prefix) for name in tensor_names(path))
+        given = {name: value for name, value in shared.items() if not (own and name in self.encoders)}
+        pipeline = self.class_of(self.pipeline).from_single_file(
+            str(path), config=str(configs), local_files_only=True, torch_dtype=dtype, **given, **self.pipeline_options
+        )
+        return {name: getattr(pipeline, name) for name in (self.denoiser[0], *self.encoders)}
 
     def read_vae(self, path: Path, configs: Path, dtype: torch.dtype) -> Any:
         """A single file's VAE; arguments as :meth:`read_file`'s."""
-        from afa_bench.architectures.single_file import read_part
+        return self.read_part(path, "vae", self.vae, configs, dtype)
 
-        return read_part(self.class_of(self.vae), path, configs, "vae", dtype)
+    def read_part(self, path: Path, part: str, kind: str, configs: Path, dtype: torch.dtype) -> Any:
+        """One part of a single file by its class, which has ``from_single_file``; other arguments as :meth:`read_file`'s."""
+        read = self.class_of(kind).from_single_file
+        return read(str(path), config=str(configs), subfolder=part, local_files_only=True, torch_dtype=dtype)
 
     # What the denoiser is told
 

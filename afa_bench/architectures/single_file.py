@@ -58,23 +58,6 @@ def load_vae(path: Path, architecture: Architecture, configs: Path, dtype: torch
     return _complete(vae, path, "vae")
 
 
-def through_pipeline(
-    architecture: Architecture, path: Path, configs: Path, dtype: torch.dtype, shared: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The denoiser and the text encoders of the stock pipeline that diffusers makes of a file."""
-    own = any(name.startswith(architecture.text_prefix) for name in tensor_names(path))
-    given = {name: value for name, value in shared.items() if not (own and name in architecture.encoders)}
-    pipeline = architecture.class_of(architecture.pipeline).from_single_file(
-        str(path), config=str(configs), local_files_only=True, torch_dtype=dtype, **given, **architecture.pipeline_options
-    )
-    return {name: getattr(pipeline, name) for name in (architecture.denoiser[0], *architecture.encoders)}
-
-
-def read_part(kind: Any, path: Path, configs: Path, part: str, dtype: torch.dtype) -> Any:
-    """One part of a file, by its class in diffusers."""
-    return kind.from_single_file(str(path), config=str(configs), subfolder=part, local_files_only=True, torch_dtype=dtype)
-
-
 def marks(path: Path) -> dict[str, Any]:
     """The scheduler's settings that a file asks for by its marks."""
     names = set(tensor_names(path))

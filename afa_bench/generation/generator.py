@@ -167,7 +167,7 @@ class Generator:
 def prompted(
     samples: Sequence[Sample], sampler: Sampler, loaded: LoadedGroup, encoders: Sequence[torch.nn.Module]
 ) -> dict[str, Tensor]:
-    """The samples' prompts as the architecture's ``conditions`` gives them; a prompt's own negative one replaces the sampler's."""
+    """The samples' prompts as the pipeline takes them; a prompt's own negative prompt stands in for the sampler's."""
     by_negative: dict[str, list[int]] = {}
     for place, sample in enumerate(samples):
         negative = sampler.negative_prompt if sample.prompt.negative is None else sample.prompt.negative

@@ -119,11 +119,13 @@ class PreparedMerge:
         parents = {name: {k: v for k, v in source.metadata.items() if k not in NOT_OURS} for name, source in named.items()}
         found = {key: value for key, value in parents[self.recipe.names[0]].items() if key.startswith(MODELSPEC)}
         if self.kind is not None and MODELSPEC + "prediction_type" in found:
-            found[MODELSPEC + "prediction_type"] = "v" if self.kind.prediction == VELOCITY else self.kind.prediction.lower()
-        origin = registry.origin(self.recipe.method.function).get("origin", {})
-        found |= {f"afa_bench.method.{name}": value for name, value in origin.items()}
+            found[MODELSPEC + "prediction_type"] = (
+                "v" if self.kind.prediction.endswith(VELOCITY) else self.kind.prediction.lower()
+            )
+        theirs = registry.origin(self.recipe.method.function)
         return found | {
             "format": "pt",
+            **{f"afa_bench.method.{name}": value for name, value in theirs.get("origin", {}).items()},
             "afa_bench.recipe": json.dumps(self.recipe.document(), ensure_ascii=False),
             "afa_bench.sources": canonical({name: source.sha256() for name, source in named.items()}),
             "afa_bench.parents": canonical({name: about for name, about in parents.items() if about}),
@@ -168,12 +170,11 @@ def prepare(recipe: Recipe, folder: Path) -> PreparedMerge:
     if recipe.position_ids == "reset":
         specs = {key: Spec(torch.int64, s.shape) if key.endswith(POSITIONS) else s for key, s in specs.items()}
     like = located(recipe.like, folder) if recipe.like is not None else first.path if first.path.is_dir() else None
-    prepared = PreparedMerge(
-        recipe, sources, kind, links, specs, origins, like, [*notes, *_noted(recipe, sources, specs, origins)]
-    )
+    notes += _noted(recipe, sources, specs, origins)
+    prepared = PreparedMerge(recipe, sources, kind, links, specs, origins, like, notes)
     _require_complete(prepared, vae)
     for note in notes:
-        LOG.warning(note)
+        LOG.warning("%s", note)
     return prepared
 
 

@@ -147,7 +147,7 @@ def _scheduler(merge: PreparedMerge, like: Path) -> dict[str, Any] | None:
     kind, theirs = merge.kind, kind_of_folder(like)
     if kind is None or kind == theirs or (theirs is None and kind.prediction == EPSILON and not kind.zero_snr):
         return None
-    if theirs is None or EDM in (kind.prediction, theirs.prediction):
+    if theirs is None or EDM in kind.prediction or EDM in theirs.prediction:
         found = "no scheduler" if theirs is None else f"a scheduler for {theirs}"
         raise UserError(f"{like}: has {found}; expected like: of a folder with one for {kind}, as the models are")
     return fitted(read_json(like / SCHEDULER), kind)

@@ -15,6 +15,7 @@ from afa_bench import registry
 from afa_bench.architectures.layout import BASE
 from afa_bench.cells import Sample
 from afa_bench.errors import UserError
+from afa_bench.log import LOG
 from afa_bench.merging.method import MergeMethod, find_merge_method
 from afa_bench.merging.recipe import plain
 from afa_bench.metrics.base import Metric
@@ -177,6 +178,8 @@ def _space(method: MergeMethod, setting: str | None, names: Sequence[str], kind:
 def run_job(job: Job, out: Path, device: str, report: Callable[[Mapping[str, Any]], None]) -> Found:
     """Search, and write ``recipe.yaml``, ``search.json`` and ``blocks.png`` beside ``log.jsonl``. Run again to go on.
 
+    Interrupted, it leaves the recipe of the best so far, and says so.
+
     Args:
         job: what to search.
         out: a folder.
@@ -184,17 +187,30 @@ def run_job(job: Job, out: Path, device: str, report: Callable[[Mapping[str, Any
         report: told each candidate's line of the log.
 
     Raises:
-        UserError: a log of another search, models that do not load or cannot be merged, a budget of nothing.
+        UserError: a log of another search, or one that another process is writing; models that do not load or cannot be merged; a
+            budget of nothing.
     """
     log = Log(out / "log.jsonl", job.about())
+    try:
+        return _run(job, log, out, device, report)
+    finally:
+        log.close()
+
+
+def _run(job: Job, log: Log, out: Path, device: str, report: Callable[[Mapping[str, Any]], None]) -> Found:
     loaded = load_group(job.group, device, getattr(torch, job.suite.dtype))
     models = [next(model for model in loaded.models if model.name == ref.name) for ref in job.models]
     judge = ImageJudge(loaded, models, job.suite, job.samples, job.scorer, job.steps, job.method, job.space, device)
     layout = judge.rewriter.layout
     groups = block_groups(layout, job.together, job.base)
     search = Search(judge, groups, job.space.stages, job.rules, job.budget, log, report)
-    found = search.run(job.space.begin(layout.blocks))
-    log.close()
+    try:
+        found = search.run(job.space.begin(layout.blocks))
+    except BaseException:
+        if search.begun:
+            write_bytes(out / "recipe.yaml", recipe_text(job, search.best.weights, layout.blocks, out).encode())
+            LOG.warning("%s has the best so far, %.4f; the same command goes on", out / "recipe.yaml", search.best.mean)
+        raise
     write_bytes(out / "recipe.yaml", recipe_text(job, found.best.weights, layout.blocks, out).encode())
     write_json(out / "search.json", {**summary(found), "budget": asdict(job.budget), "warnings": list(job.warnings)})
     title = f"autoMBW on {job.group.name}, {job.scorer.title}"
