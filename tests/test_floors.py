@@ -64,7 +64,8 @@ def imported(tree: ast.Module, known: dict[str, ast.Module]) -> Iterator[str]:
 
 
 def room(module: str) -> str:
-    return module.split(".")[1] if "." in module else ""
+    package, _, rest = module.partition(".")
+    return rest.split(".")[0] if package == "afa_bench" else ""
 
 
 def test_every_room_has_a_floor() -> None:

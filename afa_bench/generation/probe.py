@@ -19,6 +19,7 @@ from afa_bench.images.stored import shown
 from afa_bench.metrics.base import Metric
 from afa_bench.metrics.probe import DenoiserProbe
 from afa_bench.models.load import LoadedGroup
+from afa_bench.store.layout import SampleRow
 
 if TYPE_CHECKING:
     from afa_bench.suite import Suite
@@ -82,13 +83,14 @@ def values_of(metric: Metric, probe: DenoiserProbe) -> Mapping[str, Floats]:
     """
     columns = metric.of_denoiser(probe)
     shapes = {name: np.shape(values) for name, values in columns.items()}
-    if shapes.get(metric.key) is None or set(shapes.values()) != {(len(probe.seeds),)}:
-        expected = f"{len(probe.seeds)} values in {metric.key} and in any other column"
+    foreign = [name for name in columns if not name.startswith(metric.key)]
+    if metric.key not in columns or foreign or set(shapes.values()) != {(len(probe.seeds),)}:
+        expected = f"{len(probe.seeds)} values in {metric.key} and in any other column {metric.key}..."
         raise UserError(f"{metric.title}: of_denoiser: expected {expected}, found {shapes}")
     return columns
 
 
-def as_rows(values: Sequence[Mapping[str, Floats]]) -> list[dict[str, Any]]:
+def as_rows(values: Sequence[Mapping[str, Floats]]) -> list[SampleRow]:
     """All metrics' columns as a row a sample; one with a value that is not finite is an error."""
     columns = {name: np.asarray(column, dtype=np.float64).tolist() for each in values for name, column in each.items()}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

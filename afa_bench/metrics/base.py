@@ -169,7 +169,7 @@ class Metric(BaseModel):
 
         Returns:
             Columns of the samples' rows, ``(B,)`` each: under the metric's ``key`` its values, of which the mean is reported;
-            under other names, which should begin with the key, what else is worth keeping.
+            under other names that begin with it, what else is worth keeping.
         """
         raise NotImplementedError
 
