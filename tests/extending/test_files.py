@@ -21,8 +21,9 @@ from afa_bench import registry
 from afa_bench.cli import app
 from afa_bench.errors import UserError
 from afa_bench.generation.ray import RayEngine
-from afa_bench.merging.merge import prepare, write_merge
+from afa_bench.merging.merge import prepare
 from afa_bench.merging.recipe import read_recipe
+from afa_bench.merging.write import write_merge
 from afa_bench.plan import make_plan
 from afa_bench.scoring.folder import read_metrics
 from afa_bench.search.job import make_job
