@@ -12,7 +12,7 @@ from afa_bench import registry
 from afa_bench.errors import NOTHING_TO_DO, UserError
 from afa_bench.method import Options
 from afa_bench.models.group import Group, read_group
-from afa_bench.prompts.base import Prompt, PromptSet
+from afa_bench.prompts.base import Prompt, PromptSet, notes_of
 from afa_bench.reading import Place, line_of, read_mapping, validated
 from afa_bench.suite import Choice
 from afa_bench.training.settings import Count, Positive, Settings
@@ -87,6 +87,7 @@ class TrainConfig(Settings):
         prompts = [prompt for prompt in chosen.prompts(self.file.parent) if prompt.image is not None][: chosen.limit]
         if not prompts:
             raise UserError(f"{self.file}: data: {self.data.name}: no prompt with an image to train on", NOTHING_TO_DO)
+        notes_of(chosen, self.file.parent, prompts)
         return prompts
 
 
