@@ -23,7 +23,7 @@ from afa_bench.models.group import Group, ModelRef, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
 from afa_bench.plan import configured
-from afa_bench.prompts.base import PromptSet
+from afa_bench.prompts.base import PromptSet, notes_of
 from afa_bench.reading import Choice
 from afa_bench.registry import suggest
 from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
@@ -147,6 +147,7 @@ def make_job(
         warnings.append(f"the suite leaves no {count} prompts over: the search sees prompts that the suite reports on")
     if len(prompts) < count:
         raise UserError(f"--images: {count}; the suite has {len(prompts)} prompts")
+    notes_of(prompt_set, suite.file.parent, prompts)
     samples = [Sample(prompt, 0, 0, suite.seed) for prompt in prompts]
     return Job(
         suite, found, metric, samples, steps or min(suite.steps), chosen, merged, space, together, base, rules, budget, warnings
