@@ -62,7 +62,7 @@ def tensors_of(part: Part, config: Mapping[str, Any]) -> Shapes:
     silent = UNET if part == "unet" else VAE if part == "vae" else TEXT
     found = {key: config.get(key, value) for key, value in silent.items()}
     for key, value in found.items():
-        if not _plausible(value, str if key in NAMES else int, COUNT if key in COUNTS else LARGEST):
+        if not _plausible(value, key in NAMES, COUNT if key in COUNTS else LARGEST):
             raise UserError(f"{part}/config.json: {key}: {value!r} is not supported")
     try:
         return _unet(found) if part == "unet" else _vae(found) if part == "vae" else _text(found, part == "text_encoder_2")
@@ -70,11 +70,13 @@ def tensors_of(part: Part, config: Mapping[str, Any]) -> Shapes:
         raise UserError(f"{part}/config.json: not the configuration of a model that can be merged: {error}") from error
 
 
-def _plausible(value: Any, kind: type, largest: int) -> bool:
+def _plausible(value: Any, named: bool, largest: int) -> bool:
     """Whether a setting can be one: lengths of nothing or of billions are damage."""
     if isinstance(value, (list, tuple)):
-        return 0 < len(value) <= COUNT and all(_plausible(item, kind, largest) for item in value)
-    return value is None or isinstance(value, bool) or (isinstance(value, kind) and (kind is str or 0 < value <= largest))
+        return 0 < len(value) <= COUNT and all(_plausible(item, named, largest) for item in value)
+    if value is None or isinstance(value, bool):
+        return True
+    return isinstance(value, str) if named else isinstance(value, int) and 0 < value <= largest
 
 
 class _Tensors(Shapes):
