@@ -20,7 +20,7 @@ from os import fsdecode, fsencode
 from pathlib import Path
 from types import ModuleType
 
-from afa_bench.errors import UserError
+from afa_bench.errors import UserError, unreadable
 
 __path__: list[str] = []  # makes this module a package, whose modules are found by _Finder
 
@@ -77,11 +77,9 @@ sys.meta_path.append(_Finder())
 
 def _read(path: Path) -> bytes:
     try:
-        if not path.is_file():
-            raise UserError(f"{path}: no such file")
         return path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _refuse_neighbours(tree: ast.Module, file: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from afa_bench import registry
 from afa_bench.errors import UserError
 from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Needed
+from afa_bench.log import LOG
 from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.models.group import packaged, read_group_file
 from afa_bench.plan import configured, rows_of
@@ -41,7 +41,7 @@ def _registered_metrics() -> Iterator[Metric]:
         try:
             yield read_metric(name, {}, METRICS)
         except UserError as error:
-            logging.getLogger("afa_bench").warning("left out: %s", error)
+            LOG.warning("left out: %s", error)
 
 
 def suite_needs(suite: Suite) -> list[Needed]:

@@ -16,8 +16,7 @@ from afa_bench.method import Method, Options
 from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity
-from afa_bench.prompts.base import Prompt, PromptSet, read_prompts
-from afa_bench.prompts.webui import syntax_notes
+from afa_bench.prompts.base import Prompt, notes_of, read_prompts
 from afa_bench.reading import Choice, validated
 from afa_bench.suite import Suite
 
@@ -77,9 +76,10 @@ def make_plan(
     if not cells:
         raise NothingToDoError(f"{suite.file}: methods: none applies to the groups chosen")
     name = suite.name + (f"-size{suite.size}" if size else "") + (f"-limit{limit}" if limit is not None else "")
-    notes = _notes(suite, prompt_set, prompts, chosen)
-    for note in notes:
+    unused = _unused_negatives(suite, prompts, chosen)
+    for note in unused:
         LOG.warning("%s", note)
+    notes = [*notes_of(prompt_set, folder, prompts), *unused]
     return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups), notes=notes)
 
 
@@ -178,16 +178,14 @@ def _digest(prompts: Sequence[Prompt]) -> str:
     )
 
 
-def _notes(suite: Suite, prompt_set: PromptSet, prompts: Sequence[Prompt], groups: Sequence[Group]) -> list[str]:
-    """What is to be said of how the prompts were read and of what they ask for, a line each."""
-    notes = [*prompt_set.notes(suite.file.parent), *syntax_notes((prompt.text for prompt in prompts), "prompts")]
-    if any(prompt.negative for prompt in prompts):
-        if suite.sampler.guidance <= 1:
-            notes.append(
-                f"{suite.file}: the prompts' negative prompts take no part: sampler.guidance is {suite.sampler.guidance:g}"
-            )
-        for group in groups:
-            if suite.sampler.guidance > 1 and not group.family.classifier_free:
-                what = f"{group.family.title} has no unconditional half"
-                notes.append(f"{suite.file}: negative prompts take no part in {group.name}: {what}")
-    return notes
+def _unused_negatives(suite: Suite, prompts: Sequence[Prompt], groups: Sequence[Group]) -> list[str]:
+    """One line where the prompts have negative prompts that take no part, or none."""
+    if not any(prompt.negative for prompt in prompts):
+        return []
+    if (guidance := suite.sampler.guidance) <= 1:
+        return [f"{suite.file}: negative prompts take no part: sampler.guidance is {guidance:g}, expected more than 1"]
+    unguided = {group.name: group.family.title for group in groups if not group.family.classifier_free}
+    if not unguided:
+        return []
+    said = f"negative prompts take no part in {', '.join(unguided)}"
+    return [f"{suite.file}: {said}: {' and '.join(dict.fromkeys(unguided.values()))} has no unconditional half"]

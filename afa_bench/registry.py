@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import logging
+import os
 import re
 import sys
 import traceback
@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from afa_bench import extensions
 from afa_bench.errors import UserError
+from afa_bench.log import LOG
 from afa_bench.paths import located
 
 Kind = Literal["methods", "merge_methods", "trainables", "prompts", "metrics", "extractors", "architectures"]
@@ -101,6 +102,12 @@ def anchored(name: str, folder: Path) -> str:
     return f"{_place(found['file'], folder)}:{found['name']}" if found else name
 
 
+def relative(name: str, folder: Path) -> str:
+    """An anchored name as it is written in a file of that folder."""
+    found = FILE.fullmatch(name)
+    return f"{Path(os.path.relpath(found['file'], folder.resolve())).as_posix()}:{found['name']}" if found else name
+
+
 def origin(kind: type | Callable[..., Any]) -> dict[str, dict[str, str]]:
     """What tells a plug-in's class or function from every other of its name, as an entry of the identity of what it computes.
 
@@ -123,8 +130,8 @@ def origin(kind: type | Callable[..., Any]) -> dict[str, dict[str, str]]:
     return {"origin": found}
 
 
-def folder_of(kind: type) -> Path:
-    """The folder of the file that a class is from; the working directory for a class from none."""
+def folder_of(kind: type | Callable[..., Any]) -> Path:
+    """The folder of the file that a class or function is from; the working directory for one from none."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     return Path(file).parent if file else Path()
 
@@ -162,7 +169,7 @@ def _imported(run: Callable[[], Any], title: str, source: Path | str) -> Any:
     try:
         return run()
     except UserError as error:
-        raise UserError(f"{title}: {error}") from error
+        raise type(error)(f"{title}: {error}") from error
     except (Exception, SystemExit) as error:
         lines = [f":{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(source)]
         raise UserError(f"{title}: {source}{''.join(lines[-1:])} does not load: {type(error).__name__}: {error}") from error
@@ -198,7 +205,7 @@ def _package(point: EntryPoint) -> str:
 @cache  # once a process
 def _say_former(package: str, group: str, now: str) -> None:
     text = "%s registers a plug-in in the entry-point group %s, which is now called %s"
-    logging.getLogger("afa_bench").warning(text, package, group, now)
+    LOG.warning(text, package, group, now)
 
 
 def _fault(kind: Kind, thing: Any) -> str:

@@ -81,7 +81,7 @@ class Workspace:
         self.store.write_planned(plan.suite.name, plan.suite.revision, cells, plan.whole)
 
     def describe(self, begun: Container[str], device: str) -> None:
-        """Write down what the cells of these names are, and all of which the files do not say it any more."""
+        """Write down what the cells of these names are, and those of which no file says it any more."""
         cells = [cell for cell in self.plan.cells if cell.name in begun or self.files(cell).is_lost()]
         origin = provenance(device) if cells else {}
         for cell in cells:

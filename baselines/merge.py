@@ -45,20 +45,27 @@ class MergeOptions(Options):
         models: the names of the models that the merge method takes as A, B, C ... (base, then the others, for ties and dare); by
             default all of the group's, in its order.
         settings: those of the merge method that are given.
-        folder: of the suite.
+        origin: of the merge method when the options were read.
     """
 
     method: str = "weighted"
     models: tuple[str, ...] | None = None
     settings: Mapping[str, Any] = Field(default={})
-    folder: Path = Field(default=Path(), exclude=True)
+    origin: Mapping[str, Any] | None = Field(default=None, exclude=True)
 
     @property
     def function(self) -> MergeMethod:
-        """The merge method."""
+        """The merge method.
+
+        Raises:
+            UserError: it is none, or another than it was.
+        """
         from afa_bench.merging.method import find_merge_method
 
-        return find_merge_method(self.method, "method", self.folder)
+        method = find_merge_method(self.method, "method")
+        if self.origin not in (None, registry.origin(method.function)):
+            raise UserError(f"method: {self.method}: has changed since it was loaded; run again")
+        return method
 
 
 class Merge(Method[MergeOptions]):
@@ -77,7 +84,8 @@ class Merge(Method[MergeOptions]):
 
         method = find_merge_method(str(given.get("method", "weighted")), f"{where}: method", folder)
         written = validated(method.extended(Written, given), given, where, noun="option")
-        return MergeOptions(method=method.name, models=written.models, settings=method.given(written, given), folder=folder)
+        settings, origin = method.given(written, given), registry.origin(method.function)
+        return MergeOptions(method=method.name, models=written.models, settings=settings, origin=origin)
 
     @override
     def variants(self, group: Group, options: MergeOptions) -> Mapping[str, MergeOptions]:
@@ -157,4 +165,5 @@ def _of_recipe(given: Mapping[str, Any], where: str) -> MergeOptions:
         raise UserError(f"{where}: recipe: has the method, its settings and the models; expected no other option beside it")
     path = located(str(given["recipe"]))
     recipe = read_recipe(path)
-    return MergeOptions(method=recipe.method.name, models=tuple(recipe.models), settings=recipe.settings, folder=path.parent)
+    origin = registry.origin(recipe.method.function)
+    return MergeOptions(method=recipe.method.name, models=tuple(recipe.models), settings=recipe.settings, origin=origin)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from afa_bench import registry
 from afa_bench.architectures.layout import Layout, Part, modern
 from afa_bench.architectures.tensors import Shapes
+from afa_bench.checkpoints.hashing import tensor_names
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -115,6 +116,10 @@ class Architecture:
         """Whether a checkpoint with tensors of these names is one of its own; see ``marks``."""
         return bool(self.marks) and any(name.startswith(self.marks) for name in names)
 
+    def mistaken(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
+        """What a checkpoint with its tensors' names, but with such shapes, is instead; empty for one of its own."""
+        return ""
+
     def read_file(self, path: Path, configs: Path, dtype: torch.dtype, shared: Mapping[str, Any]) -> Mapping[str, Any]:
         """A single file's denoiser and, where it has them, its text encoders, by part.
 
@@ -124,15 +129,21 @@ class Architecture:
             dtype: to load in.
             shared: the pipeline's other parts, by name; its text encoders serve a file without its own.
         """
-        from afa_bench.architectures.single_file import through_pipeline
-
-        return through_pipeline(self, path, configs, dtype, shared)
+        own = any(name.startswith(self.text_prefix) for name in tensor_names(path))
+        given = {name: value for name, value in shared.items() if not (own and name in self.encoders)}
+        pipeline = self.class_of(self.pipeline).from_single_file(
+            str(path), config=str(configs), local_files_only=True, torch_dtype=dtype, **given, **self.pipeline_options
+        )
+        return {name: getattr(pipeline, name) for name in (self.denoiser[0], *self.encoders)}
 
     def read_vae(self, path: Path, configs: Path, dtype: torch.dtype) -> Any:
         """A single file's VAE; arguments as :meth:`read_file`'s."""
-        from afa_bench.architectures.single_file import read_part
+        return self.read_part(path, "vae", self.vae, configs, dtype)
 
-        return read_part(self.class_of(self.vae), path, configs, "vae", dtype)
+    def read_part(self, path: Path, part: str, kind: str, configs: Path, dtype: torch.dtype) -> Any:
+        """One part of a single file by its class, which has ``from_single_file``; other arguments as :meth:`read_file`'s."""
+        read = self.class_of(kind).from_single_file
+        return read(str(path), config=str(configs), subfolder=part, local_files_only=True, torch_dtype=dtype)
 
     # What the denoiser is told
 
@@ -250,22 +261,24 @@ class Architecture:
             raise UserError(f"{where}: models of {self.title} cannot be merged: this architecture has no merge layout")
         return self.layout
 
-    def require_own(self, shapes: Mapping[str, Sequence[int]], where: str) -> None:
-        """Raise a UserError for a checkpoint of another architecture with the same names, by the shapes of its tensors."""
-
     def shapes(self, part: Part, config: Mapping[str, Any]) -> Shapes:
         """The tensors that a part has by its configuration: diffusers' names and their shapes, position ids aside.
 
         Here the part is built of its class, without memory.
+
+        Raises:
+            UserError: a configuration of no such model.
         """
         import torch
 
         kind = self.class_of({self.denoiser[0]: self.denoiser[1], "vae": self.vae, **self.encoders}[part])
-        with torch.device("meta"):
-            module = kind.from_config(dict(config)) if hasattr(kind, "from_config") else kind(kind.config_class(**config))
-        return {
-            modern(part, name): tuple(tensor.shape) for name, tensor in module.state_dict().items() if "position_ids" not in name
-        }
+        try:
+            with torch.device("meta"):
+                module = kind.from_config(dict(config)) if hasattr(kind, "from_config") else kind(kind.config_class(**config))
+        except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
+            raise UserError(f"{part}/config.json: not the configuration of a {kind.__name__}: {error}") from error
+        named = ((modern(part, name), tensor) for name, tensor in module.state_dict().items())
+        return {name: tuple(tensor.shape) for name, tensor in named if not name.endswith("position_ids")}
 
     def layout_in_memory(self, denoiser: Any) -> Layout | None:
         """The layout of a loaded model, whose depth may be another than the checkpoints'; None: its blocks have no numbers.

@@ -52,10 +52,8 @@ class FLUX(Architecture):
     @override
     def read_file(self, path: Path, configs: Path, dtype: torch.dtype, shared: Mapping[str, Any]) -> Mapping[str, Any]:
         """The transformer alone: the text encoders in such a file are not read."""
-        from afa_bench.architectures.single_file import read_part
-
         part, kind = self.denoiser
-        return {part: read_part(self.class_of(kind), path, configs, part, dtype)}
+        return {part: self.read_part(path, part, kind, configs, dtype)}
 
     @override
     def encode(self, texts: Sequence[str], tokenizers: Sequence[Any], encoders: Sequence[nn.Module]) -> dict[str, Tensor]:

@@ -97,19 +97,19 @@ class Layout:
         name: as in messages.
         blocks: the weights of a block-weighted merge, in order: ``IN00 ... M00 ... OUT..``; 25 for SD 1.5, 19 for SDXL.
         rows: the whole table.
-        texts: the text encoders: folder in the diffusers layout -> LDM prefix.
         deepest: of a part, a diffusers name that one with fewer levels lacks: its other tensors would have other LDM names.
-        spare: begin LDM names of tensors that some files leave out: they are then those of the first model that has them.
-        idle: begin LDM names of tensors that no pipeline uses, so that all models may lack them; and what they are, in words.
+        texts: the text encoders: folder in the diffusers layout -> LDM prefix.
+        unused: of a part, what begins diffusers' names of tensors that no pipeline uses, so that some checkpoints lack them.
+        spare: what begins their LDM names: a merge takes them from the first model that has them.
     """
 
     name: str
     blocks: tuple[str, ...]
     rows: tuple[Row, ...]
-    texts: Mapping[Part, str]
     deepest: Mapping[Part, str]
+    texts: Mapping[Part, str] = field(default_factory=dict)
+    unused: Mapping[Part, tuple[str, ...]] = field(default_factory=dict)
     spare: tuple[str, ...] = ()
-    idle: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def _by_ldm(self) -> Mapping[str, Row]:
@@ -126,11 +126,6 @@ class Layout:
                 return _link(self._by_ldm[prefix], rest)
         return None
 
-    def unused(self, part: Part, key: str) -> bool:
-        """Whether no pipeline uses a tensor of a diffusers folder."""
-        link = self.of_diffusers(part, key)
-        return link is not None and link.ldm.startswith(tuple(self.idle))
-
     def of_diffusers(self, part: Part, key: str) -> Link | None:
         """The LDM counterpart of a tensor of a diffusers folder, or None where LDM has none."""
         for prefix, rest in _prefixes(modern(part, key)):
@@ -139,14 +134,7 @@ class Layout:
         return None
 
 
-def ldm_layout(
-    name: str,
-    attention: Sequence[bool],
-    texts: Mapping[Part, str],
-    layers: int = 2,
-    spare: tuple[str, ...] = (),
-    idle: Mapping[str, str] | None = None,
-) -> Layout:
+def ldm_layout(name: str, attention: Sequence[bool], texts: Mapping[Part, str], layers: int = 2) -> Layout:
     """The layout of a U-Net of Stable Diffusion's kind, with its text encoders and its VAE.
 
     Args:
@@ -154,13 +142,11 @@ def ldm_layout(
         attention: for each level of the U-Net's way down, whether it has attention.
         texts: the text encoders: folder in the diffusers layout -> LDM prefix.
         layers: residual layers of a level.
-        spare, idle: see :class:`Layout`.
     """
     half = range(len(attention) * (layers + 1))
     blocks = (*(f"IN{k:02}" for k in half), "M00", *(f"OUT{k:02}" for k in half))
     of_texts = (row for part, prefix in texts.items() for row in _text(part, prefix))
-    rows = (*_unet(attention, layers), *of_texts, *vae_rows())
-    return Layout(name, blocks, rows, texts, {"vae": VAE_DEEPEST}, spare, idle or {})
+    return Layout(name, blocks, (*_unet(attention, layers), *of_texts, *vae_rows()), {"vae": VAE_DEEPEST}, texts)
 
 
 def layout_of_unet(config: Mapping[str, object]) -> Layout:

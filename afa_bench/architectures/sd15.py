@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from afa_bench.architectures.base import Architecture
-from afa_bench.architectures.layout import UNET, Layout, Part, layout_of_unet, ldm_layout
+from afa_bench.architectures.layout import Layout, Part, layout_of_unet, ldm_layout
 from afa_bench.architectures.tensors import Shapes, tensors_of
-from afa_bench.errors import UserError
 
+CROSS = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"
 SD2_WIDTH = 1024
-"""Of the text states of Stable Diffusion 2, whose folders have the names of 1.5."""
-
-CROSS = UNET + "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
 
 
 class SD15(Architecture):
@@ -30,9 +27,9 @@ class SD15(Architecture):
     layout = ldm_layout("SD 1.5", (True, True, True, False), {"text_encoder": "cond_stage_model.transformer."})
 
     @override
-    def require_own(self, shapes: Mapping[str, Sequence[int]], where: str) -> None:
-        if CROSS in shapes and shapes[CROSS][-1] == SD2_WIDTH:
-            raise UserError(f"{where}: is a model of Stable Diffusion 2; expected SD 1.5 or SDXL")
+    def mistaken(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
+        """Folders of Stable Diffusion 2 have the same names; its text states are wider."""
+        return "Stable Diffusion 2" if shapes.get(CROSS, (0,))[-1] == SD2_WIDTH else ""
 
     @override
     def shapes(self, part: Part, config: Mapping[str, Any]) -> Shapes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
@@ -17,11 +18,8 @@ if TYPE_CHECKING:
 
 CLIP_L = "conditioner.embedders.0.transformer."
 
-UNUSED = {
-    "text_model.encoder.layers.11.": "last layer of CLIP L",
-    "text_model.final_layer_norm.": "final norm of CLIP L",
-}
-"""Begin diffusers' names of what is not used of CLIP L, whose states before the last layer are taken."""
+UNUSED = ("text_model.encoder.layers.11.", "text_model.final_layer_norm.")
+"""Begin names of what SDXL, which takes CLIP L's states before the last layer, does not use of CLIP L."""
 
 
 class SDXL(Architecture):
@@ -34,12 +32,10 @@ class SDXL(Architecture):
     pads: ClassVar = {"tokenizer_2": "!"}
     marks = ("conditioner.embedders.", "model.diffusion_model.label_emb.", "add_embedding.")
     text_prefix = "conditioner.embedders."
-    layout = ldm_layout(
-        "SDXL",
-        (False, True, True),
-        {"text_encoder": CLIP_L, "text_encoder_2": CLIP_G},
+    layout = replace(
+        ldm_layout("SDXL", (False, True, True), {"text_encoder": CLIP_L, "text_encoder_2": CLIP_G}),
+        unused={"text_encoder": UNUSED},
         spare=(*(CLIP_L + name for name in UNUSED), CLIP_G + "text_projection"),
-        idle={CLIP_L + name: what for name, what in UNUSED.items()},
     )
 
     @override

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afa_bench.checkpoints.hashing import check_safetensors
-from afa_bench.checkpoints.header import read_header
+from afa_bench.checkpoints.hashing import check_safetensors, tensor_names
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,26 +58,9 @@ def load_vae(path: Path, architecture: Architecture, configs: Path, dtype: torch
     return _complete(vae, path, "vae")
 
 
-def through_pipeline(
-    architecture: Architecture, path: Path, configs: Path, dtype: torch.dtype, shared: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The denoiser and the text encoders of the stock pipeline that diffusers makes of a file."""
-    own = any(name.startswith(architecture.text_prefix) for name in read_header(path).tensors)
-    given = {name: value for name, value in shared.items() if not (own and name in architecture.encoders)}
-    pipeline = architecture.class_of(architecture.pipeline).from_single_file(
-        str(path), config=str(configs), local_files_only=True, torch_dtype=dtype, **given, **architecture.pipeline_options
-    )
-    return {name: getattr(pipeline, name) for name in (architecture.denoiser[0], *architecture.encoders)}
-
-
-def read_part(kind: Any, path: Path, configs: Path, part: str, dtype: torch.dtype) -> Any:
-    """One part of a file, by its class in diffusers."""
-    return kind.from_single_file(str(path), config=str(configs), subfolder=part, local_files_only=True, torch_dtype=dtype)
-
-
 def marks(path: Path) -> dict[str, Any]:
     """The scheduler's settings that a file asks for by its marks."""
-    names = set(read_header(path).tensors)
+    names = set(tensor_names(path))
     found: dict[str, Any] = {"prediction_type": "v_prediction"} if V_PREDICTION in names else {}
     return found | ({"rescale_betas_zero_snr": True} if ZERO_SNR in names else {})
 

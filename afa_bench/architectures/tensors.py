@@ -6,8 +6,14 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from afa_bench.architectures.layout import Part
+from afa_bench.errors import UserError
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
+
+COUNTS = frozenset({"layers_per_block", "transformer_layers_per_block", "num_hidden_layers"})
+NAMES = frozenset({"down_block_types", "addition_embed_type"})
+COUNT, LARGEST = 1000, 10**7
+"""The largest count of layers or levels, and the largest width, that a configuration is believed."""
 
 UNET: Mapping[str, Any] = {
     "in_channels": 4,
@@ -49,10 +55,28 @@ def tensors_of(part: Part, config: Mapping[str, Any]) -> Shapes:
     Args:
         part: of a pipeline; a ``text_encoder_2`` has a projection.
         config: the content of its ``config.json``.
+
+    Raises:
+        UserError: a configuration of no such model.
     """
-    if part == "unet":
-        return _unet({**UNET, **config})
-    return _vae({**VAE, **config}) if part == "vae" else _text({**TEXT, **config}, part == "text_encoder_2")
+    silent = UNET if part == "unet" else VAE if part == "vae" else TEXT
+    found = {key: config.get(key, value) for key, value in silent.items()}
+    for key, value in found.items():
+        if not _plausible(value, key in NAMES, COUNT if key in COUNTS else LARGEST):
+            raise UserError(f"{part}/config.json: {key}: {value!r} is not supported")
+    try:
+        return _unet(found) if part == "unet" else _vae(found) if part == "vae" else _text(found, part == "text_encoder_2")
+    except (TypeError, IndexError, ValueError) as error:  # lists of other lengths, texts for numbers
+        raise UserError(f"{part}/config.json: not the configuration of a model that can be merged: {error}") from error
+
+
+def _plausible(value: Any, named: bool, largest: int) -> bool:
+    """Whether a setting can be one: lengths of nothing or of billions are damage."""
+    if isinstance(value, (list, tuple)):
+        return 0 < len(value) <= COUNT and all(_plausible(item, named, largest) for item in value)
+    if value is None or isinstance(value, bool):
+        return True
+    return isinstance(value, str) if named else isinstance(value, int) and 0 < value <= largest
 
 
 class _Tensors(Shapes):

@@ -98,3 +98,8 @@ def hash_weights(path: Path) -> str:
 def check_safetensors(path: Path) -> None:
     """Raise a UserError unless this is a whole safetensors file, see :func:`read_header`."""
     read_header(path)
+
+
+def tensor_names(path: Path) -> list[str]:
+    """The names of the tensors in a safetensors file; errors as of :func:`read_header`."""
+    return list(read_header(path).tensors)

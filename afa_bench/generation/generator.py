@@ -23,12 +23,10 @@ from afa_bench.identity import seed_of
 from afa_bench.memory import in_batches, is_out_of_memory
 from afa_bench.method import require_denoiser
 from afa_bench.models.load import LoadedGroup, load_group
-from afa_bench.store.layout import CellStore
+from afa_bench.store.layout import CellStore, SampleRow
 
 if TYPE_CHECKING:
     from afa_bench.suite import Sampler, Suite
-
-Row = dict[str, Any]
 
 BYTES_PER_PIXEL: Final = 3
 """Of a PNG that cannot be compressed."""
@@ -52,7 +50,9 @@ class Generator:
         self._loaded: LoadedGroup | None = None
         self._built: tuple[tuple[Any, ...], Any] | None = None
 
-    def run_shard(self, cell: Cell, samples: Sequence[Sample], store: CellStore, advance: Callable[[int], None]) -> list[Row]:
+    def run_shard(
+        self, cell: Cell, samples: Sequence[Sample], store: CellStore, advance: Callable[[int], None]
+    ) -> list[SampleRow]:
         """Do a shard's samples and return their rows. A sample that fails becomes a row with its error; the others go on.
 
         Raises:
@@ -61,7 +61,7 @@ class Generator:
         work = self._images if cell.task == "generate" else self._measured
         store.check_room(len(samples) * self.plan.suite.size**2 * BYTES_PER_PIXEL)
 
-        def batch(part: slice) -> list[Row]:
+        def batch(part: slice) -> list[SampleRow]:
             rows = self._batch(work, cell, samples[part], store)
             advance(len(rows))
             return rows
@@ -69,7 +69,9 @@ class Generator:
         made, self._fits[cell.name] = in_batches(len(samples), self._fits.get(cell.name, self.batch_size), batch)
         return [row for rows in made for row in rows]
 
-    def _batch(self, work: Callable[..., list[Row]], cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+    def _batch(
+        self, work: Callable[..., list[SampleRow]], cell: Cell, batch: Sequence[Sample], store: CellStore
+    ) -> list[SampleRow]:
         begun = time.perf_counter()
         try:
             rows = work(cell, batch, store)
@@ -103,24 +105,24 @@ class Generator:
             images = draw(architecture, pipeline, self.plan.suite, cell.steps or 0, batch, given, monitor.step)
         return images, monitor.errors()
 
-    def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+    def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[SampleRow]:
         images, errors = self._drawn(cell, batch)
         return [
             {"error": error} if error else self._save(image, sample, store)
             for image, error, sample in zip(images, errors, batch, strict=True)
         ]
 
-    def _save(self, image: Tensor, sample: Sample, store: CellStore) -> Row:
+    def _save(self, image: Tensor, sample: Sample, store: CellStore) -> SampleRow:
         buffer = io.BytesIO()
         to_image(image).save(buffer, "PNG")
         name = f"{hashlib.sha256(sample.id.encode()).hexdigest()[:16]}.png"
         store.write_image(name, buffer.getvalue())
         return {"file": name, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
 
-    def _measured(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+    def _measured(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[SampleRow]:
         """What metrics say of the denoiser itself, on the prompts' own real images."""
         pipeline, loaded, encoders = self._denoiser(cell)
-        rows: dict[str, Row] = {}
+        rows: dict[str, SampleRow] = {}
         known: dict[str, Real] = {}
         for sample in batch:
             rows[sample.id] = {}
@@ -168,15 +170,13 @@ def prompted(
     samples: Sequence[Sample], sampler: Sampler, loaded: LoadedGroup, encoders: Sequence[torch.nn.Module]
 ) -> dict[str, Tensor]:
     """The samples' prompts as the pipeline takes them; a prompt's own negative prompt stands in for the sampler's."""
-    architecture = loaded.group.family
     by_negative: dict[str, list[int]] = {}
     for place, sample in enumerate(samples):
         negative = sampler.negative_prompt if sample.prompt.negative is None else sample.prompt.negative
         by_negative.setdefault(negative, []).append(place)
+    conditions, guided = loaded.group.family.conditions, sampler.guidance > 1
     parts = [
-        architecture.conditions(
-            [samples[place].prompt.text for place in places], loaded.tokenizers, encoders, negative, sampler.guidance > 1
-        )
+        conditions([samples[place].prompt.text for place in places], loaded.tokenizers, encoders, negative, guided)
         for negative, places in by_negative.items()
     ]
     if len(parts) == 1:
@@ -235,12 +235,12 @@ def initial_noise(architecture: Architecture, pipeline: Any, suite: Suite, batch
     return architecture.packed(noise).to(getattr(torch, suite.dtype))
 
 
-def failed(samples: Sequence[Sample], error: str) -> list[Row]:
+def failed(samples: Sequence[Sample], error: str) -> list[SampleRow]:
     """The rows of samples that could not be made."""
     return [{**_columns(sample), "error": error, "seconds": 0.0, "device": ""} for sample in samples]
 
 
-def _columns(sample: Sample) -> Row:
+def _columns(sample: Sample) -> SampleRow:
     own = {"negative_prompt": sample.prompt.negative, "cluster": sample.prompt.cluster}
     return {
         "sample_id": sample.id,

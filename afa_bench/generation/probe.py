@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from afa_bench.cells import Sample
 from afa_bench.errors import UserError
@@ -18,6 +19,7 @@ from afa_bench.images.stored import shown
 from afa_bench.metrics.base import Metric
 from afa_bench.metrics.probe import DenoiserProbe
 from afa_bench.models.load import LoadedGroup
+from afa_bench.store.layout import SampleRow
 
 if TYPE_CHECKING:
     from afa_bench.suite import Suite
@@ -60,12 +62,11 @@ def probe_of(loaded: LoadedGroup, pipeline: Any, encoders: Sequence[Any], real: 
     Raises:
         UserError: a size that has no latents of its own.
     """
-    architecture, vae = loaded.group.family, loaded.vae
-    architecture.require_size(vae, suite.size)
-    squares = np.stack([np.asarray(each.square) for each in real])
-    pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).to(vae.device, getattr(torch, suite.dtype))
+    architecture = loaded.group.family
+    architecture.require_size(loaded.vae, suite.size)
+    pixels = _pixels([each.square for each in real]).to(loaded.vae.device, getattr(torch, suite.dtype))
     with torch.no_grad():
-        latents = architecture.latents(vae, pixels / 127.5 - 1)
+        latents = architecture.latents(loaded.vae, pixels / 127.5 - 1)
     told = architecture.conditions([each.sample.prompt.text for each in real], loaded.tokenizers, encoders)
     sizes = [architecture.size_conditions(each.size, each.place, (suite.size, suite.size)) for each in real]
     told |= {name: torch.tensor([own[name] for own in sizes]).to(latents) for name in sizes[0]}
@@ -82,15 +83,21 @@ def values_of(metric: Metric, probe: DenoiserProbe) -> Mapping[str, Floats]:
     """
     columns = metric.of_denoiser(probe)
     shapes = {name: np.shape(values) for name, values in columns.items()}
-    if shapes.get(metric.key) is None or set(shapes.values()) != {(len(probe.seeds),)}:
-        expected = f"{len(probe.seeds)} values in {metric.key} and in any other column"
+    foreign = [name for name in columns if not name.startswith(metric.key)]
+    if metric.key not in columns or foreign or set(shapes.values()) != {(len(probe.seeds),)}:
+        expected = f"{len(probe.seeds)} values in {metric.key} and in any other column {metric.key}..."
         raise UserError(f"{metric.title}: of_denoiser: expected {expected}, found {shapes}")
     return columns
 
 
-def as_rows(values: Sequence[Mapping[str, Floats]]) -> list[dict[str, Any]]:
+def as_rows(values: Sequence[Mapping[str, Floats]]) -> list[SampleRow]:
     """All metrics' columns as a row a sample; one with a value that is not finite is an error."""
     columns = {name: np.asarray(column, dtype=np.float64).tolist() for each in values for name, column in each.items()}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     bad = [[name for name, value in row.items() if not np.isfinite(value)] for row in rows]
     return [{"error": f"not finite: {', '.join(names)}"} if names else row for row, names in zip(rows, bad, strict=True)]
+
+
+def _pixels(squares: Sequence[Image.Image]) -> Tensor:
+    """RGB images of one size as ``(B, 3, H, W)``."""
+    return torch.from_numpy(np.stack([np.asarray(square) for square in squares])).permute(0, 3, 1, 2)

@@ -54,7 +54,7 @@ class Checkpoint(Protocol):
 
     Attributes:
         path: of the file or the folder.
-        architecture, layout: its own.
+        architecture: its own; ``layout`` is this architecture's.
         kind: what it predicts; None: it does not say.
         metadata: the texts in a single file's header.
         specs: its tensors, quantised ones as they are restored.
@@ -168,14 +168,14 @@ def open_checkpoint(path: Path, architecture: Architecture | None = None) -> Che
         architecture: its own; by default what the checkpoint says.
 
     Raises:
-        UserError: neither, a damaged one, or one of another architecture, or of one whose checkpoints cannot be merged.
+        UserError: neither, a damaged one, or one of another architecture.
     """
-    kind = FolderCheckpoint if path.is_dir() else FileCheckpoint
-    found: Checkpoint = kind(path, architecture)
+    found: Checkpoint = (FolderCheckpoint if path.is_dir() else FileCheckpoint)(path, architecture)
     unknown = [key for key in found.specs if not copied(key) and found.layout.of_ldm(key) is None]
     if unknown:
         raise UserError(f"{path}: {listed(unknown)}: no tensors of {found.layout.name}")
-    found.architecture.require_own({key: spec.shape for key, spec in found.specs.items()}, str(path))
+    if other := found.architecture.mistaken({key: tuple(spec.shape) for key, spec in found.specs.items()}):
+        raise UserError(f"{path}: is a model of {other}; expected {found.architecture.title}")
     whole = [key for key, spec in found.specs.items() if not copied(key) and not spec.dtype.is_floating_point]
     if whole:
         raise UserError(f"{path}: {listed(whole)}: whole numbers (quantised?); expected floating point or fp8")
@@ -197,11 +197,6 @@ def config_of(folder: Path, part: Part) -> Mapping[str, Any] | None:
     if found is not None and not isinstance(found, Mapping):
         raise UserError(f"{folder / part / 'config.json'}: expected a mapping")
     return found
-
-
-def packaged_config(architecture: Architecture, part: Part) -> Mapping[str, Any]:
-    """The configuration of the architecture's own models."""
-    return config_of(architecture.configs, part) or {}
 
 
 def join(change: Change, tensors: Sequence[Tensor]) -> Tensor:

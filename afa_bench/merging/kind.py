@@ -31,7 +31,7 @@ class Kind:
     """A kind of model.
 
     Attributes:
-        prediction: ``epsilon``, ``v_prediction`` or ``EDM``.
+        prediction: ``epsilon``, ``v_prediction``, ``EDM`` or ``EDM v_prediction``.
         zero_snr: whether its schedule ends at a signal-to-noise ratio of zero.
         schedule: the numbers of EDM's.
     """
@@ -47,7 +47,7 @@ class Kind:
     @property
     def marks(self) -> Mapping[str, Spec]:
         """The tensors by which a single file says it, EDM's numbers aside."""
-        wanted = {V_MARK: self.prediction == VELOCITY, ZERO_MARK: self.zero_snr}
+        wanted = {V_MARK: self.prediction.endswith(VELOCITY), ZERO_MARK: self.zero_snr}
         return {mark: EMPTY for mark, there in wanted.items() if there}
 
 
@@ -65,7 +65,7 @@ def kind_of_file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
     """
     schedule = {key: tuple(value.flatten().tolist()) for key, value in tensors.items() if key.startswith(EDM_MARK)}
     velocity = V_MARK in tensors or metadata.get(SPEC, "").lower() in ("v", "v_prediction", "v-prediction")
-    prediction = EDM if schedule else VELOCITY if velocity else EPSILON
+    prediction = (f"{EDM} {VELOCITY}" if velocity else EDM) if schedule else VELOCITY if velocity else EPSILON
     return Kind(prediction, ZERO_MARK in tensors, tuple(sorted(schedule.items())))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from afa_bench.architectures.base import Architecture
+from afa_bench import registry
 from afa_bench.architectures.find import find_architecture
 from afa_bench.architectures.layout import UNET, VAE, Layout, Link, Part
 from afa_bench.architectures.tensors import Shapes
@@ -26,7 +26,6 @@ from afa_bench.merging.checkpoint import (
     copied,
     join,
     open_checkpoint,
-    packaged_config,
     split,
 )
 from afa_bench.merging.complete import parts_of, require_complete
@@ -71,10 +70,6 @@ class PreparedMerge:
     origins: Mapping[str, Checkpoint]
     like: Path | None
     notes: Sequence[str]
-
-    @property
-    def architecture(self) -> Architecture:
-        return self.sources[0].architecture
 
     @property
     def layout(self) -> Layout:
@@ -124,9 +119,13 @@ class PreparedMerge:
         parents = {name: {k: v for k, v in source.metadata.items() if k not in NOT_OURS} for name, source in named.items()}
         found = {key: value for key, value in parents[self.recipe.names[0]].items() if key.startswith(MODELSPEC)}
         if self.kind is not None and MODELSPEC + "prediction_type" in found:
-            found[MODELSPEC + "prediction_type"] = "v" if self.kind.prediction == VELOCITY else self.kind.prediction.lower()
+            found[MODELSPEC + "prediction_type"] = (
+                "v" if self.kind.prediction.endswith(VELOCITY) else self.kind.prediction.lower()
+            )
+        theirs = registry.origin(self.recipe.method.function)
         return found | {
             "format": "pt",
+            **{f"afa_bench.method.{name}": value for name, value in theirs.get("origin", {}).items()},
             "afa_bench.recipe": json.dumps(self.recipe.document(), ensure_ascii=False),
             "afa_bench.sources": canonical({name: source.sha256() for name, source in named.items()}),
             "afa_bench.parents": canonical({name: about for name, about in parents.items() if about}),
@@ -171,12 +170,11 @@ def prepare(recipe: Recipe, folder: Path) -> PreparedMerge:
     if recipe.position_ids == "reset":
         specs = {key: Spec(torch.int64, s.shape) if key.endswith(POSITIONS) else s for key, s in specs.items()}
     like = located(recipe.like, folder) if recipe.like is not None else first.path if first.path.is_dir() else None
-    prepared = PreparedMerge(
-        recipe, sources, kind, links, specs, origins, like, [*notes, *_noted(recipe, sources, specs, origins)]
-    )
+    notes += _noted(recipe, sources, specs, origins)
+    prepared = PreparedMerge(recipe, sources, kind, links, specs, origins, like, notes)
     _require_complete(prepared, vae)
     for note in notes:
-        LOG.warning(note)
+        LOG.warning("%s", note)
     return prepared
 
 
@@ -187,17 +185,18 @@ def _require_complete(merge: PreparedMerge, vae: Checkpoint) -> None:
         config = (vae if part == "vae" else merge.sources[0]).config(part)
         if config is None and merge.like is not None:
             config = config_of(merge.like, part)
-        wanted = merge.architecture.shapes(part, packaged_config(merge.architecture, part) if config is None else config)
-        expected[part] = {name: shape for name, shape in wanted.items() if name in specs or not merge.layout.unused(part, name)}
+        packaged = config_of(merge.sources[0].architecture.configs, part) or {}
+        wanted = merge.sources[0].architecture.shapes(part, packaged if config is None else config)
+        unused = merge.layout.unused.get(part, ())
+        expected[part] = {name: shape for name, shape in wanted.items() if name in specs or not name.startswith(unused)}
     require_complete(parts, merge.layout, expected, shapes=False, what=f"merge: {' and '.join(merge.recipe.names)}")
 
 
 def _spare(
     recipe: Recipe, sources: Sequence[Checkpoint], merged: Sequence[Mapping[str, Spec]]
 ) -> tuple[dict[str, Checkpoint], list[str]]:
-    """The tensors that models of this architecture may lack, and some do: each with the first model that has it."""
-    spare = sources[0].layout.spare
-    keys = dict.fromkeys(key for specs in merged for key in specs if key.startswith(spare))
+    """The tensors that models may lack, and some do: each with the first model that has it."""
+    keys = dict.fromkeys(key for specs in merged for key in specs if key.startswith(sources[0].layout.spare))
     lacking = [key for key in keys if any(key not in specs for specs in merged)]
     found = {key: next(s for s, specs in zip(sources, merged, strict=True) if key in specs) for key in lacking}
     names = dict.fromkeys(recipe.names[sources.index(source)] for source in found.values())
@@ -241,12 +240,9 @@ def _noted(
     absent = [part for part, prefix in {**layout.texts, "vae": VAE}.items() if not any(key.startswith(prefix) for key in specs)]
     if absent:
         yield f"the models have no {' and no '.join(absent)}"
-    there = tuple(prefix for part, prefix in layout.texts.items() if part not in absent)
-    idle = [
-        what for prefix, what in layout.idle.items() if prefix.startswith(there) and not any(k.startswith(prefix) for k in specs)
-    ]
-    if idle:
-        yield f"the models have no {' and no '.join(idle)}: nothing uses it, but diffusers does not load a file without it"
+    lacking = [prefix for prefix in layout.spare if not any(key.startswith(prefix) for key in specs)]
+    if lacking and not absent:
+        yield f"the models have no {listed(lacking)}: nothing uses it, but diffusers does not load a file without it"
     for key in specs:
         if key.endswith(POSITIONS) and key in origins and recipe.position_ids is None:
             values = origins[key].read(key).flatten()

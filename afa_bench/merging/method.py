@@ -65,7 +65,16 @@ class MergeMethod:
     version: int = 1
 
     def __call__(self, *models: Tensor, **settings: Any) -> Tensor:
-        return self.function(*models, **settings)
+        """The merged tensor.
+
+        Raises:
+            UserError: the function gives something else than a tensor of the models' shape, which could pass for one.
+        """
+        merged, expected = self.function(*models, **settings), models[0].shape
+        if not isinstance(merged, Tensor) or merged.shape != expected:
+            found = list(merged.shape) if isinstance(merged, Tensor) else merged
+            raise UserError(f"merge method {self.title}: expected a tensor of the shape {list(expected)}, found {found!r}")
+        return merged
 
     @property
     def title(self) -> str:
@@ -125,7 +134,7 @@ class MergeMethod:
         anywhere = not self.takes_place and not any(isinstance(value, ByBlock) for value in settings.values())
         try:
             for place in [*places] or [Place("")] * anywhere:
-                self.function(*torch.ones(count, 2, 2).unbind(), **self.at(settings, place))
+                self(*torch.ones(count, 2, 2).unbind(), **self.at(settings, place))
         except ValueError as error:
             raise UserError(f"{where}: {error}") from error
 

@@ -27,17 +27,18 @@ class Written(BaseModel):
     """A recipe's keys beside the merge method's settings.
 
     Attributes:
-        models: name -> a single file or a diffusers folder, relative to the recipe; the merge method takes them in this order.
-        method: a merge method's name; its settings are further keys of the recipe.
+        models: name -> a single file or a diffusers folder, relative to the recipe (or ``zoo:...``, ``data:...``); the merge
+            method takes them in this order.
+        method: a merge method's name, registered or ``FILE.py:NAME``; its settings are further keys of the recipe.
         vae: the model whose VAE is copied; the first by default.
         like: for output as a diffusers folder: the folder whose configurations, tokenizers and scheduler are copied; the first
             model's by default, where that is one.
         dtype: of the merged tensors; the first model's by default.
-        architecture: of the models, a registered name or ``FILE.py:NAME``; by default what the models themselves say.
         prediction_type, zero_snr: what all models predict, and whether they know a signal-to-noise ratio of zero, whatever they
             say themselves.
         position_ids: ``reset`` puts right those of a text encoder that half precision or a merge has broken.
         overflow: ``clamp`` makes of what is beyond the number format's range its largest number; it is refused by default.
+        architecture: of the models, a registered name or ``FILE.py:NAME``; by default what the models themselves say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,11 +48,11 @@ class Written(BaseModel):
     vae: str | None = None
     like: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
-    architecture: str | None = None
     prediction_type: Literal["epsilon", "v_prediction"] | None = None
     zero_snr: StrictBool | None = None
     position_ids: Literal["reset"] | None = None
     overflow: Literal["clamp"] | None = None
+    architecture: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class Recipe:
     vae: str | None = None
     like: str | None = None
     dtype: str | None = None
-    architecture: str | None = None
     prediction_type: str | None = None
     zero_snr: bool | None = None
     position_ids: str | None = None
     overflow: str | None = None
+    architecture: str | None = None
 
     @property
     def clamp(self) -> bool:
@@ -80,9 +81,10 @@ class Recipe:
         return list(self.models)
 
     def document(self) -> dict[str, Any]:
-        """What is written to a YAML file for the same recipe, in the same order."""
+        """What is written to a YAML file for the same recipe, in the same order; a method's file is to lie beside it."""
         found: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        found |= {"models": dict(self.models), "method": self.method.name, "settings": None}
+        method = registry.relative(self.method.name, registry.folder_of(self.method.function))
+        found |= {"models": dict(self.models), "method": method, "settings": None}
         return {key: value for key, value in found.items() if value is not None} | plain(self.settings)
 
     def require_fit(self, layout: Layout) -> None:
@@ -126,9 +128,8 @@ def as_recipe(document: Mapping[str, Any], where: str, folder: Path = Path()) ->
         raise UserError(f"{where}: vae: unknown model {written.vae!r}: {registry.suggest(written.vae, written.models)}")
     settings = method.given(written, document)
     method.require_fit(len(written.models), settings, where)
-    architecture = written.architecture and registry.anchored(written.architecture, folder)
-    written = written.model_copy(update={"architecture": architecture})
-    return Recipe(**{**{name: getattr(written, name) for name in Written.model_fields}, "method": method, "settings": settings})
+    given = {name: getattr(written, name) for name in Written.model_fields} | {"method": method, "settings": settings}
+    return Recipe(**given | {"architecture": written.architecture and registry.anchored(written.architecture, folder)})
 
 
 def described(recipe: Recipe, place: Place) -> str:

@@ -114,7 +114,7 @@ def _require_like(merge: PreparedMerge, like: Path) -> None:
             raise UserError(
                 f"{like}: no {part}/config.json; expected like: of a folder with the configurations of the merged parts"
             )
-        expected[part] = merge.architecture.shapes(part, config)
+        expected[part] = merge.sources[0].architecture.shapes(part, config)
     require_complete(parts, merge.layout, expected, shapes=True, what=f"{like}")
 
 
@@ -147,7 +147,7 @@ def _scheduler(merge: PreparedMerge, like: Path) -> dict[str, Any] | None:
     kind, theirs = merge.kind, kind_of_folder(like)
     if kind is None or kind == theirs or (theirs is None and kind.prediction == EPSILON and not kind.zero_snr):
         return None
-    if theirs is None or EDM in (kind.prediction, theirs.prediction):
+    if theirs is None or EDM in kind.prediction or EDM in theirs.prediction:
         found = "no scheduler" if theirs is None else f"a scheduler for {theirs}"
         raise UserError(f"{like}: has {found}; expected like: of a folder with one for {kind}, as the models are")
     return fitted(read_json(like / SCHEDULER), kind)

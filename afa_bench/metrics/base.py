@@ -169,7 +169,7 @@ class Metric(BaseModel):
 
         Returns:
             Columns of the samples' rows, ``(B,)`` each: under the metric's ``key`` its values, of which the mean is reported;
-            under other names, which should begin with the key, what else is worth keeping.
+            under other names that begin with it, what else is worth keeping.
         """
         raise NotImplementedError
 
@@ -211,9 +211,11 @@ def read_metric(
     kind: type[Metric] = registry.load("metrics", name, where, folder)
     metric = validated(kind, options, f"{where}: {name}", noun="option", folder=folder)
     metric._label = label  # of an instance just made here
-    work = "over_set" if metric.kind == "set" else "per_sample"
-    if metric.task == "generate" and getattr(kind, work) is getattr(Metric, work):
-        raise UserError(f"{where}: {name}: kind: {metric.kind}, but it does not implement {work!r}")
+    work = "of_denoiser" if metric.task == "denoise" else "over_set" if metric.kind == "set" else "per_sample"
+    if getattr(kind, work) is getattr(Metric, work):
+        raise UserError(f"{where}: {name}: {metric.task}, {metric.kind}: does not implement {work!r}")
+    if (metric.task, metric.kind) == ("denoise", "set"):
+        raise UserError(f"{where}: {name}: kind: expected per-sample for a metric of denoisers")
     if metric.features and "texts" in metric.needs and type(metric.extractor()).texts is Extractor.texts:
         raise UserError(f"{where}: {name}: features: {metric.extractor().name} has no embeddings of texts")
     if not metric.key:

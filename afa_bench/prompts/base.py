@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from afa_bench.errors import UserError
 from afa_bench.images.stored import Picture
+from afa_bench.log import LOG
+from afa_bench.prompts.webui import syntax_notes
 
 if TYPE_CHECKING:
     from afa_bench.fetch import Needed
@@ -89,3 +91,17 @@ def read_prompts(chosen: PromptSet, folder: Path, where: str) -> list[Prompt]:
             raise UserError(f"{where}: prompt {number}: the id {prompt.id!r} is another prompt's; expected unique ids")
         ids.add(prompt.id)
     return prompts
+
+
+def notes_of(prompt_set: PromptSet, folder: Path, prompts: Sequence[Prompt]) -> list[str]:
+    """What is to be said of prompts: how their set read them, and what in them is syntax of web UIs; the logger is told.
+
+    Args:
+        prompt_set: which they are from.
+        folder: the suite's own, as for :meth:`PromptSet.prompts`.
+        prompts: those that are used.
+    """
+    notes = [*prompt_set.notes(folder), *syntax_notes((prompt.text for prompt in prompts), "prompts")]
+    for note in notes:
+        LOG.warning("%s", note)
+    return notes

@@ -63,13 +63,14 @@ class WebDatasetPrompts(PromptSet):
             with tarfile.open(archive, "r:*") as members:
                 for member in members:
                     name = PurePosixPath(member.name)
-                    if not member.isfile() or name.suffix not in found or any(map(is_hidden, name.parts)):
+                    kind = name.suffix.lower()
+                    if not member.isfile() or kind not in found or any(map(is_hidden, name.parts)):
                         continue
                     if member.size > LONGEST:
                         raise UserError(f"{archive}: {member.name}: {member.size} bytes, expected a caption of at most {LONGEST}")
                     content = members.extractfile(member)
                     caption = self._caption(content.read() if content else b"", f"{archive}: {member.name}")
-                    if caption and found[name.suffix].setdefault(name.stem, caption) is not caption:
+                    if caption and found[kind].setdefault(name.stem, caption) is not caption:
                         raise UserError(f"{archive}: {member.name}: expected one caption of a name")
         except UserError:
             raise
@@ -80,7 +81,7 @@ class WebDatasetPrompts(PromptSet):
     def _caption(self, data: bytes, where: str) -> Written | None:
         """What a file has as a caption; None where a .json has none."""
         content = decoded(data, where)
-        if where.endswith(".txt"):
+        if where.lower().endswith(".txt"):
             return written(content)
         document = parsed(content, where)
         value = document.get(self.key) if isinstance(document, dict) else None

@@ -100,6 +100,8 @@ SYNTAX = {
 """What web UIs and services take for more than letters: an example of it, and its pattern."""
 
 _SYNTAX = {example: re.compile(pattern) for example, pattern in SYNTAX.items()}
+_ANY = re.compile(r"[(\[{<]|__|::|--|\+\+|AND|BREAK")
+"""What every text with syntax has: the others are not looked at twice."""
 
 
 def syntax_notes(texts: Iterable[str], what: str) -> list[str]:
@@ -112,9 +114,10 @@ def syntax_notes(texts: Iterable[str], what: str) -> list[str]:
     counts: Counter[str] = Counter()
     total = having = 0
     for text in texts:
-        found = [example for example, pattern in _SYNTAX.items() if pattern.search(text)]
-        counts.update(found)
-        total, having = total + 1, having + bool(found)
+        total += 1
+        if _ANY.search(text) and (found := [example for example, pattern in _SYNTAX.items() if pattern.search(text)]):
+            counts.update(found)
+            having += 1
     if not having:
         return []
     kinds = ", ".join(f"{example} in {counts[example]}" for example in _SYNTAX if counts[example])

@@ -15,6 +15,7 @@ from afa_bench import registry
 from afa_bench.architectures.layout import BASE
 from afa_bench.cells import Sample
 from afa_bench.errors import UserError
+from afa_bench.log import LOG
 from afa_bench.merging.method import MergeMethod, find_merge_method
 from afa_bench.merging.recipe import plain
 from afa_bench.metrics.base import Metric
@@ -22,7 +23,7 @@ from afa_bench.models.group import Group, ModelRef, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
 from afa_bench.plan import configured
-from afa_bench.prompts.base import PromptSet
+from afa_bench.prompts.base import PromptSet, notes_of
 from afa_bench.reading import Choice
 from afa_bench.registry import suggest
 from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
@@ -86,7 +87,8 @@ class Job:
             "rules": {**asdict(self.rules), "images": list(self.rules.images)},
         }
         if self.method.name != MBW or self.models != list(self.group.models):
-            about |= {"method": self.method.name, "setting": self.space.names, "models": [model.name for model in self.models]}
+            about |= {"method": self.method.title, "setting": self.space.names, "models": [model.name for model in self.models]}
+            about |= registry.origin(self.method.function)
         return about
 
 
@@ -145,6 +147,7 @@ def make_job(
         warnings.append(f"the suite leaves no {count} prompts over: the search sees prompts that the suite reports on")
     if len(prompts) < count:
         raise UserError(f"--images: {count}; the suite has {len(prompts)} prompts")
+    notes_of(prompt_set, suite.file.parent, prompts)
     samples = [Sample(prompt, 0, 0, suite.seed) for prompt in prompts]
     return Job(
         suite, found, metric, samples, steps or min(suite.steps), chosen, merged, space, together, base, rules, budget, warnings
@@ -176,6 +179,8 @@ def _space(method: MergeMethod, setting: str | None, names: Sequence[str], kind:
 def run_job(job: Job, out: Path, device: str, report: Callable[[Mapping[str, Any]], None]) -> Found:
     """Search, and write ``recipe.yaml``, ``search.json`` and ``blocks.png`` beside ``log.jsonl``. Run again to go on.
 
+    Interrupted, it leaves the recipe of the best so far, and says so.
+
     Args:
         job: what to search.
         out: a folder.
@@ -183,17 +188,30 @@ def run_job(job: Job, out: Path, device: str, report: Callable[[Mapping[str, Any
         report: told each candidate's line of the log.
 
     Raises:
-        UserError: a log of another search, models that do not load or cannot be merged, a budget of nothing.
+        UserError: a log of another search, or one that another process is writing; models that do not load or cannot be merged; a
+            budget of nothing.
     """
     log = Log(out / "log.jsonl", job.about())
+    try:
+        return _run(job, log, out, device, report)
+    finally:
+        log.close()
+
+
+def _run(job: Job, log: Log, out: Path, device: str, report: Callable[[Mapping[str, Any]], None]) -> Found:
     loaded = load_group(job.group, device, getattr(torch, job.suite.dtype))
     models = [next(model for model in loaded.models if model.name == ref.name) for ref in job.models]
     judge = ImageJudge(loaded, models, job.suite, job.samples, job.scorer, job.steps, job.method, job.space, device)
     layout = judge.rewriter.layout
     groups = block_groups(layout, job.together, job.base)
     search = Search(judge, groups, job.space.stages, job.rules, job.budget, log, report)
-    found = search.run(job.space.begin(layout.blocks))
-    log.close()
+    try:
+        found = search.run(job.space.begin(layout.blocks))
+    except BaseException:
+        if search.begun:
+            write_bytes(out / "recipe.yaml", recipe_text(job, search.best.weights, layout.blocks, out).encode())
+            LOG.warning("%s has the best so far, %.4f; the same command goes on", out / "recipe.yaml", search.best.mean)
+        raise
     write_bytes(out / "recipe.yaml", recipe_text(job, found.best.weights, layout.blocks, out).encode())
     write_json(out / "search.json", {**summary(found), "budget": asdict(job.budget), "warnings": list(job.warnings)})
     title = f"autoMBW on {job.group.name}, {job.scorer.title}"
@@ -209,7 +227,7 @@ def recipe_text(job: Job, weights: Weights, blocks: Sequence[str], folder: Path)
 
     document = {
         "models": {model.name: place(model.path) for model in job.models},
-        "method": job.method.name,
+        "method": registry.relative(job.method.name, folder),
         "like": place(job.group.pipeline),
         **({"architecture": job.group.architecture} if job.group.family.identity() else {}),
         **plain(job.space.settings(weights, blocks)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -187,9 +188,8 @@ class Table:
         Raises:
             UserError: an unknown format.
         """
-        from afa_bench.tables.formats import render
-
-        return render(self, form)
+        formats = import_module("afa_bench.tables.formats")  # which are written from tables: looked up when one is asked for
+        return formats.render(self, form)  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
         return self.render()

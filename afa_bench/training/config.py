@@ -12,7 +12,7 @@ from afa_bench import registry
 from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.method import Options
 from afa_bench.models.group import Group, read_group
-from afa_bench.prompts.base import Prompt, PromptSet, read_prompts
+from afa_bench.prompts.base import Prompt, PromptSet, notes_of, read_prompts
 from afa_bench.reading import Choice, Place, line_of, read_mapping, validated
 from afa_bench.training.settings import Count, Positive, Settings
 from afa_bench.training.trainable import Trainable
@@ -89,6 +89,7 @@ class TrainConfig(Settings):
         prompts = [prompt for prompt in read_prompts(chosen, self.file.parent, where) if prompt.image is not None][: chosen.limit]
         if not prompts:
             raise NothingToDoError(f"{where}: no prompt with an image to train on")
+        notes_of(chosen, self.file.parent, prompts)
         return prompts
 
 

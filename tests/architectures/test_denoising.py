@@ -71,9 +71,8 @@ def test_it_is_what_the_stock_parts_give(name: str, kind: Any, error: Any, tmp_p
     (sample,) = make_plan(read_suite(file)).samples
 
     pipeline = kind.from_pretrained(str(tmp_path / "one"), local_files_only=True)
-    picture = (
-        Image.open(tmp_path / "pictures" / "0.png").resize((SIZE, 36), Image.Resampling.BICUBIC).crop((0, 2, SIZE, SIZE + 2))
-    )
+    whole = Image.open(tmp_path / "pictures" / "0.png").resize((SIZE, 36), Image.Resampling.BICUBIC)
+    picture = whole.crop((0, 2, SIZE, SIZE + 2))
     pixels = torch.tensor(np.asarray(picture)).permute(2, 0, 1)[None] / 127.5 - 1
     means = pipeline.vae.encode(pixels).latent_dist.mode()
     latents = (means - (pipeline.vae.config.shift_factor or 0)) * pipeline.vae.config.scaling_factor

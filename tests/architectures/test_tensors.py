@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from checkpoints import small_unets
 from afa_bench.architectures.find import find_architecture
 from afa_bench.architectures.layout import Part, modern
 from afa_bench.architectures.tensors import tensors_of
+from afa_bench.errors import UserError
 
 CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
 TEXTS = {"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection"}
@@ -58,10 +58,25 @@ def test_zoo_models_have_what_their_configurations_say() -> None:
 
     from afa_bench.paths import zoo
 
-    for path in (zoo() / "mini-1" / "people" / "unet", Path(zoo() / "base" / "vae")):
-        if not path.is_dir():
-            continue
+    for path in (zoo() / "mini-1" / "people" / "unet", zoo() / "base" / "vae"):
         part: Part = path.name  # type: ignore[assignment]
         with safe_open(next(path.glob("*.safetensors")), "pt") as file:
             found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
         assert tensors_of(part, json.loads((path / "config.json").read_text())) == found
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("text_encoder", {"num_hidden_layers": 2**70}),
+        ("text_encoder", {"hidden_size": "x"}),
+        ("unet", {"block_out_channels": []}),
+        ("unet", {"down_block_types": ["CrossAttnDownBlock2D"]}),
+        ("unet", {"layers_per_block": [2, 2, 2, 2]}),
+        ("unet", {"in_channels": 0.5}),
+        ("vae", {"block_out_channels": {"a": 1}}),
+    ],
+)
+def test_what_is_no_configuration(part: Part, change: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=rf"{part}/config\.json: "):
+        tensors_of(part, change)

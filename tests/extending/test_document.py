@@ -45,16 +45,23 @@ def test_all_commands_by_path(folder):
         assert title in said["afa-bench run metric.yaml"]
     assert "fox" in said["afa-bench table results/prompts --by category"]
     assert "noise-average" in said["afa-bench run blend.yaml"]
+    assert all(row in said["afa-bench run merge.yaml"] for row in ("slerp", "from a recipe"))
+    assert "Alignment" in said["afa-bench run denoiser.yaml"]
     assert "skipping" in said["afa-bench run architecture.yaml"]
 
     methods = {cell["label"]: cell["identity"]["method"] for cell in cells(folder / "results/method")}
     assert {label: method["origin"] for label, method in methods.items()} == dict.fromkeys(
         ("switch", "late switch"), origin("switch.py", "Switch")
     )
+    merged = [cell["identity"]["method"]["origin"] for cell in cells(folder / "results/merge")]
+    assert merged == [origin("slerp.py", "slerp")] * 2
     assert cells(folder / "results/prompts")[0]["identity"]["prompts_origin"] == origin("grid.py", "Grid")
     training = json.loads((folder / "trainings/training/training.json").read_text())
     assert (training["trainable"], training["origin"]) == ("blend", origin("blend.py", "TrainBlend"))
-    assert str(folder) not in json.dumps(cells(folder / "results/metric"))
+    for results in ("method", "merge", "metric", "denoiser"):
+        assert str(folder) not in json.dumps(cells(folder / "results" / results))
+    for weights in (folder / "merged").rglob("*.safetensors"):
+        assert str(folder).encode() not in weights.read_bytes()[: 2**20]
     skipping, plain = sorted(cells(folder / "results/architecture"), key=lambda cell: cell["group"] != "skipping")
     assert skipping["identity"]["group"]["architecture"]["origin"] == origin("clip_skip.py", "ClipSkip")
     assert "architecture" not in plain["identity"]["group"]
@@ -75,15 +82,14 @@ def test_the_same_as_a_package(folder, monkeypatch):
     site = installed(folder, monkeypatch)
     for file in folder.glob("*.py"):
         file.unlink()
-    for kind, name in {
-        "methods": "switch", "trainables": "blend", "prompts": "grid", "metrics": "colourfulness", "extractors": "opponents",
-        "architectures": "sd15-clip-skip",
-    }.items():  # fmt: skip
+    names = {"methods": "switch", "merge_methods": "slerp", "trainables": "blend", "prompts": "grid", "extractors": "opponents"}
+    for kind, name in {**names, "metrics": "colourfulness", "architectures": "sd15-clip-skip"}.items():
         found = registry.load(kind, name)
-        assert Path(sys.modules[found.__module__].__file__).parent == site
+        assert Path(sys.modules[getattr(found, "function", found).__module__].__file__).parent == site
     assert "colourfulness" in run("ls")
     assert "Colourfulness" in run("run", "package.yaml", "--device", "cpu")
-    (cell,) = cells(folder / "results/package")
+    merged, cell = sorted(cells(folder / "results/package"), key=lambda cell: cell["label"])
     theirs = {"distribution": "afa-bench-examples", "version": "1.0"}
     assert cell["identity"]["method"]["origin"] == {"qualname": "switch.Switch", **theirs}
+    assert merged["identity"]["method"]["origin"] == {"qualname": "slerp.slerp", **theirs}
     assert cell["identity"]["prompts_origin"] == {"qualname": "grid.Grid", **theirs}

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 from runs import hashes, planned, rows, run, summaries
+from safetensors import safe_open
 from strangers import FILES, write
 from trainings import Silent
 from typer.testing import CliRunner
@@ -20,6 +21,9 @@ from afa_bench import registry
 from afa_bench.cli import app
 from afa_bench.errors import UserError
 from afa_bench.generation.ray import RayEngine
+from afa_bench.merging.merge import prepare
+from afa_bench.merging.recipe import read_recipe
+from afa_bench.merging.write import write_merge
 from afa_bench.plan import make_plan
 from afa_bench.scoring.folder import read_metrics
 from afa_bench.search.job import make_job
@@ -125,6 +129,35 @@ def test_an_extractor_for_a_metric_of_ours(suite, tmp_path):
     origin = {"qualname": "Opponents", "sha256": hashlib.sha256(FILES["opponents.py"].encode()).hexdigest()}
     assert identity["features"]["origin"] == identity["options"]["features"]["origin"] == origin
     assert str(tmp_path) not in json.dumps(identity)
+
+
+def test_a_merge_method_in_a_file_of_its_own(suite, tmp_path):
+    merge = {"name": "merge", "models": ["one", "two"], "alpha": 0.3}
+    (before,) = make_plan(read_suite(changed(suite, methods=[{**merge, "method": "mine/slerp.py:slerp"}]))).cells
+    assert before.label == "slerp"
+    origin = {"qualname": "slerp", "sha256": hashlib.sha256(FILES["slerp.py"].encode()).hexdigest()}
+    assert before.identity["method"] == {
+        "name": "merge", "version": 1, "options": {"method": "slerp", "models": ["one", "two"], "settings": {"alpha": 0.3}},
+        "weights": {}, "origin": origin,
+    }  # fmt: skip
+    shutil.copytree(tmp_path / "mine", tmp_path / "elsewhere")
+    changed(suite, methods=[{**merge, "method": "./elsewhere/slerp.py:slerp"}])
+    assert fingerprints(suite) == {"slerp": before.fingerprint}
+    edit(tmp_path / "mine/slerp.py")
+    with pytest.raises(UserError, match=r"slerp\.py:slerp: has changed since it was loaded; run again"):
+        before.method.variants(before.group, before.options)
+
+
+def test_a_merged_file_says_which_bytes_merged_it_and_no_path(suite, tmp_path, tiny_group):
+    models = {name: str(tiny_group.parent / name) for name in ("one", "two")}
+    document = {"models": models, "method": "slerp.py:slerp", "alpha": 0.3}
+    (tmp_path / "mine/recipe.yaml").write_text(yaml.safe_dump(document))
+    recipe = read_recipe(tmp_path / "mine/recipe.yaml")
+    write_merge(prepare(recipe, tmp_path / "mine"), tmp_path / "merged.safetensors")
+    with safe_open(tmp_path / "merged.safetensors", "pt") as file:
+        about = file.metadata()
+    assert json.loads(about["afa_bench.recipe"]) == document
+    assert about["afa_bench.method.sha256"] == hashlib.sha256(FILES["slerp.py"].encode()).hexdigest()
 
 
 def test_paths_are_relative_to_the_file_that_names_them(suite, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from afa_bench import registry
 from afa_bench.cli import app
-from afa_bench.errors import UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.needs import needs_of
 from afa_bench.plan import make_plan
 from afa_bench.scoring.folder import read_metrics
@@ -21,11 +21,13 @@ from afa_bench.suite import read_suite
 METHOD, EXTRACTOR, METRIC = FILES["switch.py"], FILES["opponents.py"], FILES["colourfulness.py"]
 PROMPTS, TRAINABLE = FILES["grid.py"], FILES["blend.py"]
 SWITCH, COLOURFUL = ("methods", "switch.py:Switch"), ("metrics", "colourfulness.py:Colourfulness")
+SLERP, MERGE = ("merge_methods", "slerp.py:slerp"), FILES["slerp.py"]
 OPPONENTS, GRID = ("extractors", "opponents.py:Opponents"), ("prompts", "grid.py:Grid")
 
 
 def refused(caught):
     assert "\n" not in str(caught.value)
+    assert not isinstance(caught.value, NothingToDoError)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +60,11 @@ def refused(caught):
         (*GRID, PROMPTS.replace("def prompts", "def p"), r"does not implement 'prompts'"),
         (*GRID, PROMPTS.replace("licence =", "license ="), r"does not load: PydanticUserError: A non-annotated"),
         (*GRID, PROMPTS.replace("licence =", "_licence ="), r"has no class variable 'licence'"),
+        (*SLERP, MERGE.replace("@merge_method(whole=True)", ""), "expected a function decorated with @merge_method, found <"),
+        (*SLERP, MERGE.replace(": float = 0.5", ""), r"slerp\.py:\d+ does not load: TypeError: slerp: alpha: expected a type, a"),
         ("trainables", "blend.py:Blend", TRAINABLE, r"expected a class derived from afa_bench\.training\.trainable\.Trainable"),
-        ("methods", "none.py:Switch", "", r"method 'none\.py:Switch': .*none\.py: no such file"),
-        ("methods", "~nobody-of-this-name/x.py:Switch", "", r"x\.py: cannot be read: Could not determine home directory"),
+        ("methods", "none.py:Switch", "", r"method 'none\.py:Switch': .*none\.py: cannot be read: No such file"),
+        ("methods", "~nobody-of-this-name/x.py:Switch", "", r"x\.py: cannot be read: No such file"),
         ("methods", "a\0.py:Switch", "", r"cannot be read: embedded null byte"),
         ("methods", "./switch.py", METHOD, r"expected a registered name, or FILE\.py:NAME such as \./mine\.py:Mine"),
         ("methods", "./switch:Switch", "", r"expected a registered name, or FILE\.py:NAME such as \./mine\.py:Mine"),
@@ -97,8 +101,8 @@ def suite(tmp_path, tiny_group):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("metrics", ["colourfulness.py:Colourfulness"] * 2, "metrics: colourfulness is there twice; give one a label"),
-        ("methods", ["switch.py:Switch"] * 2, "methods: switch is there twice; give one a label"),
+        ("metrics", ["colourfulness.py:Colourfulness"] * 2, "metrics: colourfulness is specified twice; give one a label"),
+        ("methods", ["switch.py:Switch"] * 2, "methods: switch is specified twice; give one a label"),
         (
             "metrics",
             [{"name": "colourfulness.py:Colourfulness", "label": "Seed"}],
@@ -133,8 +137,13 @@ def test_choices_of_a_suite(suite, key, value, message):
         ("opponents.py", "np.stack(prepared)", "np.stack(prepared)[:1]", "opponents: encode: opponents: expected the shape"),
         ("opponents.py", '{"opponents":', '{"others":', "opponents: gives no features 'opponents', only others"),
         ("colourfulness.py", "np.hypot(*mean.T)", "np.hypot(*mean.T)[:, None]", r"Colourfulness: per_sample: expected 4 values"),
-        ("colourfulness.py", "def per_sample", "def p", "kind: per-sample, but it does not implement 'per_sample'"),
-        ("colourfulness.py", '"per-sample"', '"set"', "kind: set, but it does not implement 'over_set'"),
+        ("colourfulness.py", "def per_sample", "def p", "generate, per-sample: does not implement 'per_sample'"),
+        ("colourfulness.py", '"per-sample"', '"set"', "generate, set: does not implement 'over_set'"),
+        ("slerp.py", "* a + alpha * b", "* a.mean()", r"merge: merge method slerp: expected a tensor of the shape \[2, 2\]"),
+        ("slerp.py", "* b) / torch", "* b).mean() / torch", r"method slerp: expected a tensor of the shape \[.*\], found \[\]"),
+        ("alignment.py", ".cpu().numpy()}", ".cpu().numpy()[1:]}", "Alignment: of_denoiser: expected 2 values in alignment"),
+        ("alignment.py", "def of_denoiser", "def o", "denoise, per-sample: does not implement 'of_denoiser'"),
+        ("alignment.py", '"per-sample"', '"set"', "kind: expected per-sample for a metric of denoisers"),
         (
             "colourfulness.py", '"per-sample"', '"set"\n    def over_set(self, features): return self.per_sample(features)\n',
             "Colourfulness: over_set: expected an Interval or None, found array",
@@ -145,6 +154,10 @@ def test_what_it_gives(suite, tmp_path, file, old, new, message):
     source = tmp_path / file
     assert old in source.read_text()
     source.write_text(source.read_text().replace(old, new))
+    if file in ("slerp.py", "alignment.py"):
+        merge = {"name": "merge", "method": "slerp.py:slerp", "models": ["one", "two"]}
+        changes = {"methods": [merge], "metrics": ["alignment.py:Alignment"], "prompts": {"name": "mini", "limit": 2}}
+        suite.write_text(yaml.safe_dump({**yaml.safe_load(suite.read_text()), **changes}))
     with pytest.raises(UserError, match=message) as caught:
         run(suite, tmp_path / "out")
     refused(caught)
@@ -198,7 +211,8 @@ def test_plug_ins_of_one_name_have_results_of_their_own(tmp_path, monkeypatch):
     assert len({str(origin) for origin in found}) == 4
     for kind in registry.POINTS:
         ours = [name for name in registry.available(kind) if name not in ("first", "second", "third")]
-        assert all(registry.origin(registry.load(kind, name)) == {} for name in ours)
+        things = [registry.load(kind, name) for name in ours]
+        assert all(registry.origin(getattr(thing, "function", thing)) == {} for thing in things)
 
 
 def test_a_damaged_image_of_a_strangers_metric_is_named(tmp_path, monkeypatch):

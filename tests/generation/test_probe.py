@@ -152,7 +152,8 @@ def test_a_prompt_without_an_image_is_an_error_row(tiny_suite: Path, tmp_path: P
 
 def test_what_is_no_value_a_sample_is_refused_and_what_is_not_finite_is_an_error() -> None:
     probe = SimpleNamespace(seeds=[1, 2])
-    for columns in ({}, {"other": np.zeros(2)}, {"mine": np.zeros(3)}, {"mine": np.zeros(2), "more": np.zeros((2, 1))}):
+    two, three = np.zeros(2), np.zeros(3)
+    for columns in ({}, {"mine_b": two}, {"mine": three}, {"mine": two, "mine_b": three}, {"mine": two, "seed": two}):
         metric = SimpleNamespace(key="mine", title="Mine", of_denoiser=lambda probe, columns=columns: columns)
         with pytest.raises(UserError, match="Mine: of_denoiser: expected 2 values in mine"):
             values_of(metric, probe)

@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
+from merges import merge, two
 from safetensors.torch import load_file, save_file
 from tiny_models import configs_of
 
 from afa_bench.errors import UserError
-from afa_bench.log import LOG
-from afa_bench.merging.merge import prepare
-from afa_bench.merging.recipe import read_recipe
-from afa_bench.merging.write import write_merge
 
 PIPELINES = {"sd15": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}
-
-
-class Listener(logging.Handler):
-    def __init__(self, notes: list[str]) -> None:
-        super().__init__()
-        self.notes = notes
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.notes.append(record.getMessage())
-
-
-def merge(folder: Path, models: dict[str, Path], out: str, **keys: Any) -> tuple[Path, list[str]]:
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump({"models": {name: str(path) for name, path in models.items()}, **keys}, sort_keys=False))
-    prepared = prepare(read_recipe(path), folder)
-    notes: list[str] = []
-    listener = Listener(notes)
-    LOG.addHandler(listener)
-    try:
-        write_merge(prepared, folder / out)
-    finally:
-        LOG.removeHandler(listener)
-    return folder / out, [*prepared.notes, *notes]
-
-
-def two(small: Path, family: str) -> dict[str, Path]:
-    return {name: small / family / name for name in "AB"}
 
 
 def loaded(folder: Path, family: str) -> Any:

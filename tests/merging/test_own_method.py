@@ -71,7 +71,8 @@ def test_it_is_a_merge_method_everywhere(tmp_path: Path, tiny_group: Path) -> No
     settings = {"alpha": 0.1, "t": 0.5, "sign": True}
     options = {"method": "near-swap", "models": ["one", "two"], "settings": settings}
     assert cell.label == "near-swap"
-    assert cell.identity["method"] == {"name": "merge", "version": 3, "options": options, "weights": {}}
+    origin = {"qualname": "near.nearswap", "distribution": "near", "version": "1.0"}
+    assert cell.identity["method"] == {"name": "merge", "version": 3, "options": options, "weights": {}, "origin": origin}
     ran = CliRunner().invoke(app(), ["run", str(file), "--out", str(tmp_path / "results"), "--device", "cpu"])
     assert ran.exit_code == 0, ran.output
     assert "near-swap" in ran.output

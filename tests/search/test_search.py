@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -164,6 +166,40 @@ def test_what_is_refused(tmp_path: Path) -> None:
         search(Hills(TARGET), tmp_path / "log.jsonl", budget=Budget(images=7))
     with pytest.raises(UserError, match=r"log\.jsonl: form: is the log of another search"):
         search(Hills(TARGET), tmp_path / "log.jsonl", "chain")
-    (tmp_path / "log.jsonl").write_text("{}\nno JSON\n")
-    with pytest.raises(UserError, match=r"log\.jsonl: damaged"):
+    (tmp_path / "log.jsonl").write_text('{"form": "simplex", "search": "test"}\nno JSON\n')
+    with pytest.raises(UserError, match=r"log\.jsonl:2: damaged"):
         search(Hills(TARGET), tmp_path / "log.jsonl")
+
+
+def test_two_searches_do_not_write_one_log(tmp_path: Path) -> None:
+    about = {"search": "test", "form": "simplex"}
+    first = Log(tmp_path / "log.jsonl", about)
+    code = (
+        f"from pathlib import Path; from afa_bench.search.log import Log; Log(Path({str(tmp_path / 'log.jsonl')!r}), {about!r})"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "another search is writing it; expected one search a folder" in other.stderr
+    assert len(lines(tmp_path / "log.jsonl")) == 1
+    first.close()
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"scores": [0.5], "verdict": "start", "seconds": 1}', r"log\.jsonl:2: damaged: id: Field required"),
+        ('{"id": "x", "scores": ["a"], "verdict": "start", "seconds": 1}', r"log\.jsonl:2: damaged: scores\.0: Input should be"),
+        ('{"id": "x", "scores": [NaN], "verdict": "start", "seconds": 1}', r"log\.jsonl:2: damaged: scores\.0: Input should be"),
+        ('{"id": "x", "scores": [1.0], "verdict": "start"}', r"log\.jsonl:2: damaged: seconds: Field required"),
+        ("[]", r"log\.jsonl:2: damaged: line: Input should be"),
+        ("{", r"log\.jsonl:2: damaged: .*expected a line of JSON"),
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    about = {"search": "test", "form": "simplex"}
+    (tmp_path / "log.jsonl").write_text(json.dumps(about) + "\n" + line + "\n")
+    with pytest.raises(UserError, match=message):
+        Log(tmp_path / "log.jsonl", about)
+    (tmp_path / "log.jsonl").write_text("3\n")
+    with pytest.raises(UserError, match=r"log\.jsonl:1: damaged: expected what is searched, found b'3'"):
+        Log(tmp_path / "log.jsonl", about)

@@ -22,6 +22,7 @@ from typing import Any
 
 from afa_bench.errors import UserError
 from afa_bench.mini.recipe.settings import GROUPS, ROUTERS, VERSION, ZooRecipe
+from afa_bench.store.atomic import write_bytes
 
 # One thread a process and no giving back of memory to the system between steps: what was fastest on CPUs.
 ENVIRONMENT = {
@@ -199,8 +200,7 @@ def _work(name: str, step: BuildStep, root: Path, recipe: ZooRecipe, rank: int, 
     if rank == 0:
         facts |= {"device": "cpu", "processor": platform.machine(), "torch": torch.__version__}
         file = workspace.log_file(name)
-        file.with_suffix(".part").write_text(json.dumps(facts))
-        file.with_suffix(".part").replace(file)
+        write_bytes(file, json.dumps(facts).encode())
         workspace.checkpoint(name).unlink(missing_ok=True)
     if step.processes > 1:
         torch.distributed.destroy_process_group()

@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from afa_bench.store.atomic import writing
+
 Report = Callable[[int, int, float], None]  # step, steps, recent loss
 
 
@@ -116,8 +118,8 @@ def fit(
                 "seconds": log.seconds,
                 "step": step + 1,
             }
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+            with writing(checkpoint) as file:
+                torch.save(state, file)
             saved_at = time.monotonic()
     log.seconds = time.monotonic() - began
     with torch.no_grad():

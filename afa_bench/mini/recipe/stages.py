@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
@@ -76,7 +77,7 @@ Stage = Callable[[Workspace, Report], Facts]
 
 def save_half(module: Any, folder: Path) -> None:
     """Write a model's weights in half precision, whole or not at all."""
-    temporary = folder.with_name(folder.name + ".part")
+    temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
     module.half().save_pretrained(temporary, safe_serialization=True)
     config = json.loads((temporary / "config.json").read_text())
     config.pop("_name_or_path", None)  # where it was trained is nobody's business, and would differ for equal zoos
