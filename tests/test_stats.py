@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from afa_bench import stats
-from afa_bench.stats import holm, mean_interval, p_below, paired_difference, student
+from afa_bench.differences import holm, p_below, paired_difference, student
+from afa_bench.stats import mean_interval
 
 
 def theory(values: np.ndarray, clusters: np.ndarray) -> float:

@@ -30,7 +30,8 @@ def stats(
 
     from afa_bench.devices import best_device
     from afa_bench.errors import UserError
-    from afa_bench.images.find import SUFFIXES, find_images
+    from afa_bench.images.find import find_images
+    from afa_bench.images.names import SUFFIXES
     from afa_bench.log import LOG
     from afa_bench.metrics.frechet import FrechetDistance
     from afa_bench.metrics.reference import compute, write_statistics

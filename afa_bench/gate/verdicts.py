@@ -12,7 +12,7 @@ A gate asks many questions at once: every gated metric in every cell. Forty of t
 regression that is none in up to 64 of 100 runs. So "regressed" must hold after Holm's step-down correction over all questions of
 the gate: where nothing is truly worse by more than its margin, the gate says "regressed" anywhere with a probability of at most
 alpha / 2, whatever the number of cells and however they depend on each other. The p-values are those of the cluster-robust
-Student statistic (``stats.p_below``), since Holm asks about tails of 0.025 / 40, in which 10,000 draws hold next to nothing.
+Student statistic (``p_below``), since Holm asks about tails of 0.025 / 40, in which 10,000 draws hold next to nothing.
 "pass" and "improved" are read from the plain interval: each is wrong with a probability of at most alpha / 2, cell by cell.
 
 A set metric (FID, IS) has one value and no pairs. Its margin is a stated tolerance on the difference of the two values:
@@ -26,9 +26,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from afa_bench.differences import Difference, holm, p_below
 from afa_bench.gate.model import FAILING, OPEN, Comparison, Finding, Verdict
 from afa_bench.gate.policy import Policy
-from afa_bench.stats import Difference, holm, p_below
 
 OK, REGRESSION, NOTHING, UNDECIDED = 0, 1, 3, 4
 """Exit codes of the command, which ``gate.json`` has, too."""

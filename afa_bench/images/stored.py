@@ -20,8 +20,8 @@ from PIL import Image
 from afa_bench.errors import UserError
 from afa_bench.images import seen
 from afa_bench.images.decode import decode, opened
-from afa_bench.images.find import is_hidden, is_image
 from afa_bench.images.modes import COMMON
+from afa_bench.images.names import is_hidden, is_image
 
 LARGEST = 256 * 2**20
 """Bytes that an image in an archive may have."""

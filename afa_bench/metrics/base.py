@@ -18,8 +18,6 @@ from afa_bench.checkpoints.hashing import hash_weights
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import DTYPE, PREPROCESS, Dtype, Extractor, Floats, Preprocess
 from afa_bench.identity import fingerprint
-from afa_bench.reading import anchored, validated
-from afa_bench.store.rows import COLUMNS
 
 if TYPE_CHECKING:
     from afa_bench.fetch import Source
@@ -123,7 +121,7 @@ class Metric(BaseModel):
     @field_validator("features")
     @classmethod
     def _anchored(cls, features: str, info: ValidationInfo) -> str:
-        return anchored(features, info)
+        return registry.anchored(features, (info.context or {}).get("folder") or Path())
 
     @field_serializer("features", when_used="json")
     def _without_path(self, features: str) -> Any:
@@ -191,35 +189,3 @@ def sample_values(metric: Metric, features: Features) -> Floats | None:
     if values is not None and np.shape(values) != (count,):
         raise UserError(f"{metric.title}: per_sample: expected {count} values, one an image, found the shape {np.shape(values)}")
     return values
-
-
-def read_metric(
-    name: str, options: Mapping[str, Any], where: str, folder: Path | None = None, label: str | None = None
-) -> Metric:
-    """A metric as a suite or a command line chooses it.
-
-    Args:
-        name: registered, or ``FILE.py:NAME``.
-        options: of the metric.
-        where: file and key, for errors.
-        folder: which paths of plug-ins are relative to; the working directory by default.
-        label: in tables, in place of the metric's own.
-
-    Raises:
-        UserError: an unknown name or option, or a metric that could not be computed or kept.
-    """
-    kind: type[Metric] = registry.load("metrics", name, where, folder)
-    metric = validated(kind, options, f"{where}: {name}", noun="option", folder=folder)
-    metric._label = label  # of an instance just made here
-    work = "of_denoiser" if metric.task == "denoise" else "over_set" if metric.kind == "set" else "per_sample"
-    if getattr(kind, work) is getattr(Metric, work):
-        raise UserError(f"{where}: {name}: {metric.task}, {metric.kind}: does not implement {work!r}")
-    if (metric.task, metric.kind) == ("denoise", "set"):
-        raise UserError(f"{where}: {name}: kind: expected per-sample for a metric of denoisers")
-    if metric.features and "texts" in metric.needs and type(metric.extractor()).texts is Extractor.texts:
-        raise UserError(f"{where}: {name}: features: {metric.extractor().name} has no embeddings of texts")
-    if not metric.key:
-        raise UserError(f"{where}: {name}: label: {label or kind.label!r}: expected letters or digits")
-    if metric.key in COLUMNS:
-        raise UserError(f"{where}: {name}: label: {label or kind.label!r} is a column of samples.parquet; expected another label")
-    return metric

@@ -17,8 +17,9 @@ from afa_bench.extractors.base import Extractor
 from afa_bench.images.find import find_images
 from afa_bench.images.stored import Picture, StoredImage, in_file
 from afa_bench.log import LOG
-from afa_bench.metrics.base import Metric, read_metric
+from afa_bench.metrics.base import Metric
 from afa_bench.metrics.gaussian import Gaussian
+from afa_bench.metrics.read import read_metric
 from afa_bench.metrics.reference import Statistics, read_statistics
 from afa_bench.progress import SILENT, Progress
 from afa_bench.scoring.captions import Carrier
