@@ -184,5 +184,8 @@ def _unused_negatives(suite: Suite, prompts: Sequence[Prompt], groups: Sequence[
         return []
     if (guidance := suite.sampler.guidance) <= 1:
         return [f"{suite.file}: negative prompts take no part: sampler.guidance is {guidance:g}, expected more than 1"]
-    unguided = ", ".join(group.name for group in groups if group.architecture == "flux")
-    return [f"{suite.file}: negative prompts take no part in {unguided}: FLUX has no unconditional half"] if unguided else []
+    unguided = {group.name: group.family.title for group in groups if not group.family.classifier_free}
+    if not unguided:
+        return []
+    said = f"negative prompts take no part in {', '.join(unguided)}"
+    return [f"{suite.file}: {said}: {' and '.join(dict.fromkeys(unguided.values()))} has no unconditional half"]

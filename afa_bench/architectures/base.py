@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from afa_bench import registry
-from afa_bench.architectures.layout import Layout
+from afa_bench.architectures.layout import Layout, Part, modern
+from afa_bench.architectures.tensors import Shapes
 from afa_bench.checkpoints.hashing import tensor_names
 from afa_bench.errors import UserError
 
@@ -259,6 +260,25 @@ class Architecture:
         if self.layout is None:
             raise UserError(f"{where}: models of {self.title} cannot be merged: this architecture has no merge layout")
         return self.layout
+
+    def shapes(self, part: Part, config: Mapping[str, Any]) -> Shapes:
+        """The tensors that a part has by its configuration: diffusers' names and their shapes, position ids aside.
+
+        Here the part is built of its class, without memory.
+
+        Raises:
+            UserError: a configuration of no such model.
+        """
+        import torch
+
+        kind = self.class_of({self.denoiser[0]: self.denoiser[1], "vae": self.vae, **self.encoders}[part])
+        try:
+            with torch.device("meta"):
+                module = kind.from_config(dict(config)) if hasattr(kind, "from_config") else kind(kind.config_class(**config))
+        except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
+            raise UserError(f"{part}/config.json: not the configuration of a {kind.__name__}: {error}") from error
+        named = ((modern(part, name), tensor) for name, tensor in module.state_dict().items())
+        return {name: tuple(tensor.shape) for name, tensor in named if not name.endswith("position_ids")}
 
     def layout_in_memory(self, denoiser: Any) -> Layout | None:
         """The layout of a loaded model, whose depth may be another than the checkpoints'; None: its blocks have no numbers.

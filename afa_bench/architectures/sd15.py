@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from afa_bench.architectures.base import Architecture
-from afa_bench.architectures.layout import Layout, layout_of_unet, ldm_layout
+from afa_bench.architectures.layout import Layout, Part, layout_of_unet, ldm_layout
+from afa_bench.architectures.tensors import Shapes, tensors_of
 
 CROSS = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"
 SD2_WIDTH = 1024
@@ -29,6 +30,10 @@ class SD15(Architecture):
     def mistaken(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
         """Folders of Stable Diffusion 2 have the same names; its text states are wider."""
         return "Stable Diffusion 2" if shapes.get(CROSS, (0,))[-1] == SD2_WIDTH else ""
+
+    @override
+    def shapes(self, part: Part, config: Mapping[str, Any]) -> Shapes:
+        return tensors_of(part, config)
 
     @override
     def layout_in_memory(self, denoiser: Any) -> Layout:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
 from afa_bench.architectures.base import Architecture
-from afa_bench.architectures.layout import CLIP_G, Layout, layout_of_unet, ldm_layout
+from afa_bench.architectures.layout import CLIP_G, Layout, Part, layout_of_unet, ldm_layout
+from afa_bench.architectures.tensors import Shapes, tensors_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,6 +62,10 @@ class SDXL(Architecture):
     def size_conditions(self, image: tuple[int, int], corner: tuple[int, int], crop: tuple[int, int]) -> dict[str, list[float]]:
         """``time_ids``: original size, crop's corner, target size."""
         return {"time_ids": [float(number) for number in (*image, *corner, *crop)]}
+
+    @override
+    def shapes(self, part: Part, config: Mapping[str, Any]) -> Shapes:
+        return tensors_of(part, config)
 
     @override
     def layout_in_memory(self, denoiser: Any) -> Layout:

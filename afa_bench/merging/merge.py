@@ -13,7 +13,7 @@ from torch import Tensor
 from afa_bench import registry
 from afa_bench.architectures.find import find_architecture
 from afa_bench.architectures.layout import UNET, VAE, Layout, Link, Part
-from afa_bench.architectures.tensors import Shapes, tensors_of
+from afa_bench.architectures.tensors import Shapes
 from afa_bench.checkpoints.safetensors import Spec
 from afa_bench.errors import UserError
 from afa_bench.identity import canonical
@@ -186,7 +186,7 @@ def _require_complete(merge: PreparedMerge, vae: Checkpoint) -> None:
         if config is None and merge.like is not None:
             config = config_of(merge.like, part)
         packaged = config_of(merge.sources[0].architecture.configs, part) or {}
-        wanted = tensors_of(part, packaged if config is None else config)
+        wanted = merge.sources[0].architecture.shapes(part, packaged if config is None else config)
         unused = merge.layout.unused.get(part, ())
         expected[part] = {name: shape for name, shape in wanted.items() if name in specs or not name.startswith(unused)}
     require_complete(parts, merge.layout, expected, shapes=False, what=f"merge: {' and '.join(merge.recipe.names)}")

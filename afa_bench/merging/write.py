@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from afa_bench.architectures.layout import Link, Part
-from afa_bench.architectures.tensors import Shapes, tensors_of
+from afa_bench.architectures.tensors import Shapes
 from afa_bench.checkpoints.safetensors import write
 from afa_bench.errors import UserError
 from afa_bench.log import LOG
@@ -114,7 +114,7 @@ def _require_like(merge: PreparedMerge, like: Path) -> None:
             raise UserError(
                 f"{like}: no {part}/config.json; expected like: of a folder with the configurations of the merged parts"
             )
-        expected[part] = tensors_of(part, config)
+        expected[part] = merge.sources[0].architecture.shapes(part, config)
     require_complete(parts, merge.layout, expected, shapes=True, what=f"{like}")
 
 

@@ -102,6 +102,7 @@ class Stranger(Architecture):
             Row("words.text_model", "text_encoder", ("text_model",), BASE),
             *vae_rows(levels=2, layers=1),
         ),
+        texts={"text_encoder": "words."},
         deepest={},
     )
 

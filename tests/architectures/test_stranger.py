@@ -25,8 +25,9 @@ from afa_bench.afa.wins import denoising_wins
 from afa_bench.architectures.find import all_architectures, architecture_of
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
-from afa_bench.merging.merge import prepare, write_merge
+from afa_bench.merging.merge import prepare
 from afa_bench.merging.recipe import read_recipe
+from afa_bench.merging.write import write_merge
 from afa_bench.models.group import read_group, read_group_file
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group

@@ -9,7 +9,7 @@ import pytest
 import torch
 from checkpoints import small_unets
 
-from afa_bench.architectures.families import FAMILIES
+from afa_bench.architectures.find import find_architecture
 from afa_bench.architectures.layout import Part, modern
 from afa_bench.architectures.tensors import tensors_of
 from afa_bench.errors import UserError
@@ -36,7 +36,7 @@ def built(part: Part, config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     + [("sdxl", part) for part in ("unet", "vae", "text_encoder", "text_encoder_2")],
 )
 def test_the_packaged_configurations(family: str, part: Part) -> None:
-    config = json.loads((FAMILIES[family].configs / part / "config.json").read_text())
+    config = json.loads((find_architecture(family).configs / part / "config.json").read_text())
     assert tensors_of(part, config) == built(part, config)
 
 
