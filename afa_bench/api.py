@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from afa_bench.gate import Decision, Finding, Policy
+    from afa_bench.generation.loop import Engine
+    from afa_bench.merging.merge import PreparedMerge
     from afa_bench.merging.recipe import Recipe
-    from afa_bench.merging.stream import Job
     from afa_bench.metrics.base import Metric
-    from afa_bench.run import Engine, Outcome
-    from afa_bench.scoring.extraction import Record
-    from afa_bench.scoring.folder import Outcome as FolderOutcome
+    from afa_bench.run import RunOutcome
+    from afa_bench.scoring.captions import Carrier
+    from afa_bench.scoring.extraction import ExtractionRecord
+    from afa_bench.scoring.folder import FolderScores
     from afa_bench.suite import Suite
     from afa_bench.tables import Results, Table
 
@@ -43,7 +45,7 @@ class Run:
 
     folder: Path
     cells: tuple[str, ...]
-    outcome: Outcome
+    outcome: RunOutcome
 
     @cached_property
     def results(self) -> Results:
@@ -64,8 +66,8 @@ class Scores:
     """
 
     folder: Path
-    outcome: FolderOutcome
-    record: Record
+    outcome: FolderScores
+    record: ExtractionRecord
 
     @cached_property
     def values(self) -> dict[str, float | None]:
@@ -127,15 +129,16 @@ def run(
     from afa_bench.devices import best_device
     from afa_bench.generation.inline import run_shards
     from afa_bench.plan import make_plan
-    from afa_bench.run import Part, run_plan
+    from afa_bench.run import run_plan
     from afa_bench.terminal import Bars
+    from afa_bench.workspace import Share
 
     root = _results_to_write(out)
     counts = [steps] if isinstance(steps, int) else list(steps)
     plan = make_plan(_suite(suite), limit=limit, only=names(only), steps=counts, groups=names(groups), size=size)
     batch = batch_size or _batch_size(plan.suite.size)
     outcome = run_plan(
-        plan, root, device or best_device(), batch, Bars(progress), strict, part=Part(*part), engine=engine or run_shards
+        plan, root, device or best_device(), batch, Bars(progress), strict, share=Share(*part), engine=engine or run_shards
     )
     return Run(root / plan.name, tuple(cell.name for cell in plan.cells), outcome)
 
@@ -153,6 +156,9 @@ def score(
     batch_size: int = 32,
     threads: int | None = None,
     strict: bool = False,
+    captions: Carrier | None = None,
+    images_per_prompt: int = 1,
+    as_seen: bool = False,
     progress: bool = False,
 ) -> Scores:
     """Score a folder of images, from whatever source. Call it again to resume.
@@ -169,6 +175,9 @@ def score(
         batch_size: images at once, at most.
         threads: that read and prepare images; one a core by default.
         strict: whether a metric's missing weights are an error.
+        captions: in place of ``prompts``, where they are: see :func:`afa_bench.scoring.folder_rows.read_folder`.
+        images_per_prompt: images of each line of ``prompts``, in the order of their names.
+        as_seen: whether images are read as a viewer shows them, and not as the official loops read them.
         progress: whether a bar is drawn on standard error.
 
     Raises:
@@ -176,41 +185,49 @@ def score(
     """
     from afa_bench.devices import best_device
     from afa_bench.paths import expanded, new_folder
-    from afa_bench.scoring.extraction import Passes
+    from afa_bench.scoring.extraction import Extraction
     from afa_bench.scoring.folder import read_metrics, score_folder
     from afa_bench.terminal import Bars
 
     chosen = read_metrics(_metrics(metrics), preprocess=preprocess, dtype=dtype)
     source = expanded(images)
     folder = new_folder(out or Path("scores") / source.resolve().name, "out")
-    passes = Passes(device or best_device(), batch_size, threads)
-    captions, real = (expanded(path) if path is not None else None for path in (prompts, reference))
-    bars = Bars(progress)
-    with bars.stage("scoring", 0):
-        outcome = score_folder(source, captions, chosen, real, folder, passes, strict, partial(bars.advance, ""), bars.begin)
-    return Scores(folder, outcome, passes.record)
+    extraction = Extraction(device or best_device(), batch_size, threads)
+    texts, real = (expanded(path) if path is not None else None for path in (prompts, reference))
+    outcome = score_folder(
+        source, texts, chosen, real, folder, extraction, strict, captions, images_per_prompt, as_seen, Bars(progress)
+    )
+    return Scores(folder, outcome, extraction.record)
 
 
-def merge(recipe: PathOrName | Mapping[str, Any] | Recipe | Job, out: PathOrName, *, progress: bool = False) -> Merged:
+def merge(
+    recipe: PathOrName | Mapping[str, Any] | Recipe | PreparedMerge,
+    out: PathOrName,
+    *,
+    force: bool = False,
+    progress: bool = False,
+) -> Merged:
     """Merge checkpoints to one checkpoint, tensor by tensor.
 
     Args:
         recipe: a file, a recipe's keys, a recipe, or one whose models are open. Paths in it are relative to its file; else to the
             working folder.
         out: a .safetensors file (LDM's names), or a new folder (diffusers' layout).
+        force: whether a file that exists is replaced.
         progress: whether a bar is drawn on standard error.
 
     Raises:
         UserError: a mistake in the recipe, models that do not fit, or ``out`` cannot be written.
     """
-    from afa_bench.merging.stream import merge_to
+    from afa_bench.merging.write import destination, write_merge
     from afa_bench.paths import expanded
     from afa_bench.terminal import Bars
 
-    job, target, bars = _opened(recipe), expanded(out), Bars(progress)
-    with bars.stage("merging", len(job.specs)):
-        merge_to(job, target, partial(bars.advance, ""))
-    return Merged(target, len(job.specs))
+    target = destination(expanded(out), force)
+    prepared, bars = _opened(recipe), Bars(progress)
+    with bars.stage("merging", len(prepared.specs)):
+        write_merge(prepared, target, partial(bars.advance, ""), force)
+    return Merged(target, len(prepared.specs))
 
 
 def load_results(results: PathOrName | Results | None = None) -> Results:
@@ -348,17 +365,17 @@ def _metrics(metrics: str | Iterable[str | Mapping[str, Any] | Metric]) -> Seque
     return names(metrics) if isinstance(metrics, str) else list(metrics)
 
 
-def _opened(recipe: PathOrName | Mapping[str, Any] | Recipe | Job) -> Job:
+def _opened(recipe: PathOrName | Mapping[str, Any] | Recipe | PreparedMerge) -> PreparedMerge:
+    from afa_bench.merging.merge import PreparedMerge, prepare
     from afa_bench.merging.recipe import Recipe, as_recipe, read_recipe
-    from afa_bench.merging.stream import Job, open_recipe
     from afa_bench.paths import expanded
 
-    if isinstance(recipe, Job):
+    if isinstance(recipe, PreparedMerge):
         return recipe
     if isinstance(recipe, Recipe | Mapping):
-        return open_recipe(recipe if isinstance(recipe, Recipe) else as_recipe(recipe, "recipe"), Path())
+        return prepare(recipe if isinstance(recipe, Recipe) else as_recipe(recipe, "recipe"), Path())
     file = expanded(recipe)
-    return open_recipe(read_recipe(file), file.parent)
+    return prepare(read_recipe(file), file.parent)
 
 
 def _policy(policy: PathOrName | Mapping[str, Any] | Policy | None) -> tuple[Policy | None, str]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from afa_bench.errors import NotFoundError, UserError
 from afa_bench.paths import expanded, shipped
-from afa_bench.reading import Place, line_of, read_mapping, validated
+from afa_bench.reading import Choice, Place, line_of, read_mapping, validated
 from afa_bench.registry import suggest
 
 Positive = Annotated[int, Field(ge=1, le=10**9)]
@@ -37,21 +37,6 @@ class Sampler(_Strict):
     scheduler: str = "DDIMScheduler"
     guidance: float = 7.5
     negative_prompt: str = ""
-
-
-class Choice(BaseModel):
-    """A method, prompt set or metric with its options: ``name`` alone, or a mapping which holds the name and the options."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str
-    label: str | None = None
-    groups: tuple[str, ...] | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """All keys but the harness' own."""
-        return dict(self.model_extra or {})
 
 
 class Suite(_Strict):
@@ -133,7 +118,7 @@ def read_suite(path: Path) -> Suite:
         file, nodes = origins.get(place[0] if place else "", origins[""])
         return f"{file}:{line_of(nodes, place)}"
 
-    return _checked(document, where, path)
+    return _checked(document, where, path, origins)
 
 
 def as_suite(document: Mapping[str, Any], file: Path = Path("suite")) -> Suite:
@@ -148,18 +133,31 @@ def as_suite(document: Mapping[str, Any], file: Path = Path("suite")) -> Suite:
     """
     own = dict(document)
     extended = own.pop("extends", None)
-    inherited = {} if extended is None else _inherited(file, own, str(extended), ())[0]
-    return _checked({**inherited, **own}, lambda place: str(file), file)
+    inherited, origins = ({}, {}) if extended is None else _inherited(file, own, str(extended), ())
+    theirs = {key: origin for key, origin in origins.items() if key not in own}
+    return _checked({**inherited, **own}, lambda place: str(file), file, theirs)
 
 
-def _checked(document: Mapping[str, Any], where: Callable[[Place], str], file: Path) -> Suite:
+def _checked(
+    document: Mapping[str, Any], where: Callable[[Place], str], file: Path, origins: Mapping[str | int, Origin]
+) -> Suite:
     if "file" in document:
         raise UserError(f"{where(('file',))}: file: unknown key")
 
     def known(place: Place) -> Iterable[str]:
         return Sampler.model_fields if place[0] == "sampler" else Suite.model_fields
 
-    return validated(Suite, document, where, known).model_copy(update={"file": file})
+    suite = validated(Suite, document, where, known)
+
+    def written(key: str) -> Path:
+        return origins[key][0] if key in origins else file
+
+    choices = {
+        "prompts": suite.prompts.written_in(written("prompts")),
+        "methods": tuple(choice.written_in(written("methods")) for choice in suite.methods),
+        "metrics": tuple(choice.written_in(written("metrics")) for choice in suite.metrics),
+    }
+    return suite.model_copy(update={"file": file, **choices})
 
 
 Origin: TypeAlias = tuple[Path, yaml.Node | None]

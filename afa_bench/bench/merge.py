@@ -67,7 +67,8 @@ def stable_diffusion(part: float = 1.0) -> dict[str, Spec]:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from afa_bench.architectures.layout import SD15, Part
+    from afa_bench.architectures.layout import Part
+    from afa_bench.architectures.sd15 import SD15
     from afa_bench.checkpoints.safetensors import Spec
 
     with torch.device("meta"):
@@ -88,7 +89,7 @@ def stable_diffusion(part: float = 1.0) -> dict[str, Spec]:
     specs = {}
     for kind, module in modules.items():
         for key, tensor in module.state_dict().items():
-            link = SD15.of_diffusers(kind, key)
+            link = SD15.layout.of_diffusers(kind, key)
             if link is not None and tensor.is_floating_point():
                 shape = (*tensor.shape, 1, 1) if link.change == "convolution" and tensor.dim() == 2 else tuple(tensor.shape)
                 specs[link.ldm] = Spec(torch.float16, (max(1, round(part * shape[0])), *shape[1:]))
@@ -125,10 +126,11 @@ def _copy(work: Path) -> tuple[float, int]:
 
 
 def _own(work: Path) -> tuple[float, int]:
+    from afa_bench.merging.merge import prepare
     from afa_bench.merging.recipe import read_recipe
-    from afa_bench.merging.stream import merge_to, open_recipe
+    from afa_bench.merging.write import write_merge
 
-    return _measured(lambda: merge_to(open_recipe(read_recipe(work / "recipe.yaml"), work), work / "out.safetensors"))
+    return _measured(lambda: write_merge(prepare(read_recipe(work / "recipe.yaml"), work), work / "out.safetensors"))
 
 
 def _mecha(work: Path) -> tuple[float, int]:

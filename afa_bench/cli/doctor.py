@@ -16,8 +16,8 @@ def doctor() -> None:
     from rich.text import Text
 
     from afa_bench.errors import UserError
-    from afa_bench.estimate import missing_of
     from afa_bench.fetch.engine import free_bytes, gigabytes
+    from afa_bench.needs import missing_of
     from afa_bench.paths import data_folder
     from afa_bench.suite import packaged_suites, read_suite
     from afa_bench.terminal import output

@@ -40,8 +40,8 @@ def figure(
 ) -> None:
     """Draw a figure of the paper's from a suite's results."""
     from afa_bench import api
-    from afa_bench.figures import draw_figure
-    from afa_bench.figures.draw import MAPS
+    from afa_bench.paper.figures import draw_figure
+    from afa_bench.paper.figures.draw import MAPS
 
     if number in MAPS:
         raise UserError(f"figure {number}: shows the inside of models, which results do not hold: `{MAPS[number]}` draws it")

@@ -74,14 +74,16 @@ def wins(
     from afa_bench.cli.options import numbers
     from afa_bench.errors import UserError
     from afa_bench.images.stored import in_file
-    from afa_bench.prompts.base import Prompt
+    from afa_bench.prompts.base import Prompt, PromptSet, read_prompts
+    from afa_bench.reading import validated
     from afa_bench.store.atomic import write_json
     from afa_bench.terminal import Bars
 
     if image is not None:
         chosen = [Prompt(image.name, prompt, image=in_file(image))]
     else:
-        known = registry.load("prompts", prompts, "--prompts")().prompts(Path())
+        found_set: PromptSet = validated(registry.load("prompts", prompts, "--prompts"), {}, f"--prompts: {prompts}")
+        known = read_prompts(found_set, Path(), f"--prompts: {prompts}")
         chosen = [one for one in known if one.image is not None][:count]
     if not chosen:
         raise UserError(f"--prompts: {prompts} has no images; expected a prompt set with images, or --image")

@@ -27,9 +27,9 @@ def build(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     from afa_bench.mini.recipe import build as recipe_build
-    from afa_bench.mini.recipe.settings import Recipe, scaled
+    from afa_bench.mini.recipe.settings import ZooRecipe, scaled
 
-    chosen = Recipe() if scale == 1 else scaled(Recipe(), scale)
+    chosen = ZooRecipe() if scale == 1 else scaled(ZooRecipe(), scale)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

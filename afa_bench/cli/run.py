@@ -69,7 +69,7 @@ def run(
         f"scored in {outcome.score_seconds:.0f} s: {done.folder}"
     )
     if outcome.left:
-        console.print(f"{outcome.left} samples of other parts are still to be made; whoever comes last scores")
+        console.print(f"{outcome.left} samples of other shares are still to be made; whoever comes last scores")
         return
     print_table(api.table(done.results))
     for line in outcome.missing:

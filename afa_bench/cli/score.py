@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,15 @@ from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+class CaptionSource(StrEnum):
+    """What carries captions in place of a file of them."""
+
+    SIDECAR = "sidecar"
+    LOG = "log"
+    IMAGE = "image"
+
 
 SHOWN = 20
 """Failed samples that are listed on the terminal; all are in samples.parquet."""
@@ -25,17 +35,25 @@ def score(
     metrics: Annotated[
         str,
         typer.Option(
-            help="clip-t,aes,hpsv2:release=v2.1,fid:features=lite0. ',' begins a metric, ':' an option where OPTION= follows; "
-            "any other ':' is part of the value.",
+            help="clip-t,aes,hpsv2:release=v2.1,fid:features=lite0,./mine.py:Mine. ',' begins a metric, ':' an option where "
+            "OPTION= follows; any other ':' is part of the value.",
             metavar="NAME[:OPTION=VALUE...],...",
         ),
     ],
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="A caption a line in the order of the file names, or a table of file and prompt.", metavar="FILE", parser=path
+            help="A caption a line in the order of the images, or a table of file and prompt.", metavar="FILE", parser=path
         ),
     ] = None,
+    captions: Annotated[
+        CaptionSource | None,
+        typer.Option(help="In place of --prompts: NAME.txt beside NAME.png, a web UI's log.csv, or the image's own parameters."),
+    ] = None,
+    images_per_prompt: Annotated[int, typer.Option(min=1, help="Images of each line of --prompts, in the order of names.")] = 1,
+    as_seen: Annotated[
+        bool, typer.Option("--as-seen", help="Turned by EXIF, on white, in the profile's colours; not as the official loops do.")
+    ] = False,
     reference: Annotated[
         Path | None,
         typer.Option(help="Real images (those of the same name are pairs), or statistics.", metavar="DIR|NPZ", parser=path),
@@ -76,6 +94,9 @@ def score(
         batch_size=batch_size,
         threads=threads,
         strict=strict,
+        captions=captions.value if captions else None,
+        images_per_prompt=images_per_prompt,
+        as_seen=as_seen,
         progress=True,
     )
     outcome, record, console = scored.outcome, scored.record, messages()

@@ -19,7 +19,7 @@ def validate(
     from rich.table import Table
     from rich.text import Text
 
-    from afa_bench.estimate import RATE, estimate
+    from afa_bench.estimate import estimate
     from afa_bench.fetch.engine import gigabytes
     from afa_bench.suite import find_suite, read_suite
     from afa_bench.terminal import output
@@ -40,9 +40,7 @@ def validate(
         f"total      {found.cells} cells, {found.images:,} images of {chosen.size} px, about {gigabytes(found.disk)} of PNG"
     )
     known = "" if found.known_rate else ", which is SD 1.5's rate: give these models' own with --rate"
-    console.print(
-        f"GPU-hours  about {found.gpu_hours:,.1f} to generate, at {rate or RATE:g} evaluations a second at 512 px{known}"
-    )
+    console.print(f"GPU-hours  about {found.gpu_hours:,.1f} to generate, at {found.rate:g} evaluations a second at 512 px{known}")
     console.print("checkers   the pipelines' safety checker is off: it would blacken images and spoil the metrics")
     console.print(f"missing    {len(found.missing) or 'nothing'}")
     for name in found.missing:

@@ -11,10 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from afa_bench.errors import NotFoundError, UserError
 from afa_bench.identity import fingerprint
 from afa_bench.paper.layout import RowRef
-from afa_bench.paper.numbers import Printed
 from afa_bench.store.layout import checked
 from afa_bench.tables.load import CellResult, Results, measured
-from afa_bench.tables.model import Cell, Metric
+from afa_bench.tables.model import Cell, Metric, Printed
 from afa_bench.tables.notes import SHORT, said_of
 
 

@@ -27,7 +27,7 @@ IMAGES: dict[Split, UrlFile] = {
 
 
 class Coco2017(PromptSet):
-    """One caption an image, in the order of the images' ids; each prompt has its image.
+    """One caption an image, in the order of the images' ids; each prompt has its image, which is one cluster of the intervals.
 
     Attributes:
         split: ``val`` (5,000 images) or ``train`` (118,287).
@@ -71,6 +71,7 @@ class Coco2017(PromptSet):
                     str(row["image_id"]) if self.captions == "first" else f"{row['image_id']}-{row['id']}",
                     row["caption"].strip(),
                     image=images[names[row["image_id"]]],
+                    cluster=None if self.captions == "first" else str(row["image_id"]),
                 )
                 for row in captions
             ]

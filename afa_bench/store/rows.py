@@ -13,8 +13,11 @@ from typing import Any
 from afa_bench.errors import NotFoundError, UserError
 from afa_bench.identity import fingerprint
 
-TEXTS = ("sample_id", "prompt_id", "prompt", "category", "file", "sha256", "error", "device")
+TEXTS = ("sample_id", "prompt_id", "prompt", "negative_prompt", "cluster", "category", "file", "sha256", "error", "device")
 COUNTS = ("image_index", "repeat", "seed", "batch")
+COLUMNS = frozenset({*TEXTS, *COUNTS, "seconds"})
+"""What a row has beside the values of metrics."""
+
 SEAL = b"afa_bench.columns"
 """Metadata key of the fingerprint of the columns' names and types and the number of rows."""
 

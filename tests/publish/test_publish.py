@@ -21,6 +21,7 @@ from afa_bench.cli import app
 from afa_bench.cli.exits import NOTHING_TO_DO, USAGE, exit_code
 from afa_bench.errors import UserError
 from afa_bench.publish.submission import MANIFEST, sha256
+from afa_bench.store.outputs import RECORD
 
 REAL = ROOT / "results/gate/mini"
 
@@ -101,9 +102,19 @@ def test_the_hubs_own_library_reads_it(made):
     assert "95% interval) over 48 samples" in (entries[1].notes or "")
 
 
+def test_what_git_and_file_browsers_put_beside_it_is_no_fault(copy):
+    for name in (".gitattributes", ".DS_Store", "tables/.DS_Store"):
+        (copy / name).touch()
+    assert run("verify", str(copy)).exit_code == 0
+    (copy / "tables" / "more.md").touch()
+    assert "more.md: is not in submission.json" in run("verify", str(copy)).output
+
+
 def test_any_changed_byte_is_named(copy):
     chance = np.random.default_rng(0)
-    files = sorted(path for path in copy.rglob("*") if path.is_file() and path.name != MANIFEST and path.suffix != ".png")
+    files = sorted(
+        path for path in copy.rglob("*") if path.is_file() and path.name not in (MANIFEST, RECORD) and path.suffix != ".png"
+    )
     files += sorted(copy.rglob("*.png"))[:3]
     for path in files[:: max(1, len(files) // 12)]:
         data = bytearray(path.read_bytes())
