@@ -65,6 +65,11 @@ class Decision:
         return exit_code((finding.verdict for finding in self.findings), strict=self.strict)
 
     @property
+    def passed(self) -> bool:
+        """Whether the change may go in."""
+        return self.code == OK
+
+    @property
     def headline(self) -> str:
         """The decision in one line."""
         said = {OK: "passed", REGRESSION: "failed", NOTHING: "nothing to compare", UNDECIDED: "undecided, and strict"}
