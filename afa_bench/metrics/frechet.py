@@ -30,7 +30,7 @@ class FrechetDistance(InceptionMetric):
     direction: ClassVar[Literal["higher", "lower"]] = "lower"
     digits: ClassVar[int] = 1
 
-    features: str = "lite0"
+    features: str = "inception"
     reference: Literal["real", "vae"] = "real"
 
     @property

@@ -31,7 +31,7 @@ class InceptionScore(InceptionMetric):
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
     digits: ClassVar[int] = 2
 
-    features: str = "lite0"
+    features: str = "inception"
     splits: Annotated[int, Field(ge=1)] = 10
 
     @property
