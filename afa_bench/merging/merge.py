@@ -242,7 +242,7 @@ def _noted(
     if absent:
         yield f"the models have no {' and no '.join(absent)}"
     lacking = [prefix for prefix in layout.spare if not any(key.startswith(prefix) for key in specs)]
-    if lacking and not absent:
+    if lacking and not any(part in absent for part in layout.texts):
         yield f"the models have no {listed(lacking)}: nothing uses it, but diffusers does not load a file without it"
     for key in specs:
         if key.endswith(POSITIONS) and key in origins and recipe.position_ids is None:
