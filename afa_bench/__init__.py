@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from afa_bench.afa.pipeline import AFAPipeline
     from afa_bench.afa.sabw import SABW
     from afa_bench.api import Merged, Run, Scores, compare, gate, load_results, merge, run, score, table
+    from afa_bench.ensembles.aggregator import Aggregator
     from afa_bench.errors import NotFetchedError, NotFoundError, NothingToDoError, UserError
     from afa_bench.extractors.base import Extractor
     from afa_bench.gate import Decision, Finding, Policy, Verdict
+    from afa_bench.merging.method import merge_method
     from afa_bench.merging.recipe import Recipe
     from afa_bench.method import Denoiser, Method, Model, Options
     from afa_bench.metrics.base import Features, Metric
@@ -28,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SABW",
     "AFAPipeline",
+    "Aggregator",
     "Decision",
     "Denoiser",
     "Extractor",
@@ -59,6 +62,7 @@ __all__ = [
     "gate",
     "load_results",
     "merge",
+    "merge_method",
     "run",
     "score",
     "table",
@@ -68,9 +72,11 @@ _HOMES = {
     "afa.pipeline": ("AFAPipeline",),
     "afa.sabw": ("SABW",),
     "api": ("Merged", "Run", "Scores", "compare", "gate", "load_results", "merge", "run", "score", "table"),
+    "ensembles.aggregator": ("Aggregator",),
     "errors": ("NotFetchedError", "NotFoundError", "NothingToDoError", "UserError"),
     "extractors.base": ("Extractor",),
     "gate": ("Decision", "Finding", "Policy", "Verdict"),
+    "merging.method": ("merge_method",),
     "merging.recipe": ("Recipe",),
     "method": ("Denoiser", "Method", "Model", "Options"),
     "metrics.base": ("Features", "Metric"),
