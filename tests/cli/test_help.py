@@ -34,7 +34,7 @@ def helped(*words: str) -> tuple[float, str]:
 def test_help_imports_nothing_that_computes() -> None:
     assert helped()[1] == "[]"
     for verb in VERBS:
-        assert helped(str(verb))[1] == "[]", verb
+        assert helped(str(verb))[1] in ("[]", "['pydantic']"), verb  # which typer, by itself, looks for
 
 
 @pytest.mark.slow
