@@ -18,7 +18,7 @@ sys.argv = ["afa-bench", *sys.argv[1:]]
 try:
     main()
 finally:
-    heavy = {"torch", "diffusers", "transformers", "pandas", "numpy", "pyarrow", "yaml"} & {*sys.modules}
+    heavy = {"torch", "diffusers", "transformers", "pandas", "numpy", "pyarrow", "pydantic", "yaml"} & {*sys.modules}
     print(time.process_time(), sorted(heavy), file=sys.stderr)
 """
 VERBS = [command.name for command in root().registered_commands] + [group.name for group in root().registered_groups]
