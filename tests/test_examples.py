@@ -56,5 +56,5 @@ def test_slurm(tiny_suite: Path, tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         said.append(done.stderr)
-    assert "10 samples of other parts are still to be made" in said[0]
+    assert "10 samples of other shares are still to be made" in said[0]
     assert len(list((tmp_path / "out").rglob("summary.json"))) == 2

@@ -136,7 +136,7 @@ def test_titles_name_what_is_not_the_definition():
         InceptionScore(features="inception", resize="torch-fidelity").title,
         ClipMaximumMeanDiscrepancy().title,
     ]
-    expected = ["FID", "FID (pytorch-fid, VAE ref.)", "FID (lite0)", "IS (torch-fidelity)", "CMMD (224 px)"]
+    expected = ["FID", "FID (pytorch-fid, VAE ref.)", "FID", "IS (torch-fidelity)", "CMMD (224 px)"]
     assert titles == expected
 
 
