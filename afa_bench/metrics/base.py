@@ -22,8 +22,15 @@ if TYPE_CHECKING:
     from afa_bench.stats import Interval
 
 
+class NoValue(Exception):  # noqa: N818 # nothing is wrong
+    """A metric has no value of these images; the message says why. Any metric may raise it, and so does what it asks for."""
+
+
 class Features(Protocol):
-    """The features of one cell's images, as a metric asks for them; all rows are in the order of the cell's good samples."""
+    """The features of one cell's images, as a metric asks for them; all rows are in the order of the cell's good samples.
+
+    What is not there raises :class:`NoValue`.
+    """
 
     @property
     def clusters(self) -> Sequence[str]:
@@ -35,10 +42,10 @@ class Features(Protocol):
     def texts(self) -> Floats:
         """``(n, D)`` of their prompts."""
 
-    def paired(self, name: str) -> Floats | None:
-        """``(n, D)`` of the prompts' own real images, or None where the prompt set has none."""
+    def paired(self, name: str) -> Floats:
+        """``(n, D)`` of the prompts' own real images; NaN in the rows of those that have none."""
 
-    def reference(self, name: str, kind: str) -> Floats | Gaussian | None:
+    def reference(self, name: str, kind: str) -> Floats | Gaussian:
         """``(m, D)`` of the prompt set's reference images; ``kind`` is ``real``, or ``vae`` for their VAE reconstructions.
 
         Only their moments where a file of statistics stands for the images.
@@ -56,6 +63,9 @@ class Metric(BaseModel):
         task: whether it needs generated images, or the denoiser itself.
         needs: what it asks for beside the images' features: embeddings of their ``texts``, features of ``paired`` real images.
             A metric that compares with a set of reference images says which in a field ``reference``.
+        reads: the name of the extractor's array that it is computed from.
+        moments: whether statistics will do in place of the reference images.
+        lack: why an image has no value where others have one.
         digits: after the decimal point, in tables.
         preprocess, dtype: of the extractor; tables show what is not the default.
     """
@@ -70,6 +80,9 @@ class Metric(BaseModel):
     digits: ClassVar[int]
     task: ClassVar[Literal["generate", "denoise"]] = "generate"
     needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ()
+    reads: ClassVar[str] = ""
+    moments: ClassVar[bool] = False
+    lack: ClassVar[str] = "no finite value"
 
     features: str = ""
     preprocess: Preprocess = PREPROCESS
@@ -138,9 +151,17 @@ class Metric(BaseModel):
         }
 
     def per_sample(self, features: Features) -> Floats | None:
-        """``(n,)`` values, or None where the prompt set lacks what it takes (``per-sample`` metrics)."""
+        """``(n,)`` values of a ``per-sample`` metric, NaN of images without one.
+
+        Raises:
+            NoValue: none of them has one. (None says the same without a reason.)
+        """
         raise NotImplementedError
 
     def over_set(self, features: Features) -> Interval | None:
-        """The set's value with its interval, or None where the prompt set lacks what it takes (``set`` metrics)."""
+        """The value of a ``set`` metric with its interval.
+
+        Raises:
+            NoValue: there is none. (None says the same without a reason.)
+        """
         raise NotImplementedError
