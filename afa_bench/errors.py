@@ -1,26 +1,31 @@
-"""The one exception that reaches a user as a single line instead of a traceback."""
+"""What a user can put right. The command line prints it as one line and gives each kind an exit code; to a library's user these
+are ordinary ValueErrors and FileNotFoundErrors."""
 
 from __future__ import annotations
 
-USAGE = 2
-"""Exit code: the input was wrong (a suite, an option, a file)."""
-
-NOTHING_TO_DO = 3
-"""Exit code: the input was right, but there is nothing in it to work on."""
+from pathlib import Path
 
 
-class UserError(Exception):
-    """Something the user can put right: it names the file, the key and what was expected.
+class UserError(ValueError):
+    """Something the user can put right: one line that names the file or the key, and what was expected."""
 
-    Args:
-        message: one line, shown as it is.
-        code: the process' exit code.
-    """
-
-    def __init__(self, message: str, code: int = USAGE) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
-        self.code = code
 
 
-class NotFetchedError(UserError):
+class NothingToDoError(UserError):
+    """What was asked for is right, but there is nothing to work on."""
+
+
+class NotFoundError(UserError, FileNotFoundError):
+    """A file, a folder or a name of one that is not there."""
+
+
+class NotFetchedError(NotFoundError):
     """A file from elsewhere that is not on this machine: what needs it can be left out."""
+
+
+def unreadable(path: Path, error: OSError) -> UserError:
+    """What to raise where a file cannot be opened or read."""
+    kind = NotFoundError if isinstance(error, FileNotFoundError) else UserError
+    return kind(f"{path}: cannot be read: {error.strerror or error}")

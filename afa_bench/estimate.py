@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from afa_bench.architectures.find import DEFAULT, find_architecture
 from afa_bench.errors import UserError
-from afa_bench.fetch.library import Library
 from afa_bench.models.group import read_group_file
-from afa_bench.needs import suite_needs
+from afa_bench.needs import missing_of
 from afa_bench.plan import configured, rows_of
 from afa_bench.suite import Suite
-
-RATE = 34.0
-"""U-Net evaluations a second on one GPU at 512 px: the paper's table 9 has 2.94 s for an image of 50 guided steps of one SD 1.5
-model, on a V100. SDXL and FLUX are larger; give their rate."""
 
 BYTES_PER_PIXEL = 1.5
 """Of a PNG of a natural image."""
 
 
 @dataclass(frozen=True)
-class Row:
+class RowEstimate:
     """One row of the suite's table.
 
     Attributes:
@@ -46,14 +42,16 @@ class Estimate:
         prompts: how many; None where that is known only once they are fetched.
         rows: of the table.
         missing: what is not there yet.
-        known_rate: whether the rate is one of all the suite's models: :data:`RATE` is that of SD 1.5 alone.
-        gpu_hours: for generating, by the rate given.
+        rate: denoiser evaluations a second at 512 px.
+        known_rate: whether this is a rate of all the suite's models, and not another architecture's for want of theirs.
+        gpu_hours: for generating, by this rate.
         disk: bytes of the images.
     """
 
     prompts: int | None
-    rows: Sequence[Row]
+    rows: Sequence[RowEstimate]
     missing: Sequence[str]
+    rate: float
     gpu_hours: float
     disk: int
     known_rate: bool
@@ -74,7 +72,7 @@ def estimate(suite: Suite, rate: float | None = None) -> Estimate:
 
     Args:
         suite: as read.
-        rate: denoiser evaluations a second at 512 px, by default :data:`RATE`; at other sizes as their pixels.
+        rate: denoiser evaluations a second at 512 px, by default those of SD 1.5; at other sizes as their pixels.
 
     Raises:
         UserError: a mistake in the suite: an unknown name or option, a group that does not read.
@@ -88,37 +86,20 @@ def estimate(suite: Suite, rate: float | None = None) -> Estimate:
     count = min(count, prompt_set.limit) if count is not None and prompt_set.limit else count
     images = (count or 0) * suite.images_per_prompt * suite.repeats
     generates = any(metric.task == "generate" for metric in metrics)
-    guided = 2 if suite.sampler.guidance > 1 and "FlowMatch" not in suite.sampler.scheduler else 1
+    measured = find_architecture(DEFAULT).rate
     rows, known_rate = [], True
     for name in suite.groups:
         group = read_group_file(name, suite.file.parent, f"{suite.file}: groups").sketched()
-        known_rate &= rate is not None or group.architecture == "sd15"
+        known_rate &= rate is not None or group.family.rate == measured
+        guided = 2 if suite.sampler.guidance > 1 and group.family.classifier_free else 1
         for label, method, options in rows_of(suite, group):
             steps = suite.steps if generates else ()
             evaluations = sum(steps) * guided * method.evaluations(group, options)
-            rows.append(Row(group.name, label, len(steps), images * len(steps), evaluations))
+            rows.append(RowEstimate(group.name, label, len(steps), images * len(steps), evaluations))
     if not rows:
         raise UserError(f"{suite.file}: methods: none applies to the groups")
     pixels = suite.size**2
-    seconds = sum(row.evaluations for row in rows) * images / (rate or RATE) * pixels / 512**2
+    rate = rate or measured or 1.0
+    seconds = sum(row.evaluations for row in rows) * images / rate * pixels / 512**2
     disk = round(sum(row.images for row in rows) * pixels * BYTES_PER_PIXEL)
-    return Estimate(count, rows, missing, seconds / 3600, disk, known_rate)
-
-
-def missing_of(suite: Suite) -> list[str]:
-    """What a suite needs and what is not there: ids of files from elsewhere, folders of weights to train; asks no server.
-
-    Raises:
-        UserError: a mistake in the suite.
-    """
-    library, missing = Library(), []
-    for need in suite_needs(suite):
-        try:
-            missing += [source.id for source in library.files(need) if library.find(source) is None]
-        except UserError:
-            missing.append(need.id)
-    for name in suite.groups:
-        group = read_group_file(name, suite.file.parent, f"{suite.file}: groups").sketched()
-        for _, method, options in rows_of(suite, group):
-            missing += [str(path) for path in method.weights(group, options).values() if not path.exists()]
-    return list(dict.fromkeys(missing))
+    return Estimate(count, rows, missing, rate, seconds / 3600, disk, known_rate)

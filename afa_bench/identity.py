@@ -6,6 +6,7 @@ Everything here is versioned by :data:`IDENTITY`; a golden test holds the values
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -44,3 +45,8 @@ def seed_of(suite_seed: int, *key: str | int) -> int:
 def sample_id(prompt_id: str, image_index: int, repeat: int) -> str:
     """The name of a sample within a suite: ``<prompt id>/<image index>/<repeat>``."""
     return f"{prompt_id}/{image_index}/{repeat}"
+
+
+def select(ids: Iterable[str], count: int, seed: int) -> list[str]:
+    """``count`` ids at random (all, if there are fewer), in random order: those with the smallest sha256 of seed and id."""
+    return heapq.nsmallest(count, ids, key=lambda identity: hashlib.sha256(f"{seed}/{identity}".encode()).digest())

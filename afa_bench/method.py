@@ -1,7 +1,8 @@
 """What a method is: something that turns the models of a group into one denoiser.
 
-The denoiser stands in for ``pipe.unet`` of a stock diffusers pipeline (same call, same output, ``.config``, ``.dtype``), so that
-every scheduler and pipeline feature works on it and the harness has one sampling path for a base model, a merge and an ensemble.
+The denoiser stands in for ``pipe.unet`` of a stock diffusers pipeline (same call, same output, ``.config``, ``.dtype``,
+``.device``), so that every scheduler and pipeline feature works on it and the harness has one sampling path for a base model, a
+merge and an ensemble.
 """
 
 from __future__ import annotations
@@ -9,14 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
+
+from afa_bench import registry
+from afa_bench.errors import UserError
+from afa_bench.models.load import Model
+from afa_bench.reading import validated
 
 if TYPE_CHECKING:
     from torch import nn
 
     from afa_bench.models.group import Group
+
+__all__ = ["Denoiser", "Method", "Model", "O", "Options"]
 
 
 class Options(BaseModel):
@@ -26,15 +34,6 @@ class Options(BaseModel):
 
 
 O = TypeVar("O", bound=Options)  # noqa: E741 - the conventional one-letter name of a type variable
-
-
-@dataclass(frozen=True)
-class Model:
-    """One loaded model of a group: the parts in which fine-tuned checkpoints differ."""
-
-    name: str
-    unet: nn.Module
-    text_encoder: nn.Module
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,15 @@ class Denoiser:
     guide: Callable[[float], None] | None = None
 
 
+def require_denoiser(denoiser: Denoiser, where: str) -> None:
+    """Raise a UserError for something that a plug-in built and that is no denoiser."""
+    if not isinstance(denoiser, Denoiser):
+        raise UserError(f"{where}: build: expected a Denoiser, found {denoiser!r}")
+    for name in ("config", "dtype", "device"):
+        if not hasattr(denoiser.unet, name):
+            raise UserError(f"{where}: build: {type(denoiser.unet).__name__} has no {name!r}; expected what a stock denoiser has")
+
+
 class Method(Generic[O]):
     """Base class of a method plug-in (entry-point group ``afa_bench.methods``).
 
@@ -65,6 +73,24 @@ class Method(Generic[O]):
     version: ClassVar[int]
     needs_guidance: ClassVar[bool] = False
     Options: ClassVar[type[Options]] = Options
+
+    def read_options(self, given: Mapping[str, Any], where: str, folder: Path) -> O:
+        """The options as a suite has them, checked.
+
+        Args:
+            given: the keys beside the harness' own.
+            where: file and method, for the error's first words.
+            folder: of the file that names the method, to which paths of plug-ins are relative.
+
+        Raises:
+            UserError: an option that is unknown, missing or wrong.
+        """
+        return cast(O, validated(self.Options, given, where, noun="option", folder=folder))
+
+    def identity(self, options: O) -> dict[str, Any]:
+        """What a cell's fingerprint holds of the method and its options: ``name``, ``version``, ``options``."""
+        about = {"name": self.name, "version": self.version, "options": options.model_dump(mode="json")}
+        return about | registry.origin(type(self))
 
     def variants(self, group: Group, options: O) -> Mapping[str, O]:
         """The rows that this method fills for a group: label -> options. One row under the method's name by default."""

@@ -1,13 +1,18 @@
-"""What a suite, a group or the metrics need from elsewhere."""
+"""What a suite, a group or the metrics need from elsewhere, and what of it is not there yet."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from afa_bench import registry
+from afa_bench.errors import UserError
+from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Needed
+from afa_bench.log import LOG
+from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.models.group import packaged, read_group_file
-from afa_bench.plan import configured
+from afa_bench.plan import configured, rows_of
 from afa_bench.suite import Suite, find_suite, packaged_suites, read_suite
 from afa_bench.training.config import is_training, read_config
 
@@ -22,12 +27,21 @@ def needs_of(name: str) -> list[Needed]:
         UserError: no such suite, or a mistake in it.
     """
     if name == METRICS:
-        return [source for key in registry.available("metrics") for source in registry.load("metrics", key)().sources()]
+        return [source for metric in _registered_metrics() for source in metric.sources()]
     if name in packaged() and name not in packaged_suites():
         return list(read_group_file(name, Path(), name).sources())
     if is_training(Path(name)):
         return list(read_config(Path(name)).prompt_set().sources())
     return suite_needs(read_suite(find_suite(name)))
+
+
+def _registered_metrics() -> Iterator[Metric]:
+    """All that can be had without options; somebody else's that cannot be is said, and stands in nobody's way."""
+    for name in registry.available("metrics"):
+        try:
+            yield read_metric(name, {}, METRICS)
+        except UserError as error:
+            LOG.warning("left out: %s", error)
 
 
 def suite_needs(suite: Suite) -> list[Needed]:
@@ -42,3 +56,22 @@ def suite_needs(suite: Suite) -> list[Needed]:
     for choice in suite.metrics:
         sources += configured(suite, "metrics", choice).sources()
     return sources
+
+
+def missing_of(suite: Suite) -> list[str]:
+    """What a suite needs and what is not there: ids of files from elsewhere, folders of weights to train; asks no server.
+
+    Raises:
+        UserError: a mistake in the suite.
+    """
+    library, missing = Library(), []
+    for need in suite_needs(suite):
+        try:
+            missing += [source.id for source in library.files(need) if library.find(source) is None]
+        except UserError:
+            missing.append(need.id)
+    for name in suite.groups:
+        group = read_group_file(name, suite.file.parent, f"{suite.file}: groups").sketched()
+        for _, method, options in rows_of(suite, group):
+            missing += [str(path) for path in method.weights(group, options).values() if not path.exists()]
+    return list(dict.fromkeys(missing))

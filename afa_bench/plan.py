@@ -1,155 +1,27 @@
-"""A suite becomes cells (group x method x steps) and samples (prompt x image x repeat), and both get their identity."""
+"""A suite becomes a plan: cells (group x method x steps) and samples (prompt x image x repeat), each with its identity."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 from afa_bench import registry
+from afa_bench.cells import Cell, Plan, Samples, Task
 from afa_bench.checkpoints.hashing import hash_weights
-from afa_bench.errors import NOTHING_TO_DO, UserError
-from afa_bench.identity import fingerprint, fingerprint_of_rows, sample_id, seed_of
+from afa_bench.errors import NothingToDoError, UserError
+from afa_bench.identity import fingerprint_of_rows
 from afa_bench.images import stored as images
+from afa_bench.log import LOG
 from afa_bench.method import Method, Options
-from afa_bench.metrics.base import Metric
+from afa_bench.metrics.base import Metric, read_metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity
-from afa_bench.prompts.base import Prompt, PromptSet
-from afa_bench.reading import validated
-from afa_bench.suite import Choice, Suite
+from afa_bench.prompts.base import Prompt, notes_of, read_prompts
+from afa_bench.reading import Choice, validated
+from afa_bench.suite import Suite
 
-SHARD = 32
-"""Samples a shard. Fixed, so that a resumed run cuts its work as the first one did and repeats its very bytes."""
-
-Task = Literal["generate", "denoise"]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One image to make: which prompt, which of its images, which repeat, in a suite of which seed."""
-
-    prompt: Prompt
-    image_index: int
-    repeat: int
-    suite_seed: int
-
-    @property
-    def seed(self) -> int:
-        """Of its initial noise, the same for all methods."""
-        return seed_of(self.suite_seed, self.prompt.id, self.image_index, self.repeat)
-
-    @property
-    def id(self) -> str:
-        """Unique in the suite, the same for all methods."""
-        return sample_id(self.prompt.id, self.image_index, self.repeat)
-
-
-@dataclass(frozen=True)
-class Samples(Sequence[Sample]):
-    """All samples of a plan, made when they are asked for: a million prompts take the room of their texts."""
-
-    prompts: Sequence[Prompt]
-    images_per_prompt: int
-    repeats: int
-    seed: int
-
-    def __len__(self) -> int:
-        return len(self.prompts) * self.images_per_prompt * self.repeats
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
-
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        place, repeat = divmod(range(len(self))[index], self.repeats)
-        prompt, image = divmod(place, self.images_per_prompt)
-        return Sample(self.prompts[prompt], image, repeat, self.seed)
-
-
-@dataclass(frozen=True)
-class Shards(Sequence[Sequence[Sample]]):
-    """Samples, cut into shards of ``size``."""
-
-    samples: Sequence[Sample]
-    size: int
-
-    def __len__(self) -> int:
-        return -(-len(self.samples) // self.size)
-
-    @overload
-    def __getitem__(self, index: int) -> Sequence[Sample]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Sequence[Sample]]: ...
-
-    def __getitem__(self, index: int | slice) -> Sequence[Sample] | list[Sequence[Sample]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        start = range(len(self))[index] * self.size
-        return self.samples[start : start + self.size]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One row of a table at one number of steps: a method on a group.
-
-    A ``denoise`` cell measures the denoiser itself on real images; it has no steps and makes no image.
-    """
-
-    group: Group
-    method: Method[Any]
-    options: Options
-    label: str
-    order: int
-    task: Task
-    steps: int | None
-    identity: Mapping[str, Any]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """sha256 of everything that fixes this cell's results."""
-        return fingerprint(self.identity)
-
-    @property
-    def name(self) -> str:
-        """Its folder: readable, and unique by the fingerprint."""
-        task = f"{self.steps:03d}" if self.steps else self.task
-        readable = re.sub(r"[^A-Za-z0-9-]+", "_", f"{self.group.name}-{self.label}")[:80]
-        return f"{readable}.{task}.{self.fingerprint[:8]}"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a run does, known before it starts.
-
-    Attributes:
-        name: of the results' folder.
-        whole: whether these are all cells of the suite.
-    """
-
-    suite: Suite
-    name: str
-    prompts: PromptSet
-    samples: Samples
-    cells: Sequence[Cell]
-    metrics: Sequence[Metric]
-    whole: bool = True
-    shard_size: int = SHARD
-
-    def cell_samples(self, cell: Cell) -> Sequence[Sample]:
-        """The samples of a cell: a denoiser is measured once a prompt."""
-        return self.samples if cell.task == "generate" else replace(self.samples, images_per_prompt=1, repeats=1)
-
-    def shards(self, cell: Cell) -> Sequence[Sequence[Sample]]:
-        """A cell's samples, cut into shards."""
-        return Shards(self.cell_samples(cell), self.shard_size)
+SQUARES = "as seen, the square in the centre"
+"""How real images are denoised (:mod:`afa_bench.images.square`)."""
 
 
 def make_plan(
@@ -177,9 +49,9 @@ def make_plan(
     folder = suite.file.parent
     suite = suite if size is None else suite.model_copy(update={"size": size})
     prompt_set = configured(suite, "prompts", suite.prompts)
-    prompts = list(prompt_set.prompts(folder))[: prompt_set.limit][:limit]
+    prompts = read_prompts(prompt_set, folder, f"{suite.file}: prompts: {suite.prompts.name}")[: prompt_set.limit][:limit]
     if not prompts:
-        raise UserError(f"{suite.file}: prompts: {suite.prompts.name}: no prompt left to work on", NOTHING_TO_DO)
+        raise NothingToDoError(f"{suite.file}: prompts: {suite.prompts.name}: no prompt left to work on")
     metrics = [configured(suite, "metrics", choice) for choice in suite.metrics]
     _unique(suite, "metrics", [metric.key for metric in metrics])
     samples = Samples(prompts, suite.images_per_prompt, suite.repeats, suite.seed)
@@ -192,15 +64,23 @@ def make_plan(
         "repeats": suite.repeats,
         "size": suite.size,
         "dtype": suite.dtype,
+        **{f"prompts_{key}": value for key, value in registry.origin(type(prompt_set)).items()},
     }
+    # Where an image is no square, or there are several ways to read it, how it becomes one is part of what a loss is.
+    real = [prompt.image for prompt in prompts if prompt.image is not None] if any(m.task == "denoise" for m in metrics) else []
+    squares = {} if all(images.is_plain(image, square=True) for image in real) else {"images": SQUARES}
     chosen = [read_group(name, folder, f"{suite.file}: groups") for name in groups or suite.groups]
     _known(suite, chosen, only)
     counts = list(dict.fromkeys(steps or suite.steps))
-    cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only)]
+    cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only, squares)]
     if not cells:
-        raise UserError(f"{suite.file}: methods: none applies to the groups chosen", NOTHING_TO_DO)
+        raise NothingToDoError(f"{suite.file}: methods: none applies to the groups chosen")
     name = suite.name + (f"-size{suite.size}" if size else "") + (f"-limit{limit}" if limit is not None else "")
-    return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups))
+    unused = _unused_negatives(suite, prompts, chosen)
+    for note in unused:
+        LOG.warning("%s", note)
+    notes = [*notes_of(prompt_set, folder, prompts), *unused]
+    return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups), notes=notes)
 
 
 def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]]:
@@ -214,14 +94,14 @@ def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]
         if choice.groups is not None and group.name not in choice.groups:
             continue
         where = f"{suite.file}: methods"
-        kind = registry.load("methods", choice.name, where)
+        kind = registry.load("methods", choice.name, where, choice.folder)
         method: Method[Any] = kind()
         if method.needs_guidance and suite.sampler.guidance <= 1:
             raise UserError(
                 f"{where}: {choice.name}: needs sampler.guidance above 1, since it compares the conditional with the "
                 f"unconditional prediction; the suite has {suite.sampler.guidance:g}"
             )
-        options = validated(kind.Options, choice.options, f"{where}: {choice.name}", noun="option")
+        options = method.read_options(choice.options, f"{where}: {choice.name}", choice.folder)
         variants = method.variants(group, options)
         if choice.label is not None and len(variants) > 1:
             raise UserError(f"{where}: {choice.name}: label: this method fills {len(variants)} rows, which name themselves")
@@ -237,6 +117,7 @@ def _group_cells(
     metrics: Sequence[Metric],
     steps: Sequence[int],
     only: Sequence[str],
+    squares: Mapping[str, str],
 ) -> list[Cell]:
     models = group_identity(group)
     cells: list[Cell] = []
@@ -244,18 +125,14 @@ def _group_cells(
         if only and method.name not in only and label not in only:
             continue
         weights = method.weights(group, options)
-        identity = {
-            **shared,
-            "group": models,
-            "method": {
-                "name": method.name,
-                "version": method.version,
-                "options": options.model_dump(mode="json", exclude=set(weights)),
-                "weights": {role: hash_weights(path) for role, path in weights.items()},
-            },
-        }
+        about = method.identity(options)
+        about["options"] = {key: value for key, value in about["options"].items() if key not in weights}
+        about["weights"] = {role: hash_weights(path) for role, path in weights.items()}
+        identity = {**shared, "group": models, "method": about}
         denoise = [metric.identity() for metric in metrics if metric.task == "denoise" and not method.needs_guidance]
-        tasks: list[tuple[Task, int | None, dict[str, Any]]] = [("denoise", None, {"denoise": denoise})] if denoise else []
+        tasks: list[tuple[Task, int | None, dict[str, Any]]] = (
+            [("denoise", None, {"denoise": denoise, **squares})] if denoise else []
+        )
         if any(metric.task == "generate" for metric in metrics):
             tasks += [("generate", n, {"sampler": suite.sampler.model_dump(), "steps": n}) for n in steps]
         for task, n, extra in tasks:
@@ -270,13 +147,18 @@ def configured(suite: Suite, key: Literal["prompts", "metrics"], choice: Choice)
         UserError: an unknown name or option.
     """
     where = f"{suite.file}: {key}"
-    return validated(registry.load(key, choice.name, where), choice.options, f"{where}: {choice.name}", noun="option")
+    if choice.groups is not None or (choice.label is not None and key == "prompts"):
+        raise UserError(f"{where}: {choice.name}: {'label' if choice.groups is None else 'groups'}: unknown option")
+    if key == "metrics":
+        return read_metric(choice.name, choice.options, where, choice.folder, choice.label)
+    kind = registry.load(key, choice.name, where, choice.folder)
+    return validated(kind, choice.options, f"{where}: {choice.name}", noun="option", folder=choice.folder)
 
 
 def _unique(suite: Suite, key: str, names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{suite.file}: {key}: {name} is there twice; give one a label")
+            raise UserError(f"{suite.file}: {key}: {name} is specified twice; give one a label")
 
 
 def _known(suite: Suite, groups: Sequence[Group], only: Sequence[str]) -> None:
@@ -288,4 +170,22 @@ def _known(suite: Suite, groups: Sequence[Group], only: Sequence[str]) -> None:
 
 
 def _digest(prompts: Sequence[Prompt]) -> str:
-    return fingerprint_of_rows([prompt.id, prompt.text, prompt.image and images.identity(prompt.image)] for prompt in prompts)
+    """Of what is drawn and compared with; negative prompts are part of it where there are any."""
+    return fingerprint_of_rows(
+        [prompt.id, prompt.text, prompt.image and images.identity(prompt.image)]
+        + ([prompt.negative] if prompt.negative is not None else [])
+        for prompt in prompts
+    )
+
+
+def _unused_negatives(suite: Suite, prompts: Sequence[Prompt], groups: Sequence[Group]) -> list[str]:
+    """One line where the prompts have negative prompts that take no part, or none."""
+    if not any(prompt.negative for prompt in prompts):
+        return []
+    if (guidance := suite.sampler.guidance) <= 1:
+        return [f"{suite.file}: negative prompts take no part: sampler.guidance is {guidance:g}, expected more than 1"]
+    unguided = {group.name: group.family.title for group in groups if not group.family.classifier_free}
+    if not unguided:
+        return []
+    said = f"negative prompts take no part in {', '.join(unguided)}"
+    return [f"{suite.file}: {said}: {' and '.join(dict.fromkeys(unguided.values()))} has no unconditional half"]

@@ -2,20 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, ValidationInfo
 
-from afa_bench.errors import UserError
+from afa_bench import registry
+from afa_bench.errors import UserError, unreadable
 from afa_bench.registry import suggest
 
 Place: TypeAlias = tuple[str | int, ...]
 """The way to a key in a document."""
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class Choice(BaseModel):
+    """A method, prompt set or metric with its options: ``name`` alone, or a mapping which holds the name and the options.
+
+    Attributes:
+        name: registered, or ``FILE.py:NAME``.
+        label: what it is called in tables, in place of its own name.
+        groups: of a method, to which it is restricted.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    label: str | None = None
+    groups: tuple[str, ...] | None = None
+    _folder: Path = PrivateAttr(Path())
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All keys but the harness' own."""
+        return dict(self.model_extra or {})
+
+    @property
+    def folder(self) -> Path:
+        """Of the file that it is written in, which a ``FILE.py`` is relative to; the working directory where it is in none."""
+        return self._folder
+
+    def written_in(self, file: Path) -> Choice:
+        """The same, of that file."""
+        choice = self.model_copy()
+        choice._folder = file.parent
+        return choice
+
+
+def anchored(name: str, info: ValidationInfo) -> str:
+    """A validator of an option that names a plug-in: makes the path of a ``FILE.py:NAME`` absolute; see :func:`validated`."""
+    return registry.anchored(name, (info.context or {}).get("folder") or Path())
+
+
+class DuplicateKey(yaml.MarkedYAMLError):
+    """A mapping has a key twice."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe subset, in which no mapping may have a key twice: PyYAML would take the last without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                name = "<<" if key.tag == "tag:yaml.org,2002:merge" else self.construct_object(key)
+                if not isinstance(name, Hashable):
+                    continue
+                if name in seen:
+                    raise DuplicateKey(problem=f"{key.value}: is specified twice", problem_mark=key.start_mark)
+                seen.add(name)
+        return node
+
+
+def read_yaml(text: str) -> Any:
+    """A YAML document.
+
+    Raises:
+        yaml.YAMLError, ValueError, RecursionError: not YAML; :class:`DuplicateKey` for a key that is specified twice.
+    """
+    return yaml.load(text, Loader=_Loader)
 
 
 def read_mapping(path: Path, expected: str) -> tuple[dict[str, Any], yaml.Node | None]:
@@ -26,14 +95,17 @@ def read_mapping(path: Path, expected: str) -> tuple[dict[str, Any], yaml.Node |
         expected: ends the sentence "expected a mapping ...".
 
     Raises:
-        UserError: unreadable, not YAML, or something else than a mapping.
+        UserError: unreadable, not YAML, a key that is specified twice, or something else than a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        nodes = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
+        nodes = yaml.compose(text, Loader=_Loader)
+        document = read_yaml(text)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
+    except DuplicateKey as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{line}: {error.problem}") from error
     except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, Mapping):
@@ -47,6 +119,7 @@ def validated(
     where: str | Callable[[Place], str],
     known: Callable[[Place], Iterable[str]] | None = None,
     noun: str = "key",
+    folder: Path | None = None,
 ) -> M:
     """A document as a model.
 
@@ -56,12 +129,13 @@ def validated(
         where: the error's first words, or a function that has them for a place.
         known: the keys there are at a place, for "did you mean"; those of ``kind`` by default.
         noun: what an unknown key is called.
+        folder: which the paths of plug-ins in the document are relative to; the working directory by default.
 
     Raises:
         UserError: a key that is unknown, missing or wrong.
     """
     try:
-        return kind.model_validate(document)
+        return kind.model_validate(document, context={"folder": folder})
     except ValidationError as error:
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")  # a typing error explains a missing key
         place, message = first["loc"], first["msg"]

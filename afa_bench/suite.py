@@ -5,7 +5,7 @@ Every mistake is one line which names the file, the line and the key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from os.path import isfile  # unlike Path's, no error for a name that no file can have
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from afa_bench.errors import UserError
-from afa_bench.paths import shipped
-from afa_bench.reading import Place, line_of, read_mapping, validated
+from afa_bench.errors import NotFoundError, UserError
+from afa_bench.paths import expanded, shipped
+from afa_bench.reading import Choice, Place, line_of, read_mapping, validated
 from afa_bench.registry import suggest
 
 Positive = Annotated[int, Field(ge=1, le=10**9)]
@@ -37,21 +37,6 @@ class Sampler(_Strict):
     scheduler: str = "DDIMScheduler"
     guidance: float = 7.5
     negative_prompt: str = ""
-
-
-class Choice(BaseModel):
-    """A method, prompt set or metric with its options: ``name`` alone, or a mapping which holds the name and the options."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str
-    label: str | None = None
-    groups: tuple[str, ...] | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """All keys but the harness' own."""
-        return dict(self.model_extra or {})
 
 
 class Suite(_Strict):
@@ -112,13 +97,13 @@ def find_suite(name: str) -> Path:
     Raises:
         UserError: neither.
     """
-    path = Path(name)
+    path = expanded(name)
     if isfile(path):
         return path
     known = packaged_suites()
     if (path.suffix in ("", ".yaml")) and path.parent.name in ("", "suites") and path.stem in known:
         return known[path.stem]
-    raise UserError(f"{name}: no such suite: {suggest(path.stem, known)}")
+    raise NotFoundError(f"{name}: no such suite: {suggest(path.stem, known)}")
 
 
 def read_suite(path: Path) -> Suite:
@@ -133,6 +118,29 @@ def read_suite(path: Path) -> Suite:
         file, nodes = origins.get(place[0] if place else "", origins[""])
         return f"{file}:{line_of(nodes, place)}"
 
+    return _checked(document, where, path, origins)
+
+
+def as_suite(document: Mapping[str, Any], file: Path = Path("suite")) -> Suite:
+    """A suite from its keys, as :func:`read_suite` reads them from a file.
+
+    Args:
+        document: the keys; ``extends`` names a packaged suite, or a file.
+        file: that paths in it are relative to, and that errors name.
+
+    Raises:
+        UserError: a key that is unknown, missing or wrong.
+    """
+    own = dict(document)
+    extended = own.pop("extends", None)
+    inherited, origins = ({}, {}) if extended is None else _inherited(file, own, str(extended), ())
+    theirs = {key: origin for key, origin in origins.items() if key not in own}
+    return _checked({**inherited, **own}, lambda place: str(file), file, theirs)
+
+
+def _checked(
+    document: Mapping[str, Any], where: Callable[[Place], str], file: Path, origins: Mapping[str | int, Origin]
+) -> Suite:
     if "file" in document:
         raise UserError(f"{where(('file',))}: file: unknown key")
 
@@ -140,7 +148,16 @@ def read_suite(path: Path) -> Suite:
         return Sampler.model_fields if place[0] == "sampler" else Suite.model_fields
 
     suite = validated(Suite, document, where, known)
-    return suite.model_copy(update={"file": path})
+
+    def written(key: str) -> Path:
+        return origins[key][0] if key in origins else file
+
+    choices = {
+        "prompts": suite.prompts.written_in(written("prompts")),
+        "methods": tuple(choice.written_in(written("methods")) for choice in suite.methods),
+        "metrics": tuple(choice.written_in(written("metrics")) for choice in suite.metrics),
+    }
+    return suite.model_copy(update={"file": file, **choices})
 
 
 Origin: TypeAlias = tuple[Path, yaml.Node | None]
@@ -161,8 +178,14 @@ def _read(path: Path, readers: tuple[Path, ...]) -> tuple[dict[str, Any], dict[s
     extended = document.pop("extends", None)
     if extended is None:
         return document, origins
+    inherited, theirs = _inherited(path, document, str(extended), (*readers, path))
+    return {**inherited, **document}, {**theirs, **origins}
+
+
+def _inherited(
+    path: Path, document: Mapping[str, Any], extended: str, readers: tuple[Path, ...]
+) -> tuple[dict[str, Any], dict[str | int, Origin]]:
     if "name" not in document:
         raise UserError(f"{path}: name: a suite that extends another needs a name of its own")
-    beside = path.parent / str(extended)
-    inherited, theirs = _read(beside if isfile(beside) else find_suite(str(extended)), (*readers, path))
-    return {**inherited, **document}, {**theirs, **origins}
+    beside = path.parent / extended
+    return _read(beside if isfile(beside) else find_suite(extended), readers)

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from typing_extensions import override
+
 from afa_bench.errors import UserError
 from afa_bench.method import Denoiser, Method, Model, Options
 
 if TYPE_CHECKING:
     from afa_bench.models.group import Group
 
-Reference = Literal["own", "first"]
-
 
 class MagicFusionOptions(Options):
-    """Options of ``magicfusion``.
+    """How the models are weighed, and when.
 
     Attributes:
         ref: whose unconditional prediction a model's conditional one is compared with: its own, or the first model's for all (the
@@ -28,7 +28,7 @@ class MagicFusionOptions(Options):
             all timesteps are fused.
     """
 
-    ref: Reference = "own"
+    ref: Literal["own", "first"] = "own"
     k: tuple[float, ...] | None = None
     at_most: int | None = None
     above: int | None = None
@@ -42,18 +42,15 @@ class MagicFusion(Method[MagicFusionOptions]):
     needs_guidance = True
     Options = MagicFusionOptions
 
+    @override
     def variants(self, group: Group, options: MagicFusionOptions) -> Mapping[str, MagicFusionOptions]:
-        """One row.
-
-        Raises:
-            UserError: another number of temperatures than of models.
-        """
+        """Raise a UserError for another number of temperatures than of models."""
         _temperatures(options, len(group.models))
         return {self.name: options}
 
+    @override
     def build(self, group: Group, models: Sequence[Model], options: MagicFusionOptions) -> Denoiser:
-        """The models behind their fusion."""
-        from baselines.fusion import MagicFusionUNet
+        from baselines.magicfusion_unet import MagicFusionUNet
 
         k = _temperatures(options, len(models))
         unet = MagicFusionUNet([model.unet for model in models], k, options.ref, options.at_most, options.above)

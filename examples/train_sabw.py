@@ -40,11 +40,12 @@ encoding = Encoding.of(loaded, learner.denoiser.text_encoders, size=32)
 pairs = cache_pairs(prompts, encoding, out / "cache", advance=lambda count: None)
 
 # 50 steps of AdamW on the denoising loss. Only the aggregator learns. Interrupted, the script goes on from its checkpoint.
+settings = Settings(steps=50, batch=8, lr=1e-3, log_every=10)
 sabw = fit(
     learner,
-    loaded.scheduler,
+    group.family.objective(loaded.scheduler, learner.denoiser.unet, settings.guidance),
     pairs,
-    Settings(steps=50, batch=8, lr=1e-3, log_every=10),
+    settings,
     folder=out,
     report=lambda done, steps, log: print(f"step {done}: loss {log['loss']:.4f}") if done % 10 == 0 else None,
 )

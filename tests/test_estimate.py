@@ -7,7 +7,8 @@ import yaml
 
 from afa_bench.cli import app
 from afa_bench.errors import UserError
-from afa_bench.estimate import estimate, missing_of
+from afa_bench.estimate import estimate
+from afa_bench.needs import missing_of
 from afa_bench.suite import find_suite, packaged_suites, read_suite
 
 

@@ -16,17 +16,17 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from afa_bench.cells import SHARD, Cell, Samples, Shards
 from afa_bench.identity import canonical, fingerprint, fingerprint_of_rows, sample_id, seed_of
-from afa_bench.plan import SHARD, Cell, Samples, Shards
 from afa_bench.prompts.base import Prompt
-from afa_bench.run import Part
 from afa_bench.store.atomic import read_json, write_json
-from afa_bench.store.debris import find_debris
+from afa_bench.store.garbage import find_garbage
 from afa_bench.store.layout import CellStore, PlannedCell, Store, checked, write_checked
 from afa_bench.store.retry import retry_failed
 from afa_bench.store.rows import encode_rows, read_columns
 from afa_bench.store.status import read_status
 from afa_bench.tables.pairs import read_samples
+from afa_bench.workspace import Share
 
 settings.register_profile("short", deadline=None, max_examples=40, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("short")
@@ -105,8 +105,8 @@ def test_a_sample_does_not_depend_on_what_else_is_planned(ids: list[str], images
 
 
 @given(st.integers(1, 50), st.integers(0, 10**6))
-def test_a_shard_is_of_one_part(count: int, number: int) -> None:
-    assert sum(number in Part(index, count) for index in range(1, count + 1)) == 1
+def test_a_shard_is_of_one_share(count: int, number: int) -> None:
+    assert sum(number in Share(index, count) for index in range(1, count + 1)) == 1
 
 
 @given(st.text(max_size=120), st.text(max_size=120), st.integers(1, 9999) | st.none(), JSON, JSON)
@@ -186,7 +186,7 @@ def test_status_counts_every_row_and_retry_takes_the_failed_alone(cells: list[tu
         assert sum(cell.failed for cell in status.cells) == failed
         assert sum(cell.done for cell in status.cells) == total - failed
         assert sum(cell.left for cell in status.cells) == sum(5 for _, scored in cells if not scored)
-        assert find_debris(place) == []
+        assert find_garbage(place) == []
 
         good = Counter(tuple(shard) for shards, _ in cells for shard in shards if not any(shard))
         assert retry_failed(place).failed == failed

@@ -18,17 +18,19 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from runs import CELLS, Silent, hashes, rows, run, summaries, tabulate
+from runs import CELLS, hashes, rows, run, summaries, tabulate
 from safetensors.torch import load_file, save_file
 
 from afa_bench.errors import UserError
 from afa_bench.generation.generator import Generator
 from afa_bench.plan import make_plan
-from afa_bench.run import Part, run_plan
+from afa_bench.progress import Silent
+from afa_bench.run import run_plan
 from afa_bench.store.atomic import read_json
-from afa_bench.store.debris import find_dropped, remove_debris
+from afa_bench.store.garbage import find_dropped, remove_garbage
 from afa_bench.suite import read_suite
 from afa_bench.tables import load_results
+from afa_bench.workspace import Share
 
 
 def command(suite: Path, out: Path, *options: str) -> list[str]:
@@ -57,7 +59,7 @@ def test_a_changed_suite_leaves_its_former_results_to_gc(tiny_suite, tmp_path, p
     with pytest.raises(UserError, match=f"keep one of them; `afa-bench gc {root} --dropped` shows"):
         load_results(root)
     assert [one.path for one in find_dropped(root)] == [former.parent]
-    remove_debris(find_dropped(root))
+    remove_garbage(find_dropped(root))
     assert len(load_results(root).cells) == 1
 
 
@@ -249,7 +251,7 @@ def test_the_command_line_says_one_line_and_the_exit_code(tiny_suite, tmp_path):
 
 def test_parts_together_are_the_whole(tiny_suite, tmp_path):
     run(tiny_suite, tmp_path / "whole")
-    parts = [run(tiny_suite, tmp_path / "parts", part=Part(index, 3)) for index in (2, 3, 1)]
+    parts = [run(tiny_suite, tmp_path / "parts", share=Share(index, 3)) for index in (2, 3, 1)]
     assert sum(part.generated for part in parts) == CELLS * 10
     assert all(part.generated > 0 for part in parts)
     assert [part.left for part in parts] == [CELLS * 10 - 20, CELLS * 10 - 40, 0]

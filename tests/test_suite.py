@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from afa_bench.errors import UserError
+from afa_bench.errors import NotFoundError, NothingToDoError, UserError
 from afa_bench.plan import make_plan
 from afa_bench.suite import Suite, find_suite, packaged_suites, read_suite
 
@@ -38,9 +38,9 @@ def test_a_packaged_suite_is_found_from_any_folder(tmp_path, monkeypatch):
         ({"groups": ["mini-l"]}, r"groups: unknown group 'mini-l': did you mean 'mini-"),
         ({"methods": ["wieghted"]}, r"methods: unknown method 'wieghted': did you mean 'weighted'"),
         ({"methods": [{"name": "base", "modle": 1}]}, r"methods: base: modle: unknown option: did you mean 'model'"),
-        ({"methods": ["weighted", "weighted"]}, r"methods: weighted is there twice; give one a label"),
+        ({"methods": ["weighted", "weighted"]}, r"methods: weighted is specified twice; give one a label"),
         ({"metrics": [{"name": "clip-tt"}]}, r"metrics: unknown metric 'clip-tt': did you mean 'clip-t'"),
-        ({"metrics": [{"name": "fid", "features": "lite"}]}, r"unknown feature 'lite': did you mean 'lite0'"),
+        ({"metrics": [{"name": "fid", "features": "lite"}]}, r"unknown extractor 'lite': did you mean 'lite0'"),
         ({"prompts": {"name": "file", "path": "none.txt"}}, r"none\.txt: cannot be read: No such file"),
     ],
 )
@@ -49,7 +49,7 @@ def test_every_mistake_is_one_line_that_says_where_and_what(tiny_suite, changes,
     with pytest.raises(UserError, match=message) as caught:
         make_plan(read_suite(tiny_suite))
     assert "\n" not in str(caught.value)
-    assert caught.value.code == 2
+    assert type(caught.value) in (UserError, NotFoundError)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1,", "a: \x00", "x: !!python/object:os.system {}"])
@@ -67,11 +67,10 @@ def test_an_unknown_suite_is_answered_with_the_nearest():
 
 def test_an_empty_prompt_file_is_nothing_to_do(tiny_suite):
     (tiny_suite.parent / "prompts.txt").write_text("\n  \n")
-    with pytest.raises(UserError, match=r"prompts\.txt: no prompt in it") as caught:
+    with pytest.raises(NothingToDoError, match=r"prompts\.txt: no prompt in it"):
         make_plan(read_suite(tiny_suite))
-    assert caught.value.code == 3
 
 
 def test_a_suite_reads_back_as_written(tiny_suite):
     suite = read_suite(tiny_suite)
-    assert Suite.model_validate(yaml.safe_load(tiny_suite.read_text())) == suite.model_copy(update={"file": Path()})
+    assert Suite.model_validate(yaml.safe_load(tiny_suite.read_text())).model_dump() == suite.model_dump()

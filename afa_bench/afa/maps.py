@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from afa_bench.afa.method import AFA, AFAOptions
-from afa_bench.architectures.text import conditions
 from afa_bench.errors import UserError
 from afa_bench.models.load import LoadedGroup
 
@@ -25,7 +24,7 @@ class Maps:
         prompt: what was drawn.
         models: names, in their order.
         blocks: which blocks of the ensemble, from 0.
-        names: of all its blocks, as :class:`afa_bench.architectures.unet_blocks.Block` has them.
+        names: of all its blocks, as the architecture's view has them.
         steps: which sampling steps, from 1.
         timesteps: of these steps.
         weights: for each block ``(steps, N, h, w)``: N maps which sum to 1 at every place.
@@ -55,7 +54,8 @@ def attention_maps(
     seed: int = 0,
     options: AFAOptions | None = None,
 ) -> Maps:
-    """Sample an image of a prompt by DDIM and keep the maps for the prompt (with guidance, not those for the empty prompt).
+    """Sample an image of a prompt by the architecture's own scheduler and keep the maps for the prompt (with guidance, not those
+    for the empty prompt).
 
     Args:
         loaded: a group with an aggregator of its own, if ``options`` name none.
@@ -79,10 +79,11 @@ def attention_maps(
         raise UserError(f"maps: blocks: {', '.join(map(str, wrong)) or 'none'}; expected numbers from {-count} to {count - 1}")
     if not steps or any(not 1 <= step <= of for step in steps):
         raise UserError(f"maps: steps: {', '.join(map(str, steps)) or 'none'}; expected numbers from 1 to {of}")
-    pipeline = loaded.pipeline(denoiser, "DDIMScheduler")
-    with ensemble.aggregate.record() as recorded:
+    architecture = loaded.group.family
+    pipeline = loaded.pipeline(denoiser.unet, denoiser.text_encoders, architecture.scheduler)
+    with ensemble.aggregator.record() as recorded:
         image = pipeline(
-            **conditions([prompt], "", guidance > 1, loaded, denoiser.text_encoders),
+            **architecture.conditions([prompt], loaded.tokenizers, denoiser.text_encoders, guided=guidance > 1),
             generator=torch.Generator().manual_seed(seed),
             num_inference_steps=of,
             guidance_scale=guidance,

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
+from typing_extensions import override
 
+from afa_bench.afa.ablation import Ablation
 from afa_bench.errors import UserError
 from afa_bench.method import Denoiser, Method, Model, Options
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from afa_bench.afa.sabw import SABW
     from afa_bench.models.group import Group
-
-Ablation: TypeAlias = Literal["spatial", "timestep", "text"]
-"""What SABW can do without (the paper, table 3)."""
 
 
 class AFAOptions(Options):
-    """Options of ``afa``.
+    """Which aggregator, and what of it is used.
 
     Attributes:
         sabw: a folder with the aggregator's weights; by default the group's own.
@@ -62,6 +58,7 @@ class AFA(Method[AFAOptions]):
     version = 1
     Options = AFAOptions
 
+    @override
     def weights(self, group: Group, options: AFAOptions) -> Mapping[str, Path]:
         """The aggregator's folder.
 
@@ -75,45 +72,20 @@ class AFA(Method[AFAOptions]):
             raise UserError(f"afa: sabw: group {group.name} has no aggregator of its own; expected a folder of trained weights")
         return {"sabw": folder}
 
+    @override
     def build(self, group: Group, models: Sequence[Model], options: AFAOptions) -> Denoiser:
-        """The models behind their aggregator, which is brought to their device and number format.
+        """The models behind their aggregator.
 
         Raises:
             UserError: no aggregator, or one for other models, another number of them, or another architecture.
         """
         from afa_bench.afa.experts import Expert, experts_of, require_experts
         from afa_bench.afa.sabw import SABW
+        from afa_bench.ensembles.build import build_ensemble
 
         sabw = SABW.read(self.weights(group, options)["sabw"]).ablated(options.without, options.last_only)
-        denoiser = ensemble([model.unet for model in models], sabw)
+        denoiser = build_ensemble([model.unet for model in models], sabw)
         trained = [Expert.read(entry) for entry in sabw.config.experts or ()]
         if options.check and trained:
             require_experts(trained, experts_of(group))
         return Denoiser(denoiser.eval(), [model.text_encoder for model in models])
-
-
-def ensemble(models: Sequence[nn.Module], sabw: SABW, text_widths: Sequence[int] | None = None) -> nn.Module:
-    """U-Nets or FLUX transformers behind an aggregator, which is brought to their device and number format.
-
-    Args:
-        models: of one architecture.
-        sabw: made for them.
-        text_widths: of the text encoders of one model, see :class:`afa_bench.ensembles.unets.UNets`.
-
-    Raises:
-        UserError: models which differ, or an aggregator for another number of them or for another architecture.
-    """
-    from torch.nn import Module
-
-    from afa_bench.ensembles.flux import EnsembleFlux
-    from afa_bench.ensembles.last_block import LastBlockUNet
-    from afa_bench.ensembles.unets import EnsembleUNet
-
-    together: Any
-    if hasattr(models[0], "transformer_blocks"):
-        together = EnsembleFlux(models, sabw)
-    else:
-        together = (LastBlockUNet if sabw.config.last_only else EnsembleUNet)(models, sabw, text_widths)
-    sabw.require_fit(models[0], len(models))
-    Module.to(sabw, device=together.device, dtype=together.dtype)  # diffusers' own warns of parts in fp32, of which it has none
-    return together  # type: ignore[no-any-return]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from afa_bench.afa.maps import Maps
-from afa_bench.afa.wins import Wins
+if TYPE_CHECKING:
+    from afa_bench.afa.maps import Maps
+    from afa_bench.afa.wins import Wins
 
 Colour: TypeAlias = tuple[int, int, int]
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -80,8 +81,8 @@ def draw_wins(wins: Wins) -> Image.Image:
         _beside([Image.new("RGB", (14, 14), colour), _text(name, 13, INK)])
         for name, colour in zip(wins.models, MODELS, strict=False)
     ]
-    told = f"the winner of most of {wins.winners.shape[2]} noises at each place, paler where few; below, a bar for each noise"
-    return _below([_beside([*legend, _text(told, 12, GREY)], gap=14), grid(rows, names, titles)])
+    caption = f"the winner of most of {wins.winners.shape[2]} noises at each place, paler where few; below, a bar for each noise"
+    return _below([_beside([*legend, _text(caption, 12, GREY)], gap=14), grid(rows, names, titles)])
 
 
 def save(picture: Image.Image, file: Path) -> None:

@@ -14,25 +14,25 @@ from diffusers import AutoModel, DiffusionPipeline
 from torch import nn
 
 from afa_bench.afa.experts import Expert, denoiser_folder, require_experts
-from afa_bench.afa.method import ensemble
 from afa_bench.afa.sabw import SABW
 from afa_bench.architectures.alike import require_same_prediction
+from afa_bench.ensembles.build import build_ensemble
 from afa_bench.ensembles.encoders import EnsembleEncoder
 from afa_bench.errors import UserError
 
-Source: TypeAlias = str | Path
+NameOrPath: TypeAlias = str | Path
 """A folder in the diffusers layout, or a repository of the hub: ``owner/name`` or ``owner/name@revision``."""
 
 ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 @dataclass
-class _Part:
+class _Components:
     """What one expert brings: its denoiser, its text encoders by their slot, what it predicts, and who it is, if known."""
 
     denoiser: nn.Module
     encoders: dict[str, Any]
-    prediction: str
+    prediction_type: str
     expert: Expert | None
 
 
@@ -47,10 +47,10 @@ class AFAPipeline:
 
     @staticmethod
     def from_experts(
-        experts: Sequence[Source | DiffusionPipeline] | None = None,
+        experts: Sequence[NameOrPath | DiffusionPipeline] | None = None,
         *,
-        sabw: SABW | Source,
-        base: Source | DiffusionPipeline | None = None,
+        sabw: SABW | NameOrPath,
+        base: NameOrPath | DiffusionPipeline | None = None,
         check: bool = True,
         **settings: Any,
     ) -> Any:
@@ -75,33 +75,33 @@ class AFAPipeline:
         if len(sources) < 2:
             raise UserError(f"AFAPipeline: experts: found {len(sources)}; expected at least two models")
         pipe = _base(sources[0] if base is None else base, settings)
-        parts = [_part(source, pipe, settings) for source in sources]
-        require_same_prediction({f"model {number}": part.prediction for number, part in enumerate(parts, start=1)})
+        models = [_components(source, pipe, settings) for source in sources]
+        require_same_prediction({f"model {number}": model.prediction_type for number, model in enumerate(models, start=1)})
         if check:
-            require_experts(trained, [part.expert for part in parts])
-        return _around(pipe, parts, aggregator)
+            require_experts(trained, [model.expert for model in models])
+        return _around(pipe, models, aggregator)
 
 
-def _around(pipe: Any, parts: Sequence[_Part], sabw: SABW) -> Any:
+def _around(pipe: Any, models: Sequence[_Components], sabw: SABW) -> Any:
     """A pipeline of the same class with the ensemble, and with the models' own text encoders where they have some.
 
     It is made anew, since a stock pipeline learns its default size from the denoiser that it is made with.
     """
     slots = [slot for slot in ENCODERS if getattr(pipe, slot, None) is not None]
-    own = {slot: [part.encoders[slot] for part in parts] for slot in slots}
-    several = [slot for slot in slots if len({id(encoder) for encoder in own[slot]}) > 1]
+    own = {slot: [model.encoders[slot] for model in models] for slot in slots}
+    different = [slot for slot in slots if len({id(encoder) for encoder in own[slot]}) > 1]
     widths = None
-    if several and hasattr(pipe, "unet"):  # a U-Net reads all encoders' states side by side: all are one model's or N models'
-        several, widths = slots, [getattr(pipe, slot).config.hidden_size for slot in slots]
-    encoders = {slot: EnsembleEncoder(own[slot]) if slot in several else own[slot][0] for slot in slots}
-    together = ensemble([part.denoiser for part in parts], sabw, widths).eval()
-    components = {**pipe.components, **encoders, "unet" if hasattr(pipe, "unet") else "transformer": together}
+    if different and hasattr(pipe, "unet"):  # a U-Net reads all encoders' states side by side: all are one model's or N models'
+        different, widths = slots, [getattr(pipe, slot).config.hidden_size for slot in slots]
+    encoders = {slot: EnsembleEncoder(own[slot]) if slot in different else own[slot][0] for slot in slots}
+    ensemble = build_ensemble([model.denoiser for model in models], sabw, widths).eval()
+    components = {**pipe.components, **encoders, "unet" if hasattr(pipe, "unet") else "transformer": ensemble}
     kind = type(pipe)
     options = {name: pipe.config[name] for name in signature(kind).parameters if name not in components and name in pipe.config}
     return kind(**components, **options)
 
 
-def _base(source: Source | DiffusionPipeline, settings: dict[str, Any]) -> Any:
+def _base(source: NameOrPath | DiffusionPipeline, settings: dict[str, Any]) -> Any:
     """The pipeline whose parts are shared, without its denoiser."""
     if isinstance(source, DiffusionPipeline):
         return source
@@ -111,17 +111,17 @@ def _base(source: Source | DiffusionPipeline, settings: dict[str, Any]) -> Any:
     return DiffusionPipeline.from_pretrained(name, revision=revision, **{"use_safetensors": True, **absent, **settings})
 
 
-def _part(source: Source | DiffusionPipeline, pipe: Any, settings: dict[str, Any]) -> _Part:
+def _components(source: NameOrPath | DiffusionPipeline, pipe: Any, settings: dict[str, Any]) -> _Components:
     """One expert's denoiser and text encoders; an encoder which equals the base's is the base's."""
     slots = [slot for slot in ENCODERS if getattr(pipe, slot, None) is not None]
     shared = {slot: getattr(pipe, slot) for slot in slots}
     if isinstance(source, DiffusionPipeline):
-        parts = source.components
-        encoders = {slot: _one_of(shared[slot], parts.get(slot) or shared[slot]) for slot in slots}
-        denoiser = parts.get("unet") or parts.get("transformer")
+        found = source.components
+        encoders = {slot: _one_of(shared[slot], found.get(slot) or shared[slot]) for slot in slots}
+        denoiser = found.get("unet") or found.get("transformer")
         if denoiser is None:
             raise UserError(f"AFAPipeline: experts: {type(source).__name__}: expected a pipeline with a unet or a transformer")
-        return _Part(denoiser, encoders, source.scheduler.config.get("prediction_type", "epsilon"), None)
+        return _Components(denoiser, encoders, source.scheduler.config.get("prediction_type", "epsilon"), None)
     folder = _folder(source, settings)
     load: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
     load |= {key: settings[key] for key in ("torch_dtype", "variant", "device_map") if key in settings}
@@ -133,7 +133,7 @@ def _part(source: Source | DiffusionPipeline, pipe: Any, settings: dict[str, Any
     file = folder / "scheduler" / "scheduler_config.json"
     scheduler = json.loads(file.read_text()) if file.is_file() else pipe.scheduler.config
     denoiser = AutoModel.from_pretrained(str(denoiser_folder(folder)), **load).eval()
-    return _Part(denoiser, encoders, scheduler.get("prediction_type", "epsilon"), Expert.of(folder, str(source)))
+    return _Components(denoiser, encoders, scheduler.get("prediction_type", "epsilon"), Expert.of(folder, str(source)))
 
 
 def _one_of(shared: nn.Module, own: nn.Module) -> nn.Module:
@@ -148,7 +148,7 @@ def _renamed(load: dict[str, Any]) -> dict[str, Any]:
     return {"dtype" if key == "torch_dtype" else key: value for key, value in load.items()}
 
 
-def _sabw(source: Source, settings: dict[str, Any]) -> SABW:
+def _sabw(source: NameOrPath, settings: dict[str, Any]) -> SABW:
     if Path(source).is_dir():
         return SABW.read(Path(source))  # type: ignore[no-any-return]
     name, revision = _address(source)
@@ -156,7 +156,7 @@ def _sabw(source: Source, settings: dict[str, Any]) -> SABW:
     return sabw.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
 
-def _folder(source: Source, settings: dict[str, Any]) -> Path:
+def _folder(source: NameOrPath, settings: dict[str, Any]) -> Path:
     """A local folder, or the snapshot of a repository: its denoiser, text encoders and scheduler, nothing but safetensors."""
     if Path(source).is_dir():
         return Path(source)
@@ -171,7 +171,7 @@ def _folder(source: Source, settings: dict[str, Any]) -> Path:
     return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=others, **hub))
 
 
-def _address(source: Source) -> tuple[str, str | None]:
+def _address(source: NameOrPath) -> tuple[str, str | None]:
     """A folder or a repository, and its revision."""
     if Path(source).is_dir():
         return str(source), None

@@ -12,17 +12,18 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
+from typing_extensions import override
 
-from afa_bench.afa.method import Ablation
+from afa_bench.afa.ablation import Ablation
 from afa_bench.afa.transformer import Transformer
-from afa_bench.architectures.flux_blocks import FluxView
-from afa_bench.architectures.view import view_of
+from afa_bench.architectures.find import view_of
+from afa_bench.ensembles.aggregator import Aggregator
 from afa_bench.errors import UserError
 from afa_bench.models.learned import read_learned
 
-FLUX_TEXT = 768
-"""FLUX's text states are projected to this width once, for all blocks: cross-attention to the raw 4096 in each of 57 blocks
-would be 97 of SABW's 239 million parameters."""
+WIDEST_TEXT, PROJECTED_TEXT = 2048, 768
+"""Text states wider than the first (than SDXL's) are projected to the second once, for all blocks: cross-attention to FLUX's 4096
+in each of 57 blocks would be 97 of SABW's 239 million parameters."""
 
 
 class BlockAggregator(nn.Module):
@@ -71,17 +72,20 @@ class BlockAggregator(nn.Module):
         return logits.softmax(dim=1, dtype=torch.float32)
 
 
-class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class SABW(ModelMixin, ConfigMixin, Aggregator):  # type: ignore[misc]
     """The aggregators of all blocks of a denoiser. Saved and loaded as any diffusers model, from a folder or the hub.
+
+    The paper gives no sizes. The defaults are those of its reference release (128 wide, 8 heads of 16 channels, 2 layers), which
+    have the number of parameters that its appendix B gives.
 
     Args:
         n_models: N.
         channels: of the output of each block which is aggregated.
         temb: width of the models' time embedding.
         text: width of the text states.
-        hidden: width of the aggregators (the paper: 128).
-        heads: of their attention (the paper: 8); None: heads of 16 channels.
-        layers: of their transformer (the paper: 2).
+        hidden: width of the aggregators.
+        heads: of their attention; None: heads of 16 channels.
+        layers: of their transformer.
         experts: which models it was trained for, in their order: names, or mappings with ``name``, ``revision``, ``sha256``.
         text_in: width of the states as they come, where they are projected to ``text`` once for all blocks.
         without: what it does not look at (the paper's ablations): "spatial", "timestep", "text".
@@ -152,11 +156,11 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
             model: a ``UNet2DConditionModel`` or a ``FluxTransformer2DModel``.
             n_models: N.
             hidden, heads, layers, experts, without, last_only: see the class.
-            text: project the text states to this width once; by default FLUX's to 768, a U-Net's not at all.
+            text: project the text states to this width once; by default to 768 those wider than 2048 (FLUX's), others not at all.
         """
         shape = _shape(model, n_models, last_only)
         raw = shape["text"]
-        shape["text"] = text or (min(raw, FLUX_TEXT) if isinstance(view_of(model), FluxView) else raw)
+        shape["text"] = text or (PROJECTED_TEXT if raw > WIDEST_TEXT else raw)
         sabw: SABW = cls(
             **shape,
             hidden=hidden,
@@ -177,10 +181,15 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         return read_learned(cls, folder, "SABW")  # type: ignore[no-any-return]
 
+    @property
+    @override
+    def last_only(self) -> bool:
+        return bool(self.config.last_only)
+
+    @override
     def require_fit(self, model: nn.Module, n_models: int) -> None:
-        """Raise a UserError if this was made for another number of models or another architecture."""
         own = {**self.config, "text": self.config.text_in or self.config.text}
-        for key, expected in _shape(model, n_models, self.config.last_only).items():
+        for key, expected in _shape(model, n_models, self.last_only).items():
             found = own[key]
             if (list(found) if isinstance(found, (list, tuple)) else found) != expected:
                 raise UserError(f"SABW: {key}: these weights have {found}, the ensemble needs {expected}")
@@ -191,40 +200,32 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
         One which was trained without them already is returned as it is.
         """
         parts = sorted({*self.config.without, *without})
-        cut = last_only and not self.config.last_only
+        cut = last_only and not self.last_only
         if parts == sorted(self.config.without) and not cut:
             return self
         config = {key: value for key, value in self.config.items() if not key.startswith("_")}
         channels = self.config.channels[-1:] if cut else self.config.channels
-        sabw: SABW = type(self)(
-            **{**config, "channels": channels, "without": parts, "last_only": last_only or self.config.last_only}
-        )
+        sabw: SABW = type(self)(**{**config, "channels": channels, "without": parts, "last_only": last_only or self.last_only})
         state = self.state_dict()
         old, new = (f"blocks.{len(self.blocks) - 1}.", "blocks.0.") if cut else ("", "")
         sabw.load_state_dict({key: state[key.replace(new, old, 1)] for key in sabw.state_dict()})
         return sabw.eval().requires_grad_(False)  # type: ignore[no-any-return]
 
+    @override
     def context(self, text: Tensor) -> Tensor:
-        """Text states ``(B, L, D)`` as the blocks take them: projected where this aggregator does so."""
+        """The text states, projected where this aggregator does so."""
         return text if self.project is None else self.project(text.to(self.project.weight.dtype))
 
+    @override
     def maps(self, index: int, features: Sequence[Tensor], temb: Tensor, context: Tensor) -> Tensor:
-        """The weights of block ``index``, ``(B, N, H, W)`` in fp32: N maps which sum to 1 at every pixel.
+        """The weights of block ``index``, ``(B, N, H, W)`` in fp32, which sum to 1 at every pixel.
 
-        Args:
-            index: of the block in the denoiser.
-            features: N of ``(B, C, H, W)``.
-            temb: ``(B, T)``.
-            context: of :meth:`context`.
+        One map a model, shared by all channels (equation 7).
         """
-        maps: Tensor = self.blocks[-1 if self.config.last_only else index](features, temb, context)
+        maps: Tensor = self.blocks[-1 if self.last_only else index](features, temb, context)
         if self._record is not None:
             self._record.setdefault(index, []).append(maps.detach().cpu())
         return maps
-
-    def forward(self, index: int, features: Sequence[Tensor], temb: Tensor, context: Tensor) -> Tensor:
-        """The weighted sum of N features ``(B, C, H, W)``; one map a model, shared by all channels (equation 7)."""
-        return weighted(self.maps(index, features, temb, context).unsqueeze(2), features)
 
     @contextmanager
     def record(self) -> Iterator[dict[int, list[Tensor]]]:
@@ -234,15 +235,6 @@ class SABW(ModelMixin, ConfigMixin):  # type: ignore[misc]
             yield self._record
         finally:
             self._record = None
-
-
-def weighted(weights: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-    """The sum over N of ``weights[:, n] * tensors[n]``, in the tensors' number format."""
-    first, *rest = weights.to(tensors[0].dtype).unbind(dim=1)
-    total: Tensor = first * tensors[0]
-    for weight, tensor in zip(rest, tensors[1:], strict=True):
-        total = torch.addcmul(total, weight, tensor)
-    return total
 
 
 def _shape(model: nn.Module, n_models: int, last_only: bool) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
+from typing_extensions import override
 
-from afa_bench.afa.method import Ablation, ensemble
+from afa_bench.afa.ablation import Ablation
 from afa_bench.method import Denoiser, Model, Options
 from afa_bench.training.trainable import Learner, Trainable
 
@@ -20,9 +21,9 @@ class SABWOptions(Options):
     """Which aggregator is trained.
 
     Attributes:
-        hidden, heads, layers: its size (the paper: 128, 8, 2); by default heads of 16 channels.
+        hidden, heads, layers: its size; by default 128 channels, 8 heads of 16, 2 layers.
         without: what it does not look at (the paper's ablations): ``spatial``, ``timestep``, ``text``.
-        last_only: aggregate the models' predictions alone (likewise).
+        last_only: aggregate the models' predictions alone (another of them).
         start: a folder of weights to begin with, in place of fresh ones; trained with this group's models or with others.
     """
 
@@ -40,6 +41,7 @@ class TrainAFA(Trainable[SABWOptions]):
     name = "afa"
     Options = SABWOptions
 
+    @override
     def build(self, group: Group, models: Sequence[Model], options: SABWOptions) -> Learner:
         """The models behind a fresh aggregator, or behind the given one.
 
@@ -48,6 +50,7 @@ class TrainAFA(Trainable[SABWOptions]):
         """
         from afa_bench.afa.experts import experts_of
         from afa_bench.afa.sabw import SABW
+        from afa_bench.ensembles.build import build_ensemble
         from afa_bench.paths import located
 
         unets = [model.unet for model in models]
@@ -58,6 +61,6 @@ class TrainAFA(Trainable[SABWOptions]):
         else:
             sabw = SABW.read(located(str(options.start)))
             sabw.register_to_config(experts=experts)  # those that it learns to fit
-        denoiser = ensemble(unets, sabw)
+        denoiser = build_ensemble(unets, sabw)
         sabw.float()
         return Learner(Denoiser(denoiser, [model.text_encoder for model in models]), sabw)

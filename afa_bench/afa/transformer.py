@@ -21,7 +21,6 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, pixels: Tensor, context: Tensor) -> Tensor:
-        """Attend from ``pixels`` to ``context``."""
         query = self.query(pixels).unflatten(2, (self.heads, -1)).transpose(1, 2)
         key, value = self.key_value(context).unflatten(2, (2, self.heads, -1)).transpose(1, 3).unbind(dim=2)
         attended = scaled_dot_product_attention(query, key, value)

@@ -6,7 +6,6 @@ prompt, the noise, the step and the place is why an ensemble should weigh its mo
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from afa_bench.architectures.objective import Conditions, Objective, objective_of
+from afa_bench.architectures.objective import Conditions, Objective
 from afa_bench.identity import seed_of
-from afa_bench.images.stored import read
+from afa_bench.images.stored import shown
 from afa_bench.models.load import LoadedGroup
 from afa_bench.prompts.base import Prompt
 from afa_bench.training.cache import Encoding, side_by_side
-from afa_bench.training.settings import GUIDANCE
 
 Winners = NDArray[np.int64]
 
@@ -99,14 +96,15 @@ def denoising_wins(
     """
     unets, encoders = [model.unet for model in loaded.models], [model.text_encoder for model in loaded.models]
     like = next(unets[0].parameters())
-    encoding, objective = Encoding.of(loaded, encoders, size), objective_of(loaded.scheduler, unets[0], GUIDANCE)
+    encoding = Encoding.of(loaded, encoders, size)
+    objective = loaded.group.family.objective(loaded.scheduler, unets[0])
     winners, images = [], []
     for prompt in prompts:
         found = encoding.image(prompt)
         latents = found.pop("latents").to(like.device)
-        said = {**encoding.texts([prompt.text]), **found}
-        told = [
-            {name: value.to(like).expand(noises, *value.shape[1:]) for name, value in side_by_side(said, [place]).items()}
+        conditions = {**encoding.texts([prompt.text]), **found}
+        own = [
+            {name: value.to(like).expand(noises, *value.shape[1:]) for name, value in side_by_side(conditions, [place]).items()}
             for place in encoding.places
         ]
         drawn = [torch.randn(latents.shape[1:], generator=_generator(seed, prompt.id, number)) for number in range(noises)]
@@ -115,20 +113,20 @@ def denoising_wins(
             times = torch.full((noises,), step, device=latents.device)
             noisy = objective.noisy(latents.expand_as(noise), noise, times).to(like.dtype)
             target = objective.target(latents.expand_as(noise), noise, times)
-            winners.append(_winners(objective, unets, noisy, times, told, target))
+            winners.append(_winners(objective, unets, noisy, times, own, target))
             advance()
-        images.append(np.asarray(Image.open(io.BytesIO(read(prompt.image or b""))).convert("RGB")))
+        images.append(np.asarray(shown(prompt.image or b"", prompt.id)))
     shape = (len(prompts), len(timesteps), *winners[0].shape)
     names = [model.name for model in loaded.models]
     return Wins(names, [prompt.text for prompt in prompts], images, list(timesteps), torch.stack(winners).view(shape).numpy())
 
 
 def _winners(
-    objective: Objective, unets: Sequence[Any], noisy: Tensor, times: Tensor, told: Sequence[Conditions], target: Tensor
+    objective: Objective, unets: Sequence[Any], noisy: Tensor, times: Tensor, conditions: Sequence[Conditions], target: Tensor
 ) -> Tensor:
     """``(noises, h, w)``: the number of the model with the least squared error, the first of equals."""
     errors = []
-    for unet, own in zip(unets, told, strict=True):
+    for unet, own in zip(unets, conditions, strict=True):
         predicted = objective.predict(unet, noisy, times, own)
         errors.append((predicted.float() - target.float()).square().mean(dim=1).cpu())
     return torch.stack(errors).argmin(dim=0)

@@ -6,14 +6,15 @@ the blocks of a block-weighted merge they belong. Everything else is a lookup of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from afa_bench.errors import UserError
 
-Part = Literal["unet", "text_encoder", "text_encoder_2", "vae"]
+Part: TypeAlias = str
+"""A folder of the diffusers layout: ``unet``, ``text_encoder``, ``vae`` ..."""
 
 Change = Literal["same", "thirds", "transposed", "convolution"]
 """How LDM's tensor differs from diffusers': not at all; three of them in a row; transposed; with two more axes of length 1."""
@@ -56,6 +57,8 @@ VAE_ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """What older diffusers folders call the projections of a VAE's attention."""
 
+VAE_DEEPEST = "decoder.up_blocks.3.resnets.0.norm1.weight"
+
 CARRIED = (
     *("betas", "alphas_cumprod", "sqrt_", "log_one_minus_", "posterior_", "lvlb_weights", "logvar", "denoiser."),
     *("edm_vpred.", "v_pred", "ztsnr"),
@@ -92,26 +95,21 @@ class Layout:
 
     Attributes:
         name: as in messages.
-        attention: for each level of the U-Net's way down, whether it has attention.
+        blocks: the weights of a block-weighted merge, in order: ``IN00 ... M00 ... OUT..``; 25 for SD 1.5, 19 for SDXL.
+        rows: the whole table.
+        deepest: of a part, a diffusers name that one with fewer levels lacks: its other tensors would have other LDM names.
         texts: the text encoders: folder in the diffusers layout -> LDM prefix.
-        layers: residual layers of a level.
+        unused: of a part, what begins diffusers' names of tensors that no pipeline uses, so that some checkpoints lack them.
+        spare: what begins their LDM names: a merge takes them from the first model that has them.
     """
 
     name: str
-    attention: tuple[bool, ...]
-    texts: Mapping[Part, str]
-    layers: int = 2
-
-    @property
-    def blocks(self) -> tuple[str, ...]:
-        """The weights of a block-weighted merge, in order: ``IN00 ... M00 ... OUT..``; 25 for SD 1.5, 19 for SDXL."""
-        half = range(len(self.attention) * (self.layers + 1))
-        return (*(f"IN{k:02}" for k in half), "M00", *(f"OUT{k:02}" for k in half))
-
-    @cached_property
-    def rows(self) -> tuple[Row, ...]:
-        """The whole table."""
-        return (*_unet(self), *(row for part, prefix in self.texts.items() for row in _text(part, prefix)), *_vae())
+    blocks: tuple[str, ...]
+    rows: tuple[Row, ...]
+    deepest: Mapping[Part, str]
+    texts: Mapping[Part, str] = field(default_factory=dict)
+    unused: Mapping[Part, tuple[str, ...]] = field(default_factory=dict)
+    spare: tuple[str, ...] = ()
 
     @cached_property
     def _by_ldm(self) -> Mapping[str, Row]:
@@ -136,14 +134,19 @@ class Layout:
         return None
 
 
-SD15 = Layout("SD 1.5", (True, True, True, False), {"text_encoder": "cond_stage_model.transformer."})
-SDXL = Layout("SDXL", (False, True, True), {"text_encoder": "conditioner.embedders.0.transformer.", "text_encoder_2": CLIP_G})
+def ldm_layout(name: str, attention: Sequence[bool], texts: Mapping[Part, str], layers: int = 2) -> Layout:
+    """The layout of a U-Net of Stable Diffusion's kind, with its text encoders and its VAE.
 
-
-def layout_of(keys: Iterable[str]) -> Layout:
-    """The layout to which a checkpoint's LDM or diffusers names belong: SDXL alone has added conditions."""
-    marks = (UNET + "label_emb.", "conditioner.", "add_embedding.")
-    return SDXL if any(key.startswith(marks) for key in keys) else SD15
+    Args:
+        name: as in messages.
+        attention: for each level of the U-Net's way down, whether it has attention.
+        texts: the text encoders: folder in the diffusers layout -> LDM prefix.
+        layers: residual layers of a level.
+    """
+    half = range(len(attention) * (layers + 1))
+    blocks = (*(f"IN{k:02}" for k in half), "M00", *(f"OUT{k:02}" for k in half))
+    of_texts = (row for part, prefix in texts.items() for row in _text(part, prefix))
+    return Layout(name, blocks, (*_unet(attention, layers), *of_texts, *vae_rows()), {"vae": VAE_DEEPEST}, texts)
 
 
 def layout_of_unet(config: Mapping[str, object]) -> Layout:
@@ -155,7 +158,7 @@ def layout_of_unet(config: Mapping[str, object]) -> Layout:
     layers, kinds = config["layers_per_block"], config["down_block_types"]
     if not isinstance(layers, int) or not isinstance(kinds, (list, tuple)):
         raise UserError(f"U-Net: layers_per_block: {layers!r} is not supported; expected one number for all levels")
-    return Layout("U-Net", tuple("CrossAttn" in kind for kind in kinds), {}, layers)
+    return ldm_layout("U-Net", ["CrossAttn" in kind for kind in kinds], {}, layers)
 
 
 def carried(key: str) -> bool:
@@ -184,10 +187,10 @@ def modern(part: Part, key: str) -> str:
     return f"text_model.{key}" if bare else key
 
 
-def _unet(layout: Layout) -> Iterator[Row]:
-    step = layout.layers + 1
-    last = len(layout.attention) - 1
-    end = f"OUT{len(layout.attention) * step - 1:02}"
+def _unet(attention: Sequence[bool], layers: int) -> Iterator[Row]:
+    step = layers + 1
+    last = len(attention) - 1
+    end = f"OUT{len(attention) * step - 1:02}"
 
     def row(ldm: str, diffusers: str, block: str) -> Row:
         return Row(UNET + ldm, "unet", (diffusers,), block)
@@ -197,8 +200,8 @@ def _unet(layout: Layout) -> Iterator[Row]:
 
     yield row("input_blocks.0.0", "conv_in", "IN00")
     yield from (row(old, new, TIME) for old, new in EMBEDDINGS.items())
-    for level, attended in enumerate(layout.attention):
-        for layer in range(layout.layers):
+    for level, attended in enumerate(attention):
+        for layer in range(layers):
             k = 1 + step * level + layer
             yield from resnet(f"input_blocks.{k}.0", f"down_blocks.{level}.resnets.{layer}", f"IN{k:02}")
             if attended:
@@ -209,14 +212,14 @@ def _unet(layout: Layout) -> Iterator[Row]:
     yield from resnet("middle_block.0", "mid_block.resnets.0", "M00")
     yield row("middle_block.1", "mid_block.attentions.0", "M00")
     yield from resnet("middle_block.2", "mid_block.resnets.1", "M00")
-    for level, attended in enumerate(reversed(layout.attention)):
+    for level, attended in enumerate(reversed(attention)):
         for layer in range(step):
             k = step * level + layer
             yield from resnet(f"output_blocks.{k}.0", f"up_blocks.{level}.resnets.{layer}", f"OUT{k:02}")
             if attended:
                 yield row(f"output_blocks.{k}.1", f"up_blocks.{level}.attentions.{layer}", f"OUT{k:02}")
         if level < last:
-            k = step * level + layout.layers
+            k = step * level + layers
             yield row(f"output_blocks.{k}.{1 + attended}.conv", f"up_blocks.{level}.upsamplers.0.conv", f"OUT{k:02}")
     yield row("out.0", "conv_norm_out", end)
     yield row("out.2", "conv_out", end)
@@ -237,7 +240,9 @@ def _text(part: Part, prefix: str) -> Iterator[Row]:
             yield Row(f"{old}.attn.in_proj_{kind}", part, thirds, BASE, "thirds")
 
 
-def _vae(levels: int = 4, layers: int = 2) -> Iterator[Row]:
+def vae_rows(levels: int = 4, layers: int = 2) -> Iterator[Row]:
+    """The rows of an ``AutoencoderKL`` with so many levels, of so many residual layers each on the way down."""
+
     def row(ldm: str, diffusers: str, change: Change = "same") -> Row:
         return Row(VAE + ldm, "vae", (diffusers,), BASE, change)
 

@@ -1,48 +1,38 @@
-"""``afa-bench bench afa``: time and memory of AFA by the number of models, with random weights of the true architecture."""
+"""Time and memory of AFA by the number of models, with random weights of the true architecture, as a table."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import typer
+from afa_bench.bench.ensembles import Measured, measure
+from afa_bench.terminal import Bars
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from afa_bench.bench.ensembles import Measured
 
-Architecture = Literal["sd15", "mini"]
-
-
-def afa(
-    models: Annotated[str, typer.Option(help="Numbers of models.")] = "2,3,6",
-    architecture: Annotated[Architecture, typer.Option(help="Stable Diffusion 1.5's U-Net, or the miniature zoo's.")] = "sd15",
-    size: Annotated[int, typer.Option(min=8, help="Height and width of the images in pixels.")] = 512,
-    batch: Annotated[int, typer.Option(min=1, help="Images of a training step. Sampling: one, with guidance.")] = 1,
-    dtype: Annotated[str, typer.Option(help="Of the frozen models: float32, float16, bfloat16.")] = "float32",
-    repeats: Annotated[int, typer.Option(min=1, help="Steps that are timed; the median counts.")] = 5,
-    device: Annotated[str, typer.Option(help="cpu, cuda; by default the best there is.")] = "",
-    count: Annotated[
-        bool, typer.Option("--count", help="Only count the bytes of the tensors, computing nothing: no GPU, no time, no memory.")
-    ] = False,
-) -> None:
-    """Measure a training step, with and without gradient checkpointing, and a sampling step of AFA, by the number of models."""
-    from rich.console import Console
-    from rich.progress import track
-
-    from afa_bench.bench.ensembles import measure
-    from afa_bench.cli.options import best_device, numbers
-
-    counts, chosen = numbers(models, "--models"), device or best_device()
-    errors = Console(stderr=True)
-    found = [
-        measure(architecture, number, size, batch, dtype, repeats, chosen, count)
-        for number in track(counts, "measuring", console=errors)
-    ]
-    Console().print(_table(found, f"{architecture}, {size} px, batch {batch}, {dtype}, {'counted' if count else chosen}"))
+def run_afa(
+    models: Sequence[int],
+    architecture: str,
+    *,
+    size: int,
+    batch: int,
+    dtype: str,
+    repeats: int,
+    device: str,
+    count: bool = False,
+) -> Table:
+    """Measure, a row for each number of models; see :func:`afa_bench.bench.ensembles.measure`."""
+    found, bars = [], Bars()
+    with bars.stage("measuring", len(models)):
+        for number in models:
+            found.append(measure(architecture, number, size, batch, dtype, repeats, device, count))
+            bars.advance(f"{number} models", 1)
+    return _table(found, f"{architecture}, {size} px, batch {batch}, {dtype}, {'counted' if count else device}")
 
 
-def _table(found: list[Measured], title: str) -> Table:
+def _table(found: Sequence[Measured], title: str) -> Table:
     from rich import box
     from rich.table import Table
 

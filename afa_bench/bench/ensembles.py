@@ -15,10 +15,10 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from afa_bench.afa.method import ensemble
 from afa_bench.afa.sabw import SABW
 from afa_bench.architectures.objective import Diffusion
 from afa_bench.bench.live import LiveBytes
+from afa_bench.ensembles.build import build_ensemble
 from afa_bench.errors import UserError
 from afa_bench.training.loss import Draw, denoising_loss
 
@@ -27,7 +27,7 @@ Prepare: TypeAlias = Callable[[], Callable[[], None]]
 
 
 @dataclass(frozen=True)
-class Architecture:
+class UNetShape:
     """A U-Net to make N of: its configuration, pixels a latent, tokens of a text, SABW's width."""
 
     config: dict[str, Any]
@@ -37,8 +37,8 @@ class Architecture:
 
 
 ARCHITECTURES = {
-    "sd15": Architecture({"cross_attention_dim": 768}, 8, 77, 128),
-    "mini": Architecture(
+    "sd15": UNetShape({"cross_attention_dim": 768}, 8, 77, 128),
+    "mini": UNetShape(
         {
             "in_channels": 8,
             "out_channels": 8,
@@ -119,7 +119,7 @@ def measure(
             made = [UNet2DConditionModel(**kind.config).eval().requires_grad_(False) for _ in range(models)]
             unets = [nn.Module.to(unet, precision) for unet in made]  # diffusers' own warns of parts in fp32, it has none
             sabw = SABW.for_model(unets[0], models, hidden=kind.hidden)
-            return ensemble(unets, sabw), sabw
+            return build_ensemble(unets, sabw), sabw
 
     def inputs(rows: int, number_format: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         latents = torch.randn(rows, kind.config.get("in_channels", 4), side, side, device=where, dtype=number_format)

@@ -1,11 +1,9 @@
-"""``afa-bench bench merge``: what merging two checkpoints of true size takes, beside a copy of the bytes and beside sd-mecha."""
+"""What merging two checkpoints of true size takes, beside a copy of the bytes and beside sd-mecha."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,19 +14,6 @@ if TYPE_CHECKING:
     from afa_bench.checkpoints.safetensors import Spec
 
 MIB = 2**20
-
-
-def merge(
-    folder: Annotated[Path | None, typer.Option(help="Where 6.5 GB are free; by default the system's temporary folder.")] = None,
-    part: Annotated[float, typer.Option(help="Of the tensors' rows, for a trial: 0.1.", min=0.001, max=1.0)] = 1.0,
-) -> None:
-    """Merge two checkpoints of Stable Diffusion 1.5's names and shapes: seconds, and memory above the interpreter's."""
-    import tempfile
-
-    from rich.console import Console
-
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        Console().print(table(measure(Path(work), part)))
 
 
 def measure(work: Path, part: float = 1.0) -> dict[str, Any]:
@@ -82,7 +67,8 @@ def stable_diffusion(part: float = 1.0) -> dict[str, Spec]:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from afa_bench.architectures.layout import SD15, Part
+    from afa_bench.architectures.layout import Part
+    from afa_bench.architectures.sd15 import SD15
     from afa_bench.checkpoints.safetensors import Spec
 
     with torch.device("meta"):
@@ -103,7 +89,7 @@ def stable_diffusion(part: float = 1.0) -> dict[str, Spec]:
     specs = {}
     for kind, module in modules.items():
         for key, tensor in module.state_dict().items():
-            link = SD15.of_diffusers(kind, key)
+            link = SD15.layout.of_diffusers(kind, key)
             if link is not None and tensor.is_floating_point():
                 shape = (*tensor.shape, 1, 1) if link.change == "convolution" and tensor.dim() == 2 else tuple(tensor.shape)
                 specs[link.ldm] = Spec(torch.float16, (max(1, round(part * shape[0])), *shape[1:]))
@@ -140,10 +126,11 @@ def _copy(work: Path) -> tuple[float, int]:
 
 
 def _own(work: Path) -> tuple[float, int]:
+    from afa_bench.merging.merge import prepare
     from afa_bench.merging.recipe import read_recipe
-    from afa_bench.merging.stream import merge_to, open_recipe
+    from afa_bench.merging.write import write_merge
 
-    return _measured(lambda: merge_to(open_recipe(read_recipe(work / "recipe.yaml"), work), work / "out.safetensors"))
+    return _measured(lambda: write_merge(prepare(read_recipe(work / "recipe.yaml"), work), work / "out.safetensors"))
 
 
 def _mecha(work: Path) -> tuple[float, int]:

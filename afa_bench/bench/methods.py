@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from afa_bench import registry
-from afa_bench.bench.architecture import Architecture, Parts, build_parts
+from afa_bench.bench.architecture import Parts, PipelineConfigs, build_parts
 from afa_bench.bench.memory import added_peak
 from afa_bench.errors import UserError
 from afa_bench.method import Denoiser, Model
@@ -95,7 +95,7 @@ class Workshop:
         dtype: of their weights.
     """
 
-    def __init__(self, architecture: Architecture, count: int, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, architecture: PipelineConfigs, count: int, device: str, dtype: torch.dtype) -> None:
         self.architecture, self.device, self.dtype = architecture, device, dtype
         self.parts: Parts = build_parts(architecture, count, device, dtype)
         self._built: dict[tuple[str, int], Denoiser] = {}

@@ -25,7 +25,7 @@ from afa_bench.extractors.pickscore import PickScoreClip
 from afa_bench.metrics.gaussian import distance, fitted
 from afa_bench.official import runner
 from afa_bench.official.process import Official
-from afa_bench.scoring.extraction import Item, Passes, Task, Texts
+from afa_bench.scoring.extraction import Extraction, ImageInput, ImageRequest, TextRequest
 
 LOOPS = {
     "CLIP-T": ("clip-t", "clip-l14"),
@@ -174,10 +174,12 @@ def held(network: Network, device: str) -> Network:
 
 def seconds(networks: Sequence[Network], cases: Sequence[tuple[str, str]], device: str, reading: bool = True) -> float:
     """One pass over the images, from the files to the features of all networks; with the captions' embeddings if ``reading``."""
-    items = [Item(partial(_opened, path), caption) for path, caption in cases]
-    texts = [Texts([c for _, c in cases], network, _dropped) for network in networks if reading and network.name in READERS]
+    inputs = [ImageInput(partial(_opened, path), caption) for path, caption in cases]
+    captions = [caption for _, caption in cases]
+    texts = [TextRequest(captions, network) for network in networks if reading and network.name in READERS]
     begun = time.perf_counter()
-    Passes(device).run(lambda: [Task(items, networks, _dropped)], texts)
+    for _ in Extraction(device).run(lambda: [ImageRequest(inputs, networks)], texts):
+        pass  # only the time counts
     return time.perf_counter() - begun
 
 
@@ -185,7 +187,3 @@ def _opened(path: str) -> Image.Image:
     image = Image.open(path)
     image.load()
     return image
-
-
-def _dropped(*results: Any) -> None:
-    """Only the time counts."""

@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 from rich import box
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from afa_bench.bench.architecture import find_architecture
@@ -21,6 +19,7 @@ from afa_bench.store.atomic import write_json
 from afa_bench.store.layout import SCHEMA
 from afa_bench.tables.formats.rich import text_console
 from afa_bench.tables.text import MISSING
+from afa_bench.terminal import Bars
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -56,10 +55,10 @@ def run_methods(
     workshop = Workshop(what, max(case.n_models for case in cases), device, getattr(torch, dtype))
     found = count(workshop, cases)
     if rounds:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("bench", total=len(found) * (rounds + 1))
+        bars = Bars()
+        with bars.stage("bench", len(found) * (rounds + 1)):
             for one in measure(workshop, found, rounds):
-                progress.update(task, advance=1, description=f"{one.case.method}, {one.case.n_models} models")
+                bars.advance(f"{one.case.method}, {one.case.n_models} models", 1)
     where = "no device (counted, not run)" if device == "meta" else _device(device)
     if out:
         about = {"device": where, "architecture": f"{what.name}, random weights", "dtype": dtype, "size": what.size}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from afa_bench.errors import UserError
+from afa_bench.checkpoints.header import read_header
+from afa_bench.errors import NotFoundError, UserError, unreadable
 from afa_bench.identity import fingerprint
 from afa_bench.paths import cache_folder
 from afa_bench.store.atomic import write_bytes
@@ -32,7 +32,7 @@ def hash_file(path: Path) -> str:
         status = path.stat()
         return _hash(path, status.st_size, status.st_mtime_ns)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
 
 
 @lru_cache(maxsize=1024)
@@ -72,7 +72,7 @@ def hash_folder(folder: Path) -> str:
         UserError: no such folder, or none of these in it.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
+        raise NotFoundError(f"{folder}: no such folder")
     paths = [path for path in sorted(folder.rglob("*")) if path.suffix in {*WEIGHTS, ".json", ".txt"}]
     if not paths:
         raise UserError(f"{folder}: expected the files of a checkpoint, found none")
@@ -96,21 +96,10 @@ def hash_weights(path: Path) -> str:
 
 
 def check_safetensors(path: Path) -> None:
-    """Compare a safetensors file's length with what its header promises.
+    """Raise a UserError unless this is a whole safetensors file, see :func:`read_header`."""
+    read_header(path)
 
-    Raises:
-        UserError: the header is broken or the file is shorter or longer than it says.
-    """
-    size = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > size:
-                raise ValueError("the header is cut off")
-            header = json.loads(file.read(length))
-        entries = (entry for name, entry in header.items() if name != "__metadata__")
-        promised = 8 + length + max((entry["data_offsets"][1] for entry in entries), default=0)
-    except (OSError, ValueError, struct.error, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: not a safetensors file: {error}") from error
-    if size != promised:
-        raise UserError(f"{path}: truncated or damaged: expected {promised} bytes, found {size}")
+
+def tensor_names(path: Path) -> list[str]:
+    """The names of the tensors in a safetensors file; errors as of :func:`read_header`."""
+    return list(read_header(path).tensors)

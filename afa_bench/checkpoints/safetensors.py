@@ -13,7 +13,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from afa_bench.checkpoints.hashing import check_safetensors
+from afa_bench.checkpoints.header import read_header
 from afa_bench.errors import UserError
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -27,6 +27,9 @@ DTYPES: Mapping[str, torch.dtype] = {
     "I32": torch.int32,
     "I16": torch.int16,
     "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
@@ -52,24 +55,25 @@ class Reader:
     Args:
         path: a safetensors file.
 
+    Attributes:
+        specs: of its tensors, by name.
+        metadata: the texts in its header.
+
     Raises:
         UserError: it is no safetensors file, is damaged, or holds a number format that is not known.
     """
 
     def __init__(self, path: Path) -> None:
-        if path.suffix != ".safetensors" or not path.is_file():
+        if path.suffix.lower() != ".safetensors" or not path.is_file():
             raise UserError(f"{path}: expected a .safetensors file")
-        check_safetensors(path)
-        self.path = path
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        unknown = {entry["dtype"] for entry in header.values()} - DTYPES.keys()
+        header = read_header(path)
+        unknown = {entry.dtype for entry in header.tensors.values()} - DTYPES.keys()
         if unknown:
             raise UserError(f"{path}: number format {', '.join(sorted(unknown))} is not supported")
-        self.specs = {key: Spec(DTYPES[entry["dtype"]], tuple(entry["shape"])) for key, entry in header.items()}
-        self._starts = {key: 8 + length + entry["data_offsets"][0] for key, entry in header.items()}
+        self.path = path
+        self.metadata = header.metadata
+        self.specs = {key: Spec(DTYPES[entry.dtype], entry.shape) for key, entry in header.tensors.items()}
+        self._starts = {key: entry.start for key, entry in header.tensors.items()}
 
     def read(self, key: str) -> Tensor:
         """One tensor, in memory of its own."""

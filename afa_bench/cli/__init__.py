@@ -2,123 +2,105 @@
 
 from __future__ import annotations
 
+import io
+import re
 import signal
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
+if TYPE_CHECKING:
+    import typer
 
-from afa_bench import __version__
-from afa_bench.errors import USAGE, UserError
-from afa_bench.store.place import foreign
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
-
-
-TERMINATED = 128 + signal.SIGTERM
-"""Exit code after SIGTERM, as of a job that is preempted or runs out of time."""
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+"""Those that end the command in one line, and what it says."""
 
 
 def app() -> typer.Typer:
     """The command line with all verbs."""
-    from afa_bench.cli import (
-        bench,
-        compare,
-        doctor,
-        export,
-        fetch,
-        figure,
-        gate,
-        gc,
-        import_sabw,
-        ls,
-        maps,
-        merge,
-        mini,
-        report,
-        retry,
-        run,
-        score,
-        search,
-        stats,
-        status,
-        table,
-        train,
-        validate,
-        verify,
-    )
+    from afa_bench.cli.verbs import root
 
-    root = typer.Typer(name="afa-bench", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-    root.callback()(_root)
-    root.command("run")(run.run)
-    root.command("status")(status.status)
-    root.command("retry")(retry.retry)
-    root.command("gc")(gc.gc)
-    root.command("fetch")(fetch.fetch)
-    root.command("score")(score.score)
-    root.command("validate")(validate.validate)
-    root.command("doctor")(doctor.doctor)
-    root.command("table")(table.table)
-    root.command("figure")(figure.figure)
-    root.command("train")(train.train)
-    root.command("import-sabw")(import_sabw.import_sabw)
-    root.command("maps")(maps.maps)
-    root.command("wins")(maps.wins)
-    root.command("merge")(merge.merge)
-    root.command("search")(search.search)
-    root.command("compare")(compare.compare)
-    root.command("gate")(gate.gate)
-    root.command("report")(report.report)
-    root.command("export")(export.export)
-    root.command("verify")(verify.verify)
-    root.command("stats")(stats.stats)
-    root.command("ls")(ls.ls)
-    root.add_typer(bench.app, name="bench")
-    root.add_typer(mini.app, name="mini")
-    return root
-
-
-def _root(version: bool = typer.Option(False, "--version", callback=lambda value: _version(value), is_eager=True)) -> None:
-    """Benchmark ensembles and merges of diffusion models."""
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"afa-bench {__version__}")
-        raise typer.Exit
+    return root()
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line and an exit code, never a traceback."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Entry point: a user's mistake, a signal, a full disk is one line and an exit code, never a traceback."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
     try:
-        app()()
-    except UserError as error:
-        print(f"afa-bench: {error}", file=sys.stderr)
-        sys.exit(error.code)
-    except KeyboardInterrupt:
-        print("afa-bench: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except _Terminated:
-        print("afa-bench: terminated; run the same command again to go on", file=sys.stderr)
-        sys.exit(TERMINATED)
-    except BrokenPipeError:
+        _run()
+    except BaseException as error:
+        _leave(error)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # while the interpreter ends, there is nothing left to say
+
+
+def _run() -> None:
+    from afa_bench.errors import UserError
+    from afa_bench.log import LOG
+    from afa_bench.terminal import Warnings
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a letter that the terminal does not have is no error
+    for word in sys.argv[1:]:
+        if re.search(r"[\ud800-\udfff]", word):
+            raise UserError(f"{word!r}: not UTF-8; expected a name that can be written down: rename it")
+    LOG.addHandler(Warnings())
+    app()()
+
+
+class Ended(BaseException):
+    """SIGINT or SIGTERM: unwinds everything, so that nothing half done and no claim stays.
+
+    No KeyboardInterrupt, of which the command line's package makes something of its own.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def end(number: int, frame: object) -> NoReturn:
+    """Handler of the signals that end the command."""
+    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    raise Ended(number)
+
+
+def _leave(error: BaseException) -> None:
+    """Say what an error is in one line, and exit with its code.
+
+    Raises:
+        BaseException: the error itself, where it is none of the user's.
+    """
+    from afa_bench.cli.exits import SIGNAL, USAGE, exit_code
+    from afa_bench.errors import UserError
+    from afa_bench.store.place import foreign
+
+    if (number := _signal_behind(error)) is not None:
+        _exit(f"{SIGNALS[signal.Signals(number)]}; run the same command again to go on", SIGNAL + number)
+    if isinstance(error, UserError):
+        _exit(str(error), exit_code(error))
+    if isinstance(error, BrokenPipeError):
         sys.stderr.close()
         sys.exit(1)
-    except OSError as error:  # a disk or a mount that fails where no one expected it
-        print(f"afa-bench: {error}", file=sys.stderr)
-        sys.exit(USAGE)
-    except Exception as error:
-        if not foreign(error):
-            raise
-        print(f"afa-bench: storage: {error}", file=sys.stderr)
-        sys.exit(USAGE)
+    if isinstance(error, OSError):  # a disk or a mount that fails where no one expected it
+        _exit(str(error), USAGE)
+    if isinstance(error, Exception) and foreign(error):
+        _exit(f"storage: {error}", USAGE)
+    raise error
 
 
-class _Terminated(BaseException):
-    """SIGTERM: unwinds like Ctrl-C, so that nothing half done and no claim stays."""
+def _signal_behind(error: BaseException | None) -> int | None:
+    """The signal that an error comes from: whatever a package has made of its exception on the way up."""
+    while error is not None:
+        if isinstance(error, Ended):
+            return error.number
+        if isinstance(error, KeyboardInterrupt):  # of a package with a handler of its own
+            return signal.SIGINT
+        error = error.__cause__ or error.__context__
+    return None
 
 
-def _terminate(number: int, frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
-    raise _Terminated
+def _exit(message: str, code: int) -> NoReturn:
+    print(f"afa-bench: {message}", file=sys.stderr)
+    sys.exit(code)

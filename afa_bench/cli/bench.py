@@ -1,14 +1,13 @@
-"""``afa-bench bench``: speed and memory. A subcommand is a function in a file of its own in ``afa_bench/bench/``."""
+"""``afa-bench bench``: speed and memory."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from afa_bench.bench import afa
-from afa_bench.bench.merge import merge
+from afa_bench.cli.options import file_to_write, path
 
 app = typer.Typer(help="Measure speed and memory on this machine.", no_args_is_help=True)
 
@@ -34,20 +33,29 @@ def methods(
     dtype: Annotated[
         str, typer.Option(help="float32, float16 or bfloat16.", show_default="float16 on cuda, float32 on cpu")
     ] = "",
-    out: Annotated[Path | None, typer.Option(help="JSON file to write, for `afa-bench table FILE --paper 6` and 9.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON to write, for `afa-bench table FILE --paper 6` and 9.",
+            metavar="FILE",
+            callback=file_to_write(".json"),
+        ),
+    ] = None,
 ) -> None:
     """Measure what methods cost: parameters, operations, seconds and memory, beside one base model in the same run."""
+    from afa_bench import api
     from afa_bench.bench.report import run_methods
-    from afa_bench.cli.options import names as split
     from afa_bench.cli.options import numbers
 
     counts = (numbers(models, "--models"), numbers(images, "--images"), numbers(steps, "--steps"))
-    typer.echo(run_methods(architecture, split(names), *counts, rounds=rounds, device=device, dtype=dtype, out=out), nl=False)
+    typer.echo(run_methods(architecture, api.names(names), *counts, rounds=rounds, device=device, dtype=dtype, out=out), nl=False)
 
 
 @app.command("metrics")
 def metrics(
-    official: Annotated[Path, typer.Option(help="Interpreter of an environment with the official packages.", metavar="PYTHON")],
+    official: Annotated[
+        Path, typer.Option(help="Python of an environment with the official packages.", metavar="PYTHON", parser=path)
+    ],
     size: Annotated[str, typer.Option(help="small or true; ImageReward and Inception have one size.")] = "small",
     images: Annotated[int, typer.Option(min=1, help="How many, of 512 px.")] = 8,
     rounds: Annotated[int, typer.Option(min=1, help="Of either side in turn; the medians are shown.")] = 3,
@@ -62,23 +70,60 @@ def metrics(
     """
     from typing import get_args
 
-    from rich.console import Console
-
     from afa_bench.bench.metrics import run_metrics
     from afa_bench.errors import UserError
     from afa_bench.extractors.base import Dtype, Preprocess
     from afa_bench.official.runner import CLIP_SIZES
     from afa_bench.registry import suggest
+    from afa_bench.terminal import output
 
     settings = {"preprocess": preprocess, "dtype": dtype}
     choices = {"preprocess": get_args(Preprocess), "dtype": get_args(Dtype), "size": CLIP_SIZES, "device": ("cpu", "cuda")}
     for option, value in {**settings, "size": size, "device": device}.items():
         if value not in choices[option]:
             raise UserError(f"--{option}: unknown {option} {value!r}: {suggest(value, choices[option])}")
-    Console().print(run_metrics(official, size, images, rounds, device, threads, settings))
+    output().print(run_metrics(official, size, images, rounds, device, threads, settings))
 
 
-app.command("afa")(afa.afa)
+@app.command("afa")
+def afa(
+    models: Annotated[str, typer.Option(help="Numbers of models.", metavar="N,...")] = "2,3,6",
+    architecture: Annotated[
+        Literal["sd15", "mini"], typer.Option(help="Stable Diffusion 1.5's U-Net, or the miniature zoo's.")
+    ] = "sd15",
+    size: Annotated[int, typer.Option(min=8, help="Height and width of the images in pixels.")] = 512,
+    batch: Annotated[int, typer.Option(min=1, help="Images of a training step. Sampling: one, with guidance.")] = 1,
+    dtype: Annotated[str, typer.Option(help="Of the frozen models: float32, float16, bfloat16.")] = "float32",
+    repeats: Annotated[int, typer.Option(min=1, help="Steps that are timed; the median counts.")] = 5,
+    device: Annotated[str, typer.Option(help="cpu, cuda; by default the best there is.")] = "",
+    count: Annotated[
+        bool, typer.Option("--count", help="Only count the bytes of the tensors, computing nothing: no GPU, no time, no memory.")
+    ] = False,
+) -> None:
+    """Measure a training step, with and without gradient checkpointing, and a sampling step of AFA, by the number of models."""
+    from afa_bench.bench.afa import run_afa
+    from afa_bench.cli.options import numbers
+    from afa_bench.devices import best_device
+    from afa_bench.terminal import output
+
+    counts, chosen = numbers(models, "--models"), device or best_device()
+    settings: Any = {"size": size, "batch": batch, "dtype": dtype, "repeats": repeats, "device": chosen, "count": count}
+    output().print(run_afa(counts, architecture, **settings))
 
 
-app.command("merge")(merge)
+@app.command("merge")
+def merge(
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where 6.5 GB are free; by default the system's temporary folder.", metavar="DIR", parser=path),
+    ] = None,
+    part: Annotated[float, typer.Option(help="Of the tensors' rows, for a trial: 0.1.", min=0.001, max=1.0)] = 1.0,
+) -> None:
+    """Merge two checkpoints of Stable Diffusion 1.5's names and shapes: seconds, and memory above the interpreter's."""
+    import tempfile
+
+    from afa_bench.bench.merge import measure, table
+    from afa_bench.terminal import output
+
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        output().print(table(measure(Path(work), part)))

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
-from afa_bench.registry import suggest
+from afa_bench.errors import NothingToDoError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,35 +29,33 @@ def compare(
     import json
     import os
 
-    from afa_bench.cli.options import names, numbers
-    from afa_bench.gate.compare import compare_results
+    from afa_bench import api
+    from afa_bench.cli.options import numbers
     from afa_bench.gate.files import finding_json, markdown_table
     from afa_bench.gate.github import verbatim
-    from afa_bench.gate.selection import Selection
-    from afa_bench.gate.text import plain
-    from afa_bench.gate.verdicts import exit_code, tell
-    from afa_bench.tables.find import find_results
-    from afa_bench.tables.load import load_results
+    from afa_bench.gate.verdicts import NOTHING, exit_code
+    from afa_bench.registry import suggest
 
     if form not in FORMATS:
         raise UserError(f"--format: unknown format {form!r}: {suggest(form, FORMATS)}")
-    folders = find_results(base), find_results(head)
-    before, after = map(load_results, folders)
-    chosen = Selection(tuple(names(metrics)), tuple(names(only)), tuple(names(group)), tuple(numbers(steps, "--steps")))
-    chosen.check("", before, after)
-    findings = [tell(comparison) for comparison in compare_results(before, after, chosen)]
+    before, after = map(api.load_results, (base, head))
+    findings = api.compare(before, after, metrics=metrics, only=only, groups=group, steps=numbers(steps, "--steps"))
     if form == "json":
         typer.echo(json.dumps([finding_json(finding) for finding in findings], indent=1, allow_nan=False))
     elif form == "markdown":
         typer.echo(markdown_table(findings))
     else:
         with verbatim(os.environ):
-            typer.echo(
-                plain(f"Suite {before.suite}, revision {before.revision}: {folders[1]} (HEAD) against {folders[0]} (BASE)")
-            )
+            typer.echo(heading(before.suite, before.revision, before.folder, after.folder))
             print_findings(findings)
-    if exit_code(finding.verdict for finding in findings) == NOTHING_TO_DO:
-        raise UserError(f"{folders[0]} and {folders[1]}: nothing in them is comparable", NOTHING_TO_DO)
+    if exit_code(finding.verdict for finding in findings) == NOTHING:
+        raise NothingToDoError(f"{before.folder} and {after.folder}: nothing in them is comparable")
+
+
+def heading(suite: str, revision: int, base: object, head: object) -> str:
+    from afa_bench.gate.text import plain
+
+    return plain(f"Suite {suite}, revision {revision}: {head} (HEAD) against {base} (BASE)")
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -12,16 +12,17 @@ PACKAGES = ("afa-bench", "torch", "diffusers", "transformers", "open-clip-torch"
 def doctor() -> None:
     """Show device, memory, disk, versions and caches, which suites are ready, and what is missing for the others."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from afa_bench.errors import UserError
-    from afa_bench.estimate import missing_of
     from afa_bench.fetch.engine import free_bytes, gigabytes
+    from afa_bench.needs import missing_of
     from afa_bench.paths import data_folder
     from afa_bench.suite import packaged_suites, read_suite
+    from afa_bench.terminal import output
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = output()
     data = data_folder()
     held = sum(path.stat().st_size for path in data.rglob("*") if path.is_file()) if data.is_dir() else 0
     facts = {
@@ -34,7 +35,7 @@ def doctor() -> None:
         "versions": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
     }
     for name, value in facts.items():
-        console.print(f"[bold]{name:10}[/bold]{value}")
+        console.print(Text.assemble((f"{name:10}", "bold"), value))
     table = Table("suite", "state", "first missing", box=box.SIMPLE)
     for name, path in packaged_suites().items():
         try:

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from afa_bench.cli.options import folder_to_write
+
 
 def export(
     results: Annotated[str, typer.Argument(help="A folder such as results/mini, or a suite's name.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The submission's folder; an earlier one there is replaced.")] = Path(
-        "submission"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="The submission's folder; an earlier one there is replaced.", callback=folder_to_write),
+    ] = Path("submission"),
     dataset: Annotated[
         str, typer.Option(help="The benchmark's data set on the hub; .eval_results are written for it.", metavar="OWNER/NAME")
     ] = "",
@@ -21,23 +24,19 @@ def export(
 ) -> None:
     """Write a submission: the rows, the tables, a model card and hub results for each method, and the sha256 of every file."""
     import re
+    from functools import partial
 
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from afa_bench import api
     from afa_bench.errors import UserError
     from afa_bench.publish.hub import Benchmark
     from afa_bench.publish.submission import export as write
-    from afa_bench.tables import load_results
-    from afa_bench.tables.find import find_results
+    from afa_bench.terminal import Bars
 
     if dataset and not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset):
         raise UserError(f"--dataset: expected owner/name, found {dataset!r}")
     if source and not re.match(r"https?://\S+$", source):
         raise UserError(f"--source: expected a URL, found {source!r}")
-    found = load_results(find_results(results))
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("cells", total=len(found.cells))
-        benchmark = Benchmark(dataset or None, source or None)
-        digest = write(found, out, benchmark, images, lambda steps: bars.update(task, advance=steps))
-    typer.echo(f"{out}: {len(found.cells)} cells, sha256 {digest}")
+    found, bars = api.load_results(results), Bars()
+    with bars.stage("cells", len(found)):
+        digest = write(found, out, Benchmark(dataset or None, source or None), images, partial(bars.advance, ""))
+    typer.echo(f"{out}: {len(found)} cells, sha256 {digest}")

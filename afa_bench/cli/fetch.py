@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afa_bench.errors import USAGE
+from afa_bench.cli.exits import USAGE
+from afa_bench.cli.options import path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,9 +25,12 @@ def fetch(
     what: Annotated[list[str], typer.Argument(help="Suites or groups (names or files), or metrics: the weights of all metrics.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files with their sizes; fetch nothing.")] = False,
     source: Annotated[
-        Path | None, typer.Option("--from", help="Take the files from this folder, fetched by other means; connect to nothing.")
+        Path | None,
+        typer.Option("--from", help="Take the files from this folder, fetched by other means; connect to nothing.", parser=path),
     ] = None,
-    lock: Annotated[Path | None, typer.Option(help="Another's lock file, to whose revisions and sha256 all is held.")] = None,
+    lock: Annotated[
+        Path | None, typer.Option(help="Another's lock file, to whose revisions and sha256 all is held.", parser=path)
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, max=32, help="Downloads side by side.")] = 4,
 ) -> None:
     """Fetch what suites need: prompts, reference images, checkpoints, metric weights. Run again to resume.
@@ -34,16 +38,15 @@ def fetch(
     Files go to $AFA_BENCH_DATA (else afa-bench in your cache folder) and their sha256 into lock.json there. Tokens are read from
     $HF_TOKEN and $CIVITAI_TOKEN; $HF_ENDPOINT and $CIVITAI_ENDPOINT name mirrors.
     """
-    from rich.console import Console
-
     from afa_bench.fetch.engine import Fetcher
     from afa_bench.fetch.library import Library
     from afa_bench.needs import needs_of
+    from afa_bench.terminal import messages, output
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = messages()
     fetcher = Fetcher(Library(pins=lock), workers=workers)
     jobs = fetcher.survey([need for name in what for need in needs_of(name)], source)
-    Console(soft_wrap=True).print(listing(jobs, fetcher.library.folder))
+    output().print(listing(jobs, fetcher.library.folder))
     if dry_run:
         return
     if source is not None:
@@ -52,7 +55,7 @@ def fetch(
         with _bars(console, jobs) as bars:
             failures = fetcher.run(jobs, bars)
     for failure in failures:
-        console.print(f"afa-bench: {failure}", style="red", markup=False)
+        console.print(f"afa-bench: {failure}", style="red")
     if failures:
         raise typer.Exit(USAGE)
     console.print(f"{len(jobs)} files, all there: {fetcher.library.folder}")
@@ -79,7 +82,13 @@ def listing(jobs: Sequence[Job], folder: Path) -> Table:
 def _bars(console: Console, jobs: Sequence[Job]) -> Iterator[_Bars]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         yield _Bars(progress, jobs)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from afa_bench.cli.options import file_to_write
 from afa_bench.errors import UserError
 
 
@@ -20,7 +21,13 @@ def figure(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="File to write: .svg, .png or .pdf. Default: figure-N.svg.", show_default=False),
+        typer.Option(
+            "--out",
+            "-o",
+            help="File to write: .svg, .png or .pdf. Default: figure-N.svg.",
+            show_default=False,
+            callback=file_to_write(".svg", ".png", ".pdf"),
+        ),
     ] = None,
     metrics: Annotated[
         str, typer.Option(help="The metric, by key.", metavar="KEY", show_default="ImageReward or the first")
@@ -32,28 +39,26 @@ def figure(
     prompt: Annotated[list[str] | None, typer.Option(help="Id of a prompt to show; may be repeated.", metavar="ID")] = None,
 ) -> None:
     """Draw a figure of the paper's from a suite's results."""
-    from afa_bench.cli.options import names
-    from afa_bench.figures import draw_figure
-    from afa_bench.figures.draw import MAPS
-    from afa_bench.tables.find import find_results
-    from afa_bench.tables.load import load_results
+    from afa_bench import api
+    from afa_bench.paper.figures import draw_figure
+    from afa_bench.paper.figures.draw import MAPS
 
     if number in MAPS:
         raise UserError(f"figure {number}: shows the inside of models, which results do not hold: `{MAPS[number]}` draws it")
-    folder = find_results(results)
+    found = api.load_results(results)
     if results is None:
-        typer.echo(f"{folder}: the latest results under ./results", err=True)
-    chosen = names(metrics)
+        typer.echo(f"{found.folder}: the latest results under ./results", err=True)
+    chosen = api.names(metrics)
     if len(chosen) > 1:
         raise UserError(f"--metrics: a figure shows one metric, found {len(chosen)}")
     file = out or Path(f"figure-{number}.svg")
     draw_figure(
         number,
-        load_results(folder),
+        found,
         file,
         metric="".join(chosen),
-        groups=names(group),
-        only=names(only),
+        groups=api.names(group),
+        only=api.names(only),
         prompts=prompt or (),
     )
     typer.echo(file)

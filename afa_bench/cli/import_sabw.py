@@ -7,10 +7,16 @@ from typing import Annotated
 
 import typer
 
+from afa_bench.cli.options import folder_to_write, path
+
 
 def import_sabw(
-    folder: Annotated[Path, typer.Argument(help="Folder with aggregator_0/aggregator.safetensors, aggregator_1/..., and so on.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write; it must not exist yet.", metavar="DIR")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with aggregator_0/aggregator.safetensors, aggregator_1/..., and so on.", parser=path)
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder to write; it must not exist yet.", metavar="DIR", callback=folder_to_write)
+    ],
     experts: Annotated[
         str,
         typer.Option(
@@ -22,13 +28,13 @@ def import_sabw(
     """Write SABW's folder from aggregators in the reference release's layout."""
     from afa_bench.afa.experts import Expert
     from afa_bench.afa.importer import import_release
-    from afa_bench.cli.options import names
+    from afa_bench.api import names
     from afa_bench.errors import UserError
     from afa_bench.models.learned import save_learned
 
     if out.exists():
         raise UserError(f"--out: {out}: expected a folder that does not exist yet")
-    models = [Expert.of(Path(name)) if Path(name).exists() else Expert(name) for name in names(experts)]
+    models = [Expert.of(path(name)) if path(name).exists() else Expert(name) for name in names(experts)]
     sabw = import_release(folder, [model.entry() for model in models] or None)
     if models and len(models) != sabw.config.n_models:
         raise UserError(f"--experts: found {len(models)}; expected {sabw.config.n_models}, as many as the aggregators weigh")

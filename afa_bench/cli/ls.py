@@ -6,15 +6,14 @@ from collections.abc import Iterable
 
 
 def ls() -> None:
-    """List the packaged suites and groups and the registered methods, trainables, prompt sets, metrics and feature extractors."""
-    from rich.console import Console
+    """List the packaged suites and groups and the registered methods, trainables, prompt sets, metrics and extractors."""
+    from rich.text import Text
 
     from afa_bench.models.group import packaged
-    from afa_bench.registry import Kind, available
+    from afa_bench.registry import POINTS, available
     from afa_bench.suite import packaged_suites
+    from afa_bench.terminal import output
 
-    console = Console()
-    kinds: tuple[Kind, ...] = ("methods", "trainables", "prompts", "metrics", "features")
     rows: dict[str, Iterable[str]] = {"suites": packaged_suites(), "groups": packaged()}
-    for kind, found in (rows | {kind: available(kind) for kind in kinds}).items():
-        console.print(f"[bold]{kind:11}[/bold]{', '.join(found)}", highlight=False, soft_wrap=True)
+    for kind, found in (rows | {kind: available(kind) for kind in POINTS}).items():
+        output().print(Text.assemble((f"{kind:11}", "bold"), ", ".join(found)))

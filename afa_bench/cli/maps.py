@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afa_bench.cli.options import file_to_write, path
+
 if TYPE_CHECKING:
     from afa_bench.models.load import LoadedGroup
+
+PNG = file_to_write(".png")
 
 GROUP = typer.Option(help="A packaged group, or a group's YAML file.")
 SIZE = typer.Option(min=8, help="Height and width of the image in pixels; by default the models' own.")
@@ -17,9 +21,9 @@ DEVICE = typer.Option(help="cpu, cuda, mps; by default the best there is.")
 
 def maps(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG file.", metavar="FILE")] = Path("maps.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG file.", metavar="FILE", callback=PNG)] = Path("maps.png"),
     group: Annotated[str, GROUP] = "mini-1",
-    sabw: Annotated[Path | None, typer.Option(help="The aggregator's folder; by default the group's own.")] = None,
+    sabw: Annotated[Path | None, typer.Option(help="The aggregator's folder; by default the group's own.", parser=path)] = None,
     blocks: Annotated[
         str, typer.Option(help="Blocks, counted from 0; -1 is the last. The paper shows the first and 24th.")
     ] = "0,-2",
@@ -47,10 +51,12 @@ def maps(
 
 
 def wins(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG file; the shares go beside it, as JSON.")] = Path("wins.png"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The PNG file; the shares go beside it, as JSON.", callback=PNG)
+    ] = Path("wins.png"),
     group: Annotated[str, GROUP] = "mini-1",
     prompts: Annotated[str, typer.Option(help="A prompt set with images: mini, coco2017, journeydb...")] = "mini",
-    image: Annotated[Path | None, typer.Option(help="In place of a prompt set: one image...")] = None,
+    image: Annotated[Path | None, typer.Option(help="In place of a prompt set: one image...", parser=path)] = None,
     prompt: Annotated[str, typer.Option(help="... and its description.")] = "",
     count: Annotated[int, typer.Option(min=1, help="How many of the prompt set's prompts.")] = 4,
     timesteps: Annotated[str, typer.Option(help="At which the images are noised.")] = "100,300,500,700,900",
@@ -60,8 +66,7 @@ def wins(
     device: Annotated[str, DEVICE] = "",
 ) -> None:
     """Draw which model denoises best by prompt, noise, step and place (the paper, figure 1), and write the shares of wins."""
-    from rich.console import Console
-    from rich.progress import Progress
+    from functools import partial
 
     from afa_bench import registry
     from afa_bench.afa.picture import draw_wins, save
@@ -69,22 +74,24 @@ def wins(
     from afa_bench.cli.options import numbers
     from afa_bench.errors import UserError
     from afa_bench.images.stored import in_file
-    from afa_bench.prompts.base import Prompt
+    from afa_bench.prompts.base import Prompt, PromptSet, read_prompts
+    from afa_bench.reading import validated
     from afa_bench.store.atomic import write_json
+    from afa_bench.terminal import Bars
 
     if image is not None:
         chosen = [Prompt(image.name, prompt, image=in_file(image))]
     else:
-        known = registry.load("prompts", prompts, "--prompts")().prompts(Path())
+        found_set: PromptSet = validated(registry.load("prompts", prompts, "--prompts"), {}, f"--prompts: {prompts}")
+        known = read_prompts(found_set, Path(), f"--prompts: {prompts}")
         chosen = [one for one in known if one.image is not None][:count]
     if not chosen:
         raise UserError(f"--prompts: {prompts} has no images; expected a prompt set with images, or --image")
     loaded, at = _loaded(group, device), numbers(timesteps, "--timesteps")
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("denoising", total=len(chosen) * len(at))
-        found = denoising_wins(
-            loaded, chosen, size or _own_size(loaded), timesteps=at, noises=noises, seed=seed, advance=lambda: bar.advance(task)
-        )
+    bars, pixels = Bars(), size or _own_size(loaded)
+    with bars.stage("denoising", len(chosen) * len(at)):
+        advance = partial(bars.advance, "", 1)
+        found = denoising_wins(loaded, chosen, pixels, timesteps=at, noises=noises, seed=seed, advance=advance)
     save(draw_wins(found), out)
     write_json(out.with_suffix(".json"), found.table())
     typer.echo(f"{out}\n{out.with_suffix('.json')}")
@@ -93,7 +100,7 @@ def wins(
 def _loaded(group: str, device: str) -> LoadedGroup:
     import torch
 
-    from afa_bench.cli.options import best_device
+    from afa_bench.devices import best_device
     from afa_bench.models.group import read_group
     from afa_bench.models.load import load_group
 

@@ -7,42 +7,43 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afa_bench.cli.options import path
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from afa_bench.merging.stream import Job
+    from afa_bench.merging.merge import PreparedMerge
 
 
 def merge(
-    recipe: Annotated[Path, typer.Argument(help="A YAML file: models, form, and the form's settings.")],
+    recipe: Annotated[Path, typer.Argument(help="A YAML file: models, method, and the merge method's settings.", parser=path)],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="A .safetensors file (LDM's names), or a new folder (diffusers' layout).")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what each block takes from whom; write nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Merge checkpoints of Stable Diffusion 1.5 or SDXL, tensor by tensor. The recipe is kept in the result's metadata."""
-    from rich.console import Console
-
+    from afa_bench import api
+    from afa_bench.merging.merge import prepare
     from afa_bench.merging.recipe import read_recipe
-    from afa_bench.merging.stream import merge_to, open_recipe
+    from afa_bench.merging.write import destination
+    from afa_bench.terminal import messages, output
 
-    job = open_recipe(read_recipe(recipe), recipe.parent)
-    if dry_run:
-        Console().print(shares(job))
+    if not dry_run:
+        if out is None:
+            raise UserError("merge: --out: expected the name of a .safetensors file or of a new folder")
+        out = destination(out, force)
+    merged = prepare(read_recipe(recipe), recipe.parent)
+    if out is None or dry_run:
+        output().print(shares(merged))
         return
-    if out is None:
-        raise UserError("merge: --out: expected the name of a .safetensors file or of a new folder")
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("merging", total=len(job.specs))
-        merge_to(job, out, lambda count: bar.update(task, advance=count))
-    Console(stderr=True).print(f"{len(job.specs)} tensors: {out}", highlight=False, soft_wrap=True)
+    written = api.merge(merged, out, force=force, progress=True)
+    messages().print(f"{written.tensors} tensors: {written.path}")
 
 
-def shares(job: Job) -> Table:
+def shares(merged: PreparedMerge) -> Table:
     """What each block takes from whom, a row a block."""
     from collections import Counter
 
@@ -50,18 +51,17 @@ def shares(job: Job) -> Table:
     from rich.table import Table
 
     from afa_bench.architectures.layout import BASE, TIME, VAE
+    from afa_bench.merging.place import Place
     from afa_bench.merging.recipe import described
 
-    table = Table("block", "tensors", "takes", title=f"{job.first.layout.name}: {job.recipe.form}", box=box.SIMPLE)
-    counts = Counter(link.block for link in job.links.values())
-    settings = job.recipe.by_block(job.first.layout)
-    for block in (BASE, TIME, *job.first.layout.blocks):
+    layout = merged.layout
+    table = Table("block", "tensors", "takes", title=f"{layout.name}: {merged.recipe.method.name}", box=box.SIMPLE)
+    counts = Counter(link.block for link in merged.links.values())
+    for block in (BASE, TIME, *layout.blocks):
         if counts[block]:
-            table.add_row(block, str(counts[block]), described(job.recipe, settings[block]))
-    autoencoder = sum(key.startswith(VAE) for key in job.specs)
-    others = len(job.specs) - len(job.links) - autoencoder
-    names = job.recipe.names
-    for what, count, name in (("VAE", autoencoder, job.recipe.vae or names[0]), ("not merged", others, names[0])):
-        if count:
-            table.add_row(what, str(count), f"copied from {name}")
+            table.add_row(block, str(counts[block]), described(merged.recipe, Place("", block, layout)))
+    names = {id(source): name for name, source in zip(merged.recipe.names, merged.sources, strict=True)}
+    copied = Counter(("VAE" if key.startswith(VAE) else "not merged", names[id(s)]) for key, s in merged.origins.items())
+    for (what, name), count in sorted(copied.items()):
+        table.add_row(what, str(count), f"copied from {name}")
     return table

@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from afa_bench.api import names
+from afa_bench.cli.options import file_to_write, folder_to_write, path
+
 app = typer.Typer(help="The miniature zoo: build it again, look at it.", no_args_is_help=True)
 
 
 @app.command("build")
 def build(
-    out: Annotated[Path, typer.Option(help="The folder of the zoo; a build that was stopped goes on.", metavar="DIR")],
+    out: Annotated[
+        Path,
+        typer.Option(help="The folder of the zoo; a build that was stopped goes on.", metavar="DIR", callback=folder_to_write),
+    ],
     only: Annotated[str, typer.Option(help="Only these stages.", metavar="STAGE,...", show_default="all")] = "",
     scale: Annotated[float, typer.Option(help="Multiplies all numbers of steps and pairs; 0.01 for a trial.", min=0.0)] = 1.0,
     jobs: Annotated[int, typer.Option(help="Processes at a time.", min=1)] = 2,
@@ -21,11 +27,11 @@ def build(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     from afa_bench.mini.recipe import build as recipe_build
-    from afa_bench.mini.recipe.settings import Recipe, scaled
+    from afa_bench.mini.recipe.settings import ZooRecipe, scaled
 
-    chosen = Recipe() if scale == 1 else scaled(Recipe(), scale)
+    chosen = ZooRecipe() if scale == 1 else scaled(ZooRecipe(), scale)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[loss]}"),
@@ -39,12 +45,14 @@ def build(
                 tasks[stage] = bars.add_task(stage, total=total, loss="")
             bars.update(tasks[stage], completed=done, loss=f"{loss:.4f}")
 
-        recipe_build.build(out, chosen, [name.strip() for name in only.split(",") if name.strip()], jobs, show)
+        recipe_build.build(out, chosen, names(only), jobs, show)
     typer.echo(f"{out}: the zoo is complete" if (out / "zoo.json").exists() else f"{out}: stages done")
 
 
 @app.command("show")
-def show(zoo: Annotated[Path | None, typer.Option(help="A folder that `build` made.", metavar="DIR")] = None) -> None:
+def show(
+    zoo: Annotated[Path | None, typer.Option(help="A folder that `build` made.", metavar="DIR", parser=path)] = None,
+) -> None:
     """Print what the zoo's parts are and how good: parameters, seconds of training, losses on held-out pairs."""
     from afa_bench.mini.recipe.facts import report
 
@@ -53,8 +61,8 @@ def show(zoo: Annotated[Path | None, typer.Option(help="A folder that `build` ma
 
 @app.command("sheet")
 def sheet(
-    out: Annotated[Path, typer.Option(help="The PNG file.", metavar="FILE")],
-    zoo: Annotated[Path | None, typer.Option(help="A folder that `build` made.", metavar="DIR")] = None,
+    out: Annotated[Path, typer.Option(help="The PNG file.", metavar="FILE", callback=file_to_write(".png"))],
+    zoo: Annotated[Path | None, typer.Option(help="A folder that `build` made.", metavar="DIR", parser=path)] = None,
     singles: Annotated[int, typer.Option(help="Prompts with one object.", min=0)] = 24,
     scenes: Annotated[int, typer.Option(help="Prompts with two.", min=0)] = 16,
 ) -> None:
@@ -67,8 +75,8 @@ def sheet(
 
 @app.command("maps")
 def maps(
-    out: Annotated[Path, typer.Option(help="The PNG file.", metavar="FILE")],
-    zoo: Annotated[Path | None, typer.Option(help="A folder that `build` made.", metavar="DIR")] = None,
+    out: Annotated[Path, typer.Option(help="The PNG file.", metavar="FILE", callback=file_to_write(".png"))],
+    zoo: Annotated[Path | None, typer.Option(help="A folder that `build` made.", metavar="DIR", parser=path)] = None,
     count: Annotated[int, typer.Option(help="Scenes of each group.", min=1)] = 8,
 ) -> None:
     """Draw where each model of a group has weight in held-out two-object scenes."""
@@ -80,8 +88,13 @@ def maps(
 
 @app.command("routes")
 def routes(
-    out: Annotated[Path, typer.Option(help="The PNG file; the numbers are beside it, in a .json file.", metavar="FILE")],
-    zoo: Annotated[Path | None, typer.Option(help="A folder that `build` made.", metavar="DIR")] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The PNG file; the numbers are beside it, in a .json file.", metavar="FILE", callback=file_to_write(".png")
+        ),
+    ],
+    zoo: Annotated[Path | None, typer.Option(help="A folder that `build` made.", metavar="DIR", parser=path)] = None,
     count: Annotated[int, typer.Option(help="Held-out prompts.", min=4)] = 16,
 ) -> None:
     """Draw whom the routers of the mixtures of experts choose, by block and timestep."""

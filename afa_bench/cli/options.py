@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from afa_bench.api import names
 from afa_bench.errors import UserError
-
-FAILED = 1
-"""Exit code of a finished command in which some samples are error rows."""
-
-
-def names(text: str) -> list[str]:
-    """The parts of a comma-separated option, without duplicates."""
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+from afa_bench.paths import expanded, new_file, new_folder
 
 
 def numbers(text: str, option: str) -> list[int]:
@@ -37,10 +35,20 @@ def fraction(text: str, option: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def best_device() -> str:
-    """The fastest kind of device that is there."""
-    import torch
+def path(text: str) -> Path:
+    """Reads an option or argument that names something to read."""
+    return expanded(text)
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+def file_to_write(*suffixes: str) -> Callable[[Any, Any, Path | None], Path | None]:
+    """Reads an option that names a file to write; what is wrong with it is found out before the work."""
+    return lambda context, option, value: value and new_file(value, _name(option), *suffixes)
+
+
+def folder_to_write(context: Any, option: Any, value: Path | None) -> Path | None:
+    """Reads an option that names a folder to write to; what is wrong with it is found out before the work."""
+    return value and new_folder(value, _name(option))
+
+
+def _name(option: Any) -> str:
+    return str(max(option.opts, key=len))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from afa_bench.cli.options import folder_to_write
+
 
 def report(
     results: Annotated[
@@ -15,34 +17,33 @@ def report(
             help="A folder such as results/mini, or a suite's name. Default: the latest under ./results.", show_default=False
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The report's folder; an earlier report there is replaced.")] = Path(
-        "report"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="The report's folder; an earlier report there is replaced.", callback=folder_to_write),
+    ] = Path("report"),
     images: Annotated[
         str, typer.Option(help="copy images and thumbnails, small: thumbnails alone, link: leave the images where they are.")
     ] = "copy",
 ) -> None:
     """Write a folder with a web page: tables, curves, the images of all methods side by side, provenance. Needs no server."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from afa_bench import api
     from afa_bench.errors import UserError
     from afa_bench.registry import suggest
     from afa_bench.report import write_report
     from afa_bench.report.images import Mode
-    from afa_bench.tables import load_results
-    from afa_bench.tables.find import find_results
+    from afa_bench.terminal import messages
 
     if images not in list(Mode):
         raise UserError(f"--images: unknown mode {images!r}: {suggest(images, [mode.value for mode in Mode])}")
-    found = load_results(find_results(results))
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:6}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
+    found = api.load_results(results)
+    columns = (TextColumn("{task.description:6}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=messages(), transient=True) as bars:
 
         def stage(title: str, total: int):  # type: ignore[no-untyped-def]
             task = bars.add_task(title, total=total)
             return lambda steps: bars.update(task, advance=steps)
 
         write_report(found, out, Mode(images), stage)
-    console.print(f"{out / 'index.html'}", highlight=False, soft_wrap=True)
+    messages().print(f"{out / 'index.html'}")

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from afa_bench.cli.options import FAILED, best_device, fraction, names, numbers
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 class Engines(StrEnum):
@@ -47,83 +40,40 @@ def run(
 
     Several processes may work in one results folder at the same time: each takes what no other is at.
     """
-    from rich.console import Console
-
+    from afa_bench import api
+    from afa_bench.cli.exits import FAILED
+    from afa_bench.cli.options import fraction, numbers
     from afa_bench.cli.table import print_table
-    from afa_bench.generation.inline import run_shards
     from afa_bench.generation.ray import RayEngine
-    from afa_bench.plan import make_plan
-    from afa_bench.run import Part, run_plan
-    from afa_bench.store.place import place
-    from afa_bench.suite import find_suite, read_suite
-    from afa_bench.tables import build_table, load_results
+    from afa_bench.terminal import messages, warn
 
-    plan = make_plan(
-        read_suite(find_suite(suite)),
+    done = api.run(
+        suite,
         limit=limit,
-        only=names(only),
+        only=only,
         steps=numbers(steps, "--steps"),
-        groups=names(group),
+        groups=group,
         size=size,
+        out=out,
+        device=device,
+        batch_size=batch_size,
+        strict=strict,
+        part=fraction(shard, "--shard"),
+        engine=RayEngine(workers, address) if engine is Engines.RAY else None,
+        progress=True,
     )
-    console = Console(stderr=True)
-    root = place(out)
-    folder = root / plan.name
-    batch = batch_size or _batch_size(plan.suite.size)
-    outcome = run_plan(
-        plan,
-        root,
-        device or best_device(),
-        batch,
-        Bars(console),
-        strict,
-        part=Part(*fraction(shard, "--shard")),
-        engine=RayEngine(workers, address) if engine is Engines.RAY else run_shards,
-    )
+    outcome, console = done.outcome, messages()
     rate = f" ({outcome.generated / outcome.generate_seconds:.1f}/s)" if outcome.generated else ""
     console.print(
         f"{outcome.generated} samples made in {outcome.generate_seconds:.0f} s{rate}, {outcome.reused} found done, "
-        f"scored in {outcome.score_seconds:.0f} s: {folder}",
-        highlight=False,
-        soft_wrap=True,
+        f"scored in {outcome.score_seconds:.0f} s: {done.folder}"
     )
     if outcome.left:
-        console.print(f"{outcome.left} samples of other parts are still to be made; whoever comes last scores", highlight=False)
+        console.print(f"{outcome.left} samples of other shares are still to be made; whoever comes last scores")
         return
-    print_table(build_table(load_results(folder, [cell.name for cell in plan.cells])))
+    print_table(api.table(done.results))
     for line in outcome.missing:
-        console.print(f"warning: no value of {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        warn(f"no value of {line}")
     if outcome.failed:
-        console.print(f"{outcome.failed} samples failed: see the column error of samples.parquet below {folder}")
+        console.print(f"{outcome.failed} samples failed: see the column error of samples.parquet below {done.folder}")
         raise typer.Exit(FAILED)
-
-
-class Bars:
-    """Progress on the terminal: one bar a stage, with the time left and the cell under way."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[None]:
-        """A part of the run with so many steps."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        times = (TimeElapsedColumn(), TimeRemainingColumn())
-        columns = (TextColumn(f"{title:8}"), BarColumn(), MofNCompleteColumn(), *times, TextColumn("{task.description}"))
-        with Progress(*columns, console=self.console) as self.bars:
-            self.task = self.bars.add_task("loading", total=total)
-            yield
-
-    def begin(self, total: int) -> None:
-        """The current stage begins anew, with so many steps."""
-        self.bars.reset(self.task, total=total)
-
-    def advance(self, label: str, steps: int) -> None:
-        """Steps of the current stage are done."""
-        self.bars.update(self.task, advance=steps, description=label)
-
-
-def _batch_size(size: int) -> int:
-    """Samples at once: as many pixels as 8 images of 512 px, at most 32."""
-    return max(1, min(32, 8 * 512**2 // size**2))

@@ -3,38 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from afa_bench.cli.options import folder_to_write, path
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+class CaptionSource(StrEnum):
+    """What carries captions in place of a file of them."""
+
+    SIDECAR = "sidecar"
+    LOG = "log"
+    IMAGE = "image"
+
 
 SHOWN = 20
 """Failed samples that are listed on the terminal; all are in samples.parquet."""
 
 
 def score(
-    images: Annotated[Path, typer.Argument(help="Folder of images; those in folders below it count too.", metavar="DIR")],
+    images: Annotated[
+        Path, typer.Argument(help="Folder of images; those in folders below it count too.", metavar="DIR", parser=path)
+    ],
     metrics: Annotated[
         str,
         typer.Option(
-            help="clip-t,aes,hpsv2:release=v2.1,fid:features=lite0. ',' begins a metric, ':' an option where OPTION= follows; "
-            "any other ':' is part of the value.",
+            help="clip-t,aes,hpsv2:release=v2.1,fid:features=lite0,./mine.py:Mine. ',' begins a metric, ':' an option where "
+            "OPTION= follows; any other ':' is part of the value.",
             metavar="NAME[:OPTION=VALUE...],...",
         ),
     ],
     prompts: Annotated[
         Path | None,
-        typer.Option(help="A caption a line in the order of the file names, or a table of file and prompt.", metavar="FILE"),
+        typer.Option(
+            help="A caption a line in the order of the images, or a table of file and prompt.", metavar="FILE", parser=path
+        ),
     ] = None,
+    captions: Annotated[
+        CaptionSource | None,
+        typer.Option(help="In place of --prompts: NAME.txt beside NAME.png, a web UI's log.csv, or the image's own parameters."),
+    ] = None,
+    images_per_prompt: Annotated[int, typer.Option(min=1, help="Images of each line of --prompts, in the order of names.")] = 1,
+    as_seen: Annotated[
+        bool, typer.Option("--as-seen", help="Turned by EXIF, on white, in the profile's colours; not as the official loops do.")
+    ] = False,
     reference: Annotated[
-        Path | None, typer.Option(help="Real images (those of the same name are pairs), or statistics.", metavar="DIR|NPZ")
+        Path | None,
+        typer.Option(help="Real images (those of the same name are pairs), or statistics.", metavar="DIR|NPZ", parser=path),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results. Default: scores/<name of DIR>.", metavar="DIR")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the results. Default: scores/<name of DIR>.", metavar="DIR", callback=folder_to_write),
+    ] = None,
     preprocess: Annotated[str, typer.Option(help="exact, by PIL; or fast, on the device, within a step of 255.")] = "",
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
@@ -49,36 +76,46 @@ def score(
     """
     import json
 
-    from rich.console import Console
-
-    from afa_bench.cli.options import FAILED, best_device, names
-    from afa_bench.scoring.extraction import Passes
-    from afa_bench.scoring.folder import read_metrics, score_folder
+    from afa_bench import api
+    from afa_bench.cli.exits import FAILED
+    from afa_bench.terminal import messages, output, warn
 
     if form not in ("rich", "json"):
         raise UserError(f"--format: unknown format {form!r}: expected rich or json")
-    chosen = read_metrics(names(metrics), preprocess=preprocess, dtype=dtype)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    folder = out or Path("scores") / images.resolve().name
-    passes = Passes(device or best_device(), batch_size, threads)
-    with _bar(console) as (begin, advance):
-        outcome = score_folder(images, prompts, chosen, reference, folder, passes, strict, advance, begin)
+    scored = api.score(
+        images,
+        metrics,
+        prompts=prompts,
+        reference=reference,
+        out=out,
+        preprocess=preprocess,
+        dtype=dtype,
+        device=device,
+        batch_size=batch_size,
+        threads=threads,
+        strict=strict,
+        captions=captions.value if captions else None,
+        images_per_prompt=images_per_prompt,
+        as_seen=as_seen,
+        progress=True,
+    )
+    outcome, record, console = scored.outcome, scored.record, messages()
     if form == "json":
         typer.echo(json.dumps(outcome.summary, indent=1, ensure_ascii=False))
     else:
-        Console(soft_wrap=True, highlight=False).print(table(outcome.summary, f"{images}: {outcome.samples} samples"))
-    rate = passes.record.images / passes.record.seconds if passes.record.seconds else 0
-    console.print(f"{passes.record.images} images decoded, {rate:.1f}/s: {folder}")
-    for name, batch in passes.record.batches.items():
+        output().print(table(outcome.summary, f"{images}: {outcome.samples} samples"))
+    rate = record.images / record.seconds if record.seconds else 0
+    console.print(f"{record.images} images decoded, {rate:.1f}/s: {scored.folder}")
+    for name, batch in record.batches.items():
         console.print(f"{name}: the memory allowed {batch} images at once")
     for line in outcome.missing:
-        console.print(f"warning: no value of {line}", style="yellow", markup=False)
+        warn(f"no value of {line}")
     failed = [error if name in error else f"{name}: {error}" for name, error in outcome.failed.items()]
     lines = [*outcome.damaged, *failed[:SHOWN]]
     for line in lines:
-        console.print(f"afa-bench: {line}", style="red", markup=False)
+        console.print(f"afa-bench: {line}", style="red")
     if len(outcome.failed) > SHOWN:
-        console.print(f"... and {len(outcome.failed) - SHOWN} more: see the column error of {folder / 'samples.parquet'}")
+        console.print(f"... and {len(outcome.failed) - SHOWN} more: see the column error of {scored.folder / 'samples.parquet'}")
     if lines:
         raise typer.Exit(FAILED)
 
@@ -97,24 +134,9 @@ def table(summary: Mapping[str, Mapping[str, Any]], title: str) -> Table:
         shown.add_row(
             f"{entry['title']} {ARROWS[entry['direction']]}",
             MISSING if value is None else number(value, digits),
-            "" if value is None else spread(value, entry["low"], entry["high"], digits).replace("[", r"\["),
+            "" if value is None else spread(value, entry["low"], entry["high"], digits),
             str(entry["n"]),
             ", ".join(digest[:12] for digest in entry["weights"].values()),
             entry["note"] or "",
         )
     return shown
-
-
-def _bar(console: Any) -> Any:
-    from contextlib import contextmanager
-
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    @contextmanager
-    def bar() -> Any:
-        columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("", total=None)
-            yield (lambda total: progress.reset(task, total=total)), (lambda count: progress.update(task, advance=count))
-
-    return bar()

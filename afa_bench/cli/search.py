@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from afa_bench.cli.options import folder_to_write
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from afa_bench.reading import Choice
     from afa_bench.search.auto_mbw import Budget, Found
-    from afa_bench.suite import Choice
 
 
-class Form(StrEnum):
-    """What is tried."""
-
+class Kind(StrEnum):
     simplex = "simplex"
     chain = "chain"
 
@@ -31,10 +30,16 @@ def search(
         typer.Option(help="A metric of one image: aes, or {name: clip-t, features: mini-clip}.", show_default=False),
     ],
     group: Annotated[str, typer.Option(help="Whose models are merged; the suite's first group by default.")] = "",
-    out: Annotated[Path | None, typer.Option(help="By default results/search/SUITE-GROUP.", metavar="DIR")] = None,
-    form: Annotated[
-        Form, typer.Option(help="Points of the simplex of all models, or a chain of two-model merges in steps of 0.1.")
-    ] = Form.simplex,
+    out: Annotated[
+        Path | None, typer.Option(help="By default results/search/SUITE-GROUP.", metavar="DIR", callback=folder_to_write)
+    ] = None,
+    method: Annotated[str, typer.Option(help="A merge method; of another than mbw a number is searched by block.")] = "mbw",
+    setting: Annotated[str, typer.Option(help="Which number; by default the method's first, such as alpha.")] = "",
+    models: Annotated[str, typer.Option(help="In the method's order: a,b,c; by default all of the group's, in its order.")] = "",
+    space: Annotated[
+        Kind, typer.Option(help="Of mbw: points of the simplex of all models, or a chain of two-model merges in steps of 0.1.")
+    ] = Kind.simplex,
+    form: Annotated[Kind | None, typer.Option(hidden=True)] = None,
     together: Annotated[int, typer.Option(help="Blocks that have one weight: 2, or 1 for each on its own.", min=1)] = 2,
     base: Annotated[bool, typer.Option("--base", help="Search the text encoder's weights too.")] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Of sampling; the suite's smallest number by default.")] = None,
@@ -46,14 +51,20 @@ def search(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
 ) -> None:
     """Search block weights with autoMBW. Run again to go on; a larger budget continues, too."""
-    from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-    from afa_bench.cli.options import best_device, numbers
+    from afa_bench.api import names
+    from afa_bench.cli.options import numbers
+    from afa_bench.devices import best_device
+    from afa_bench.log import deprecated
     from afa_bench.search.auto_mbw import Budget, Rules
     from afa_bench.search.job import make_job, run_job
     from afa_bench.suite import find_suite, read_suite
+    from afa_bench.terminal import messages, warn
 
+    if form is not None:
+        deprecated("--form", "--space")
+        space = form
     counts = numbers(images, "--images")
     if counts != sorted(counts) or not counts:
         raise UserError(f"--images: expected rising numbers such as 2,4,8, found {images!r}")
@@ -63,35 +74,39 @@ def search(
         _choice(scorer),
         group,
         steps=steps,
-        form=form.value,
+        method=method,
+        setting=setting or None,
+        models=names(models),
+        kind=space.value,
         together=together,
         base=base,
         rules=Rules(tuple(counts), sweeps=sweeps),
         budget=budget,
     )
     folder = out or Path("results") / "search" / f"{job.suite.name}-{job.group.name}"
-    console = Console(stderr=True)
+    console = messages()
     for warning in job.warnings:
-        console.print(f"afa-bench: warning: {warning}", highlight=False, soft_wrap=True)
-    with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as bar:
+        warn(warning)
+    with Progress(TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task("loading", total=None)
         found = run_job(job, folder, device or best_device(), lambda line: bar.update(task, description=_line(line)))
-    console.print(_spent(found, budget), highlight=False, soft_wrap=True)
-    console.print(f"{job.scorer.title}: {found.first.mean:.4f} at the start, {found.best.mean:.4f} at the end", highlight=False)
-    console.print(f"{folder / 'recipe.yaml'}, blocks.png, log.jsonl", highlight=False, soft_wrap=True)
+    console.print(_spent(found, budget))
+    console.print(f"{job.scorer.title}: {found.first.mean:.4f} at the start, {found.best.mean:.4f} at the end")
+    console.print(f"{folder / 'recipe.yaml'}, blocks.png, log.jsonl")
 
 
 def _choice(text: str) -> Choice:
     """A metric's name, or a mapping with its options."""
     import yaml
-    from pydantic import ValidationError
 
-    from afa_bench.suite import Choice
+    from afa_bench.reading import Choice, DuplicateKey, read_yaml
 
     try:
-        document = yaml.safe_load(text)
+        document = read_yaml(text)
         return Choice.model_validate({"name": document} if isinstance(document, str) else document)
-    except (yaml.YAMLError, ValidationError) as error:
+    except DuplicateKey as error:
+        raise UserError(f"--scorer: {error.problem}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"--scorer: expected a metric's name or {{name: ..., its options}}, found {text!r}") from error
 
 

@@ -22,19 +22,17 @@ def status(
     """Say how far a run is: done, failed, running, rate, time left and disk, from the files alone, while it goes on."""
     import json
 
-    from rich.console import Console
-
     from afa_bench.store.status import read_status
     from afa_bench.tables.find import find_results
+    from afa_bench.terminal import output
 
     folder = find_results(results)
     found = read_status(folder)
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
         return
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{folder}", markup=False)
-    print_status(found, console)
+    output().print(str(folder))
+    print_status(found, output())
 
 
 def print_status(found: Status, console: Console) -> None:
@@ -57,7 +55,7 @@ def print_status(found: Status, console: Console) -> None:
         table.add_row(Text(_title(cell)), *words)
     console.print(table)
     for title, owner in _at_work(found):
-        console.print(f"{title}: {_who(owner)}", markup=False)
+        console.print(f"{title}: {_who(owner)}")
     console.print(_pace(found))
 
 

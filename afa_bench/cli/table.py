@@ -44,26 +44,25 @@ def table(
     ] = None,
 ) -> None:
     """Print a suite's results: methods by metrics, steps side by side, means with 95% intervals."""
-    from afa_bench.cli.options import names, numbers
-    from afa_bench.tables import build_table, load_results
-    from afa_bench.tables.find import find_results
+    from afa_bench import api
+    from afa_bench.cli.options import numbers
     from afa_bench.tables.formats import check_format
 
     check_format(form)
     if paper is not None:
         if steps or only or vs or by or repeats:
             raise UserError("--paper: takes --group, --metrics and --format alone; the paper's table fixes the rest")
-        print_table(_of_paper(paper, results, names(group), names(metrics)), form)
+        print_table(_of_paper(paper, results, api.names(group), api.names(metrics)), form)
         return
-    folder = find_results(results)
+    found = api.load_results(results)
     if results is None:
-        typer.echo(f"{folder}: the latest results under ./results", err=True)
-    shown = build_table(
-        load_results(folder),
+        typer.echo(f"{found.folder}: the latest results under ./results", err=True)
+    shown = api.table(
+        found,
         steps=numbers(steps, "--steps"),
-        metrics=names(metrics),
-        groups=names(group),
-        only=names(only),
+        metrics=metrics,
+        groups=group,
+        only=only,
         versus=vs or None,
         by=by or None,
         repeats=repeats,
@@ -72,14 +71,13 @@ def table(
 
 
 def _of_paper(number: int, results: str | None, groups: Sequence[str], metrics: Sequence[str]) -> Table:
-    from pathlib import Path
-
+    from afa_bench.cli.options import path
     from afa_bench.paper import paper_table
     from afa_bench.tables.find import find_results
 
     measured = None
     if results is not None:
-        measured = Path(results) if results.endswith(".json") else find_results(results)
+        measured = path(results) if results.endswith(".json") else find_results(results)
     return paper_table(number, measured, groups=groups, metrics=metrics)
 
 
@@ -94,7 +92,5 @@ def print_table(shown: Table, form: str = "rich") -> None:
 
         text = render_rich(shown, shutil.get_terminal_size().columns, styled=True)
     else:
-        from afa_bench.tables import render
-
-        text = render(shown, form)
+        text = shown.render(form)
     typer.echo(text, nl=False)

@@ -9,39 +9,47 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afa_bench.cli.options import folder_to_write, path
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A YAML file: group, data, and settings; docs/training.md has all keys.")],
+    config: Annotated[
+        Path, typer.Argument(help="A YAML file: group, data, and settings; docs/training.md has all keys.", parser=path)
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="The training's folder; by default trainings/ and the file's name.", metavar="DIR")
+        Path | None,
+        typer.Option(
+            help="The training's folder; by default trainings/ and the file's name.", metavar="DIR", callback=folder_to_write
+        ),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder of encoded images and captions, to share among trainings.", metavar="DIR")
+        Path | None,
+        typer.Option(
+            help="Folder of encoded images and captions, to share among trainings.", metavar="DIR", callback=folder_to_write
+        ),
     ] = None,
 ) -> None:
     """Train SABW, or another trainable, on frozen models. Run again to resume.
 
     On several GPUs: accelerate launch -m afa_bench train CONFIG
     """
-    from rich.console import Console
-
+    from afa_bench.terminal import messages
     from afa_bench.training.config import read_config
 
     chosen = read_config(config)
-    console = Console(stderr=True)
     from afa_bench.training import run
 
-    bars = Bars(console)
+    bars = Bars(messages())
     try:
         outcome = run.train(chosen, out or Path("trainings") / config.stem, bars, cache)
     finally:
         bars.stop()
     losses = [f"{name.replace('_', ' ')} {outcome.values[name]:.4f}" for name in LOSSES if name in outcome.values]
-    console.print(f"{', '.join(losses)}{': ' if losses else ''}{outcome.weights}", highlight=False, soft_wrap=True)
+    messages().print(f"{', '.join(losses)}{': ' if losses else ''}{outcome.weights}")
 
 
 LOSSES = ("loss", "validation_loss")
@@ -54,7 +62,9 @@ class Bars:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         times, now = (TimeElapsedColumn(), TimeRemainingColumn()), TextColumn("{task.fields[now]}")
-        self.bars = Progress(TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), *times, now, console=console)
+        self.bars = Progress(
+            TextColumn("{task.description:8}", markup=False), BarColumn(), MofNCompleteColumn(), *times, now, console=console
+        )
         self.stop = self.bars.stop
         self.tasks: dict[str, TaskID] = {}
         self.first = (0, 0.0)

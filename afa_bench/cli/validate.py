@@ -16,20 +16,20 @@ def validate(
 ) -> None:
     """Check a suite without weights and print its plan: cells, samples, images, GPU-hours, disk, and what is not fetched yet."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from afa_bench.estimate import RATE, estimate
+    from afa_bench.estimate import estimate
     from afa_bench.fetch.engine import gigabytes
     from afa_bench.suite import find_suite, read_suite
+    from afa_bench.terminal import output
 
     chosen = read_suite(find_suite(suite))
     found = estimate(chosen, rate)
     table = Table("group", "row", "cells", "images", "evaluations an image", title=Text(chosen.description), box=box.SIMPLE)
     for row in found.rows:
         table.add_row(row.group, row.label, str(row.cells), f"{row.images:,}", f"{row.evaluations:,}")
-    console = Console(highlight=False, soft_wrap=True)
+    console = output()
     console.print(table)
     count = "unknown before they are fetched" if found.prompts is None else f"{found.prompts:,}"
     samples = (found.prompts or 0) * chosen.images_per_prompt * chosen.repeats
@@ -40,10 +40,8 @@ def validate(
         f"total      {found.cells} cells, {found.images:,} images of {chosen.size} px, about {gigabytes(found.disk)} of PNG"
     )
     known = "" if found.known_rate else ", which is SD 1.5's rate: give these models' own with --rate"
-    console.print(
-        f"GPU-hours  about {found.gpu_hours:,.1f} to generate, at {rate or RATE:g} evaluations a second at 512 px{known}"
-    )
+    console.print(f"GPU-hours  about {found.gpu_hours:,.1f} to generate, at {found.rate:g} evaluations a second at 512 px{known}")
     console.print("checkers   the pipelines' safety checker is off: it would blacken images and spoil the metrics")
     console.print(f"missing    {len(found.missing) or 'nothing'}")
     for name in found.missing:
-        console.print(f"           {name}", markup=False)
+        console.print(f"           {name}")

@@ -7,18 +7,19 @@ from typing import Annotated
 
 import typer
 
+from afa_bench.cli.options import path
 from afa_bench.errors import UserError
 
 
-def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-bench export` made.")]) -> None:
+def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-bench export` made.", parser=path)]) -> None:
     """Check every file of a submission against its hash, every row against itself, and make every table again.
 
     Values of whole sets of images (FID, IS, KID) do not follow from the rows; they are named as not recomputed.
 
     Exit: 0 all is well; 1 something is not, and is named; 2 usage; 3 an empty submission; 5 internal.
     """
+    from afa_bench.cli.exits import FAILED, INTERNAL
     from afa_bench.gate.text import plain
-    from afa_bench.gate.verdicts import INTERNAL, REGRESSION
     from afa_bench.publish.verify import verify as check
 
     try:
@@ -38,4 +39,4 @@ def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-b
         typer.echo(f"not recomputed: {', '.join(found.unchecked)}: needs the images, not the rows")
     typer.echo(f"sha256 {found.digest}")
     if found.problems:
-        raise typer.Exit(REGRESSION)
+        raise typer.Exit(FAILED)

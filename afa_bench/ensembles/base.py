@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from afa_bench.architectures.alike import require_alike
+from afa_bench.ensembles.aggregator import Aggregator, combine
 from afa_bench.errors import UserError
 
-ADAPTERS = ("down_intrablock_additional_residuals", "down_block_additional_residuals")
+Streams: TypeAlias = tuple[Tensor, ...]
+"""What a block hands on to the next: a U-Net's hidden state, or a transformer's image tokens and text tokens."""
+
+Step: TypeAlias = Callable[..., Streams]
+"""``(index of the block, *its inputs) -> its output``."""
+
+Walk: TypeAlias = Callable[[Step], Streams]
+"""Calls a step for each block in turn, with the inputs that follow from the outputs before, and returns the last one's output."""
 
 
-class Several(nn.Module):
-    """Base of every ensemble: what ``pipe.unet`` or ``pipe.transformer`` of a stock pipeline is asked for beside its forward."""
+class Ensemble(nn.Module):
+    """Base of every ensemble: what a stock pipeline asks its ``unet`` or ``transformer`` for beside the forward.
+
+    Args:
+        models: of one configuration.
+        noun: what they are called in errors.
+
+    Raises:
+        UserError: the models differ; the message names the first difference.
+    """
 
     gradient_checkpointing = False
 
-    @property
-    def models(self) -> Sequence[Any]:
-        """The models, in their order."""
-        raise NotImplementedError
+    def __init__(self, models: Sequence[nn.Module], noun: str) -> None:
+        super().__init__()
+        require_alike(models, noun)
+        self.models: Any = nn.ModuleList(models)
 
     @property
     def config(self) -> Any:
@@ -31,12 +49,10 @@ class Several(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The models' number format."""
         return self.models[0].dtype  # type: ignore[no-any-return]
 
     @property
     def device(self) -> torch.device:
-        """Where the models are."""
         return self.models[0].device  # type: ignore[no-any-return]
 
     def enable_gradient_checkpointing(self) -> None:
@@ -49,17 +65,44 @@ class Several(nn.Module):
             return checkpoint(function, *inputs, use_reentrant=False, **named)
         return function(*inputs, **named)
 
+    def aggregate(
+        self,
+        aggregator: Aggregator,
+        walk: Walk,
+        block: Step,
+        last: int,
+        temb: Tensor,
+        text: Tensor,
+        size: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """The prediction of all models: at every block their outputs become one, which is the next block's input.
 
-def average(tensors: Sequence[Tensor]) -> Tensor:
-    """The mean of tensors of one shape."""
-    first, *rest = tensors
-    for tensor in rest:
-        first = first + tensor
-    return first / len(tensors) if rest else first
+        Args:
+            aggregator: how; one with ``last_only`` lets each model walk alone to its own prediction.
+            walk: through any of the models, which are alike.
+            block: ``(number of the model, index of the block, *its inputs) -> its output``.
+            last: index of the last block.
+            temb, text: the means of the models' time embeddings ``(B, T)`` and text states ``(B, L, D)``.
+            size: see :func:`combine`.
+        """
+        context, numbers = aggregator.context(text), range(len(self.models))
+
+        def joined(index: int, outputs: Sequence[Streams]) -> Streams:
+            features = [first if size is None else first.transpose(1, 2).unflatten(2, size) for first, *_ in outputs]
+            return combine(aggregator.maps(index, features, temb, context), outputs, size)
+
+        def step(index: int, *inputs: Any) -> Streams:
+            outputs = [self.run(block, number, index, *inputs) for number in numbers]
+            return self.run(joined, index, outputs)  # type: ignore[no-any-return]
+
+        if not aggregator.last_only:
+            return walk(step)[0]
+        predictions = [walk(partial(self.run, block, number))[:1] for number in numbers]
+        return self.run(joined, last, predictions)[0]  # type: ignore[no-any-return]
 
 
-def parts(states: Tensor, count: int, widths: Sequence[int], name: str) -> list[Tensor]:
-    """Each model's own part ``(..., D)`` of a pipeline's ``(..., count * D)``, or of its ``(..., D)``, one for all.
+def own_states(states: Tensor, count: int, widths: Sequence[int], name: str) -> list[Tensor]:
+    """Each model's own ``(..., D)`` of a pipeline's ``(..., count * D)``, or of its ``(..., D)``, one for all.
 
     Args:
         states: the models' states side by side on the last axis. With several widths, those of the first encoder of every model
@@ -76,8 +119,8 @@ def parts(states: Tensor, count: int, widths: Sequence[int], name: str) -> list[
         return [states] * count
     if found != count * width:
         raise UserError(f"{name}: last axis: {found}; expected {count} models' states of {width} side by side, or one for all")
-    pieces = [piece.chunk(count, dim=-1) for piece in states.split([count * width for width in widths], dim=-1)]
-    return [torch.cat(own, dim=-1) if len(own) > 1 else own[0].contiguous() for own in zip(*pieces, strict=True)]
+    encoders = [states_of.chunk(count, dim=-1) for states_of in states.split([count * width for width in widths], dim=-1)]
+    return [torch.cat(own, dim=-1) if len(own) > 1 else own[0].contiguous() for own in zip(*encoders, strict=True)]
 
 
 def without_lora_scale(kwargs: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:

@@ -27,17 +27,14 @@ class EnsembleEncoder(nn.Module):
 
     @property
     def config(self) -> Any:
-        """The configuration of one encoder."""
         return self.first.config
 
     @property
     def dtype(self) -> torch.dtype:
-        """The encoders' number format."""
         return self.first.dtype  # type: ignore[no-any-return]
 
     @property
     def device(self) -> torch.device:
-        """Where the encoders are."""
         return self.first.device  # type: ignore[no-any-return]
 
     @property
@@ -47,9 +44,9 @@ class EnsembleEncoder(nn.Module):
 
     def final_layer_norm(self, states: Tensor) -> Tensor:
         """Each encoder's final norm on its own part of ``states`` ``(B, L, N * D)``."""
-        parts = states.chunk(len(self.encoders), dim=-1)
-        own: list[Any] = [getattr(encoder, "text_model", encoder) for encoder in self.encoders]
-        return torch.cat([encoder.final_layer_norm(part) for encoder, part in zip(own, parts, strict=True)], dim=-1)
+        models: list[Any] = [getattr(encoder, "text_model", encoder) for encoder in self.encoders]
+        own = states.chunk(len(models), dim=-1)
+        return torch.cat([model.final_layer_norm(its) for model, its in zip(models, own, strict=True)], dim=-1)
 
     def forward(self, *args: Any, **named: Any) -> Any:
         """An encoder's output; each tensor in it is the N encoders' own side by side on the last axis."""

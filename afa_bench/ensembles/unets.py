@@ -1,4 +1,4 @@
-"""Several U-Nets as one, block by block (the paper, section 3.2, equations 2-4).
+"""N U-Nets as one, block by block (the paper, section 3.2, equations 2-4).
 
 At every block all models get the same hidden state and the same skip, and their outputs are aggregated into one, which is the
 next block's input.
@@ -6,52 +6,70 @@ next block's input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
+from typing_extensions import override
 
-from afa_bench.afa.sabw import SABW
-from afa_bench.architectures.alike import require_alike
-from afa_bench.architectures.unet_blocks import Block, BlockView, Condition, Size
-from afa_bench.ensembles.base import ADAPTERS, Several, average, parts, without_lora_scale
+from afa_bench.architectures.unet_blocks import BlockView, Condition
+from afa_bench.ensembles.aggregator import Aggregator, average
+from afa_bench.ensembles.base import Ensemble, Step, Streams, Walk, own_states, without_lora_scale
+from afa_bench.errors import UserError
 
-Aggregate: TypeAlias = Callable[[int, Sequence[Tensor], Tensor, Tensor], Tensor]
-"""``(block index, N features (B, C, H, W), time embedding (B, T), text states (B, L, D)) -> (B, C, H, W)``."""
-
-
-def mean(index: int, features: Sequence[Tensor], temb: Tensor, text: Tensor) -> Tensor:
-    """Block-wise averaging: every model has the same weight everywhere (the paper's ablation of SABW)."""
-    return average(features)
+ADAPTERS = ("down_intrablock_additional_residuals", "down_block_additional_residuals")
 
 
-class UNets(Several):
+@dataclass(frozen=True)
+class Conditioning:
+    """What N U-Nets make of a call's inputs beside the sample.
+
+    Attributes:
+        timestep: as it came.
+        own: each model's.
+        temb, text: the means over the models of their time embeddings ``(B, T)``, after each model's MLP, and of their text
+            states ``(B, L, D)``.
+    """
+
+    timestep: Tensor | float | int
+    own: Sequence[Condition]
+    temb: Tensor
+    text: Tensor
+
+
+class UNets(Ensemble):
     """N U-Nets of one architecture in the place of one: what ``pipe.unet`` of a stock diffusers pipeline can be set to.
 
-    A subclass says how their predictions become one. ``encoder_hidden_states`` carries the N models' text states side by side on
+    A subclass says how they become one. ``encoder_hidden_states`` carries the N models' text states side by side on
     its last axis, ``(B, L, N * D)``, in the order of ``unets``, or one model's ``(B, L, D)`` for all of them; so does SDXL's
     ``text_embeds``. All other inputs are common to all.
 
     Args:
         unets: diffusers' ``UNet2DConditionModel`` of one configuration.
         text_widths: of the text encoders of one model, where there are several whose states do not come model by model but
-            encoder by encoder (see :func:`afa_bench.ensembles.base.parts`).
+            encoder by encoder (see :func:`afa_bench.ensembles.base.own_states`).
 
     Raises:
-        UserError: the models differ; the message names the first difference.
+        UserError: other models, or models that differ; the message names the first difference.
     """
 
-    def __init__(self, unets: Sequence[Any], text_widths: Sequence[int] | None = None) -> None:
-        super().__init__()
-        require_alike(unets)
-        self.unets = nn.ModuleList(unets)
+    def __init__(self, unets: Sequence[nn.Module], text_widths: Sequence[int] | None = None) -> None:
+        if not hasattr(unets[0], "down_blocks"):
+            raise UserError(f"U-Nets: {type(unets[0]).__name__} is not supported; expected UNet2DConditionModel")
+        super().__init__(unets, "U-Nets")
         self.text_widths = text_widths
 
-    @property
-    def models(self) -> Sequence[Any]:
-        """The U-Nets, in their order."""
-        return self.unets  # type: ignore[return-value]
+    @cached_property
+    def views(self) -> Sequence[BlockView]:
+        """The models as blocks.
+
+        Raises:
+            UserError: they have a part which is not supported; the message names it.
+        """
+        return [BlockView(unet) for unet in self.models]
 
     @property
     def add_embedding(self) -> nn.Module:
@@ -59,16 +77,14 @@ class UNets(Several):
         return self.models[0].add_embedding  # type: ignore[no-any-return]
 
     def enable_freeu(self, s1: float, s2: float, b1: float, b2: float) -> None:
-        """FreeU in each model (``pipe.enable_freeu``)."""
         for unet in self.models:
             unet.enable_freeu(s1=s1, s2=s2, b1=b1, b2=b2)
 
     def disable_freeu(self) -> None:
-        """No FreeU."""
         for unet in self.models:
             unet.disable_freeu()
 
-    def texts(self, states: Tensor) -> Sequence[Tensor]:
+    def own_texts(self, states: Tensor) -> Sequence[Tensor]:
         """Each model's own text states ``(B, L, D)``.
 
         Raises:
@@ -77,9 +93,9 @@ class UNets(Several):
         width = self.config.encoder_hid_dim or self.config.cross_attention_dim
         if not isinstance(width, int):
             return states.chunk(len(self.models), dim=-1)
-        return parts(states, len(self.models), self.text_widths or (width,), "encoder_hidden_states")
+        return own_states(states, len(self.models), self.text_widths or (width,), "encoder_hidden_states")
 
-    def added(self, conditions: Mapping[str, Tensor] | None) -> Sequence[Mapping[str, Tensor] | None]:
+    def own_added(self, conditions: Mapping[str, Tensor] | None) -> Sequence[Mapping[str, Tensor] | None]:
         """Each model's own added conditions: SDXL's ``time_ids`` are common, ``text_embeds`` are like the text states.
 
         Raises:
@@ -90,74 +106,44 @@ class UNets(Several):
             return [conditions] * count
         times = conditions["time_ids"].shape[-1] * self.config.addition_time_embed_dim
         width = self.config.projection_class_embeddings_input_dim - times
-        own = parts(conditions["text_embeds"], count, (width,), "added_cond_kwargs: text_embeds")
+        own = own_states(conditions["text_embeds"], count, (width,), "added_cond_kwargs: text_embeds")
         return [{**conditions, "text_embeds": embeds} for embeds in own]
 
-    def each(
-        self, sample: Tensor, timestep: Any, states: Tensor, *conditions: Any, count: int | None = None, **named: Any
-    ) -> list[Tensor]:
-        """Each model's own prediction ``(B, C, H, W)`` by its stock forward, with the arguments of a stock call.
+    def conditioning(
+        self, sample: Tensor, timestep: Any, states: Tensor, added: Mapping[str, Tensor] | None, **common: Any
+    ) -> Conditioning:
+        """Each model's own reading of a stock call's inputs; ``common`` are further arguments of :meth:`BlockView.condition`."""
+        own = [
+            view.condition(sample, timestep, text, added_cond_kwargs=its_added, **common)
+            for view, text, its_added in zip(self.views, self.own_texts(states), self.own_added(added), strict=True)
+        ]
+        return Conditioning(timestep, own, average([one.temb for one in own]), average([one.text for one in own]))
 
-        ``count``: of the first so many models alone.
-        """
-        added = self.added(named.pop("added_cond_kwargs", None))
-        predictions = []
-        for unet, text, own in list(zip(self.models, self.texts(states), added, strict=True))[:count]:
-            lists = {key: list(named[key]) for key in ADAPTERS if named.get(key) is not None}  # the stock forward empties them
-            given = {**named, **lists, "added_cond_kwargs": own, "return_dict": False}
-            predictions.append(self.run(unet, sample, timestep, text, *conditions, **given)[0])
-        return predictions
+    def prediction(self, number: int, sample: Tensor, timestep: Any, text: Tensor, *conditions: Any, **named: Any) -> Tensor:
+        """What one model predicts ``(B, C, H, W)``: its stock forward, with the arguments of a stock call and its own states."""
+        lists = {key: list(named[key]) for key in ADAPTERS if named.get(key) is not None}  # the stock forward empties them
+        given = {**named, **lists, "return_dict": False}
+        return self.run(self.models[number], sample, timestep, text, *conditions, **given)[0]  # type: ignore[no-any-return]
 
 
 class BlockUNets(UNets):
-    """N U-Nets which are seen as blocks. Arguments and errors are those of :class:`UNets`.
+    """N U-Nets which run block by block. A subclass says how their outputs become one (:meth:`join`).
 
-    Raises:
-        UserError: the models have a part which is not supported; the message names it.
+    Arguments and errors are those of :class:`UNets`; a part of the models that is not supported is an error too.
     """
 
-    def __init__(self, unets: Sequence[Any], text_widths: Sequence[int] | None = None) -> None:
+    def __init__(self, unets: Sequence[nn.Module], text_widths: Sequence[int] | None = None) -> None:
         super().__init__(unets, text_widths)
-        self.views = [BlockView(unet) for unet in unets]
+        self.last = len(self.views[0]) - 1
 
-    def conditions(
-        self, sample: Tensor, timestep: Any, states: Tensor, added: Mapping[str, Tensor] | None, **common: Any
-    ) -> tuple[list[Condition], Tensor, Tensor]:
-        """Each model's own reading of a stock call's inputs, and what an aggregator or a router is given of them.
+    def join(self, walk: Walk, given: Conditioning) -> Tensor:
+        """The prediction ``(B, C, H, W)`` of all models.
 
         Args:
-            sample, timestep, states, added: of the call; see :meth:`texts` and :meth:`added`.
-            common: further arguments of :meth:`BlockView.condition`.
-
-        Returns:
-            the conditions, and the means over the models of their time embeddings ``(B, T)`` (after each model's MLP) and of
-            their text states ``(B, L, D)``.
+            walk: through any of them: its steps take ``hidden, skip, size``, see :class:`Block`.
+            given: to their blocks.
         """
-        found = [
-            view.condition(sample, timestep, text, added_cond_kwargs=own, **common)
-            for view, text, own in zip(self.views, self.texts(states), self.added(added), strict=True)
-        ]
-        return found, average([own.temb for own in found]), average([own.text for own in found])
-
-
-class EnsembleUNet(BlockUNets):
-    """N U-Nets as one, block by block.
-
-    The aggregator is given the mean over the models of their time embeddings (after each model's MLP) and of their text states.
-    ControlNet's and T2I-Adapters' residuals are added after the aggregation.
-
-    Args:
-        unets: diffusers' ``UNet2DConditionModel`` of one configuration.
-        aggregate: how a block's N outputs become one: a ``SABW``, :func:`mean`, or any callable of that signature.
-        text_widths: see :class:`UNets`.
-
-    Raises:
-        UserError: the models differ in their configuration, or have a part which is not supported; the message names it.
-    """
-
-    def __init__(self, unets: Sequence[nn.Module], aggregate: Aggregate, text_widths: Sequence[int] | None = None) -> None:
-        super().__init__(unets, text_widths)
-        self.aggregate = aggregate
+        raise NotImplementedError
 
     def forward(
         self,
@@ -175,9 +161,12 @@ class EnsembleUNet(BlockUNets):
         encoder_attention_mask: Tensor | None = None,
         return_dict: bool = True,
     ) -> UNet2DConditionOutput | tuple[Tensor]:
-        """The ensemble's prediction for ``sample`` ``(B, C, H, W)``: arguments and result as those of the stock U-Net."""
+        """The prediction for ``sample`` ``(B, C, H, W)``: arguments and result as those of the stock U-Net.
+
+        ControlNet's and T2I-Adapters' residuals are added after a block's outputs have become one.
+        """
         hidden = 2 * sample - 1.0 if self.config.center_input_sample else sample
-        conditions, temb, text = self.conditions(
+        given = self.conditioning(
             hidden,
             timestep,
             encoder_hidden_states,
@@ -188,48 +177,60 @@ class EnsembleUNet(BlockUNets):
             text_bias=_bias(encoder_attention_mask, sample),
             attention_kwargs=without_lora_scale(cross_attention_kwargs, "cross_attention_kwargs"),
         )
-        if isinstance(self.aggregate, SABW):
-            text = self.aggregate.context(text)
         adapters, controls = down_intrablock_additional_residuals, down_block_additional_residuals
         if mid_block_additional_residual is None:  # ControlNet always gives both; without the middle one they are an adapter's
             adapters, controls = adapters if adapters is not None else controls, None
+        hidden = self.join(partial(self._walk, hidden, adapters, controls, mid_block_additional_residual), given)
+        return UNet2DConditionOutput(sample=hidden) if return_dict else (hidden,)
 
-        odd = any(side % 2 ** self.views[0].unet.num_upsamplers for side in sample.shape[-2:])
+    def _walk(
+        self,
+        hidden: Tensor,
+        adapters: Sequence[Tensor] | None,
+        controls: Sequence[Tensor] | None,
+        middle: Tensor | None,
+        step: Step,
+    ) -> Streams:
+        """The blocks in their order, as the stock forward runs them; see :data:`Walk`."""
+        odd = any(side % 2 ** self.models[0].num_upsamplers for side in hidden.shape[-2:])
         skips: list[Tensor] = []
-        for index, blocks in enumerate(zip(*self.views, strict=True)):
-            block = blocks[0]
+        for index, block in enumerate(self.views[0]):
             skip = skips.pop() if block.pops else None
             size = (skips[-1].shape[2], skips[-1].shape[3]) if odd and block.pops and skips else None
-            hidden = self.fused(index, blocks, conditions, hidden, skip, size, temb, text)
+            (hidden,) = step(index, hidden, skip, size)
             hidden = _adapted(hidden, block.adapter, adapters, must_fit=block.pushes)
             if block.pushes:
                 skips.append(hidden)
-            elif not block.pops and mid_block_additional_residual is not None and controls is not None:
+            elif not block.pops and middle is not None and controls is not None:
                 skips = [skip + control for skip, control in zip(skips, controls, strict=True)]
-                hidden = hidden + mid_block_additional_residual
-        return UNet2DConditionOutput(sample=hidden) if return_dict else (hidden,)
+                hidden = hidden + middle
+        return (hidden,)
 
-    def fused(
-        self,
-        index: int,
-        blocks: Sequence[Block],
-        conditions: Sequence[Condition],
-        hidden: Tensor,
-        skip: Tensor | None,
-        size: Size,
-        temb: Tensor,
-        text: Tensor,
-    ) -> Tensor:
-        """The output of block ``index``: all N models run and are aggregated. A subclass may choose among them instead.
 
-        Args:
-            index: of the block.
-            blocks, conditions: of each model.
-            hidden, skip, size: the block's input ``(B, C, H, W)``; see :class:`Block`.
-            temb, text: the means of the models' own.
-        """
-        features = [self.run(own, hidden, condition, skip, size) for own, condition in zip(blocks, conditions, strict=True)]
-        return self.run(self.aggregate, index, features, temb, text)  # type: ignore[no-any-return]
+class EnsembleUNet(BlockUNets):
+    """N U-Nets as one, block by block.
+
+    Args:
+        unets: diffusers' ``UNet2DConditionModel`` of one configuration.
+        aggregator: how a block's N outputs become one.
+        text_widths: see :class:`UNets`.
+
+    Raises:
+        UserError: the models differ, have a part which is not supported, or are not those that the aggregator was made for.
+    """
+
+    def __init__(self, unets: Sequence[nn.Module], aggregator: Aggregator, text_widths: Sequence[int] | None = None) -> None:
+        super().__init__(unets, text_widths)
+        aggregator.require_fit(unets[0], len(unets))
+        self.aggregator = aggregator
+
+    @override
+    def join(self, walk: Walk, given: Conditioning) -> Tensor:
+        def block(number: int, index: int, *inputs: Any) -> Streams:
+            hidden, skip, size = inputs
+            return (self.views[number][index](hidden, given.own[number], skip, size),)
+
+        return self.aggregate(self.aggregator, walk, block, self.last, given.temb, given.text)
 
 
 def _bias(mask: Tensor | None, like: Tensor) -> Tensor | None:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from afa_bench import registry
 from afa_bench.checkpoints.hashing import hash_weights
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
@@ -33,12 +35,13 @@ DTYPE: Dtype = "float32"
 
 @dataclass
 class Extractor:
-    """Base class of a feature-extractor plug-in (entry-point group ``afa_bench.scoring.features``).
+    """Base class of a feature-extractor plug-in (entry-point group ``afa_bench.extractors``).
 
     Its fields are its settings: those that differ from their defaults are part of its identity. An extractor prepares images one
     by one, on threads of the CPU, and encodes them in batches.
 
     Attributes:
+        name: also of files of features, hence letters, digits, "-", "_" and ".".
         tag: follows a metric's name in a table, as in ``FID (lite0)``; empty for the extractor that the metric is defined with.
         reads_captions: its features of an image depend on the image's caption (ImageReward's cross-attention).
         variants: whether it has other settings of ``preprocess`` and ``dtype`` than the default.
@@ -47,7 +50,7 @@ class Extractor:
         dtype: in which the network computes.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]]
     version: ClassVar[int]
     tag: ClassVar[str]
     reads_captions: ClassVar[bool] = False
@@ -94,6 +97,10 @@ class Extractor:
         """L2-normalised text embeddings ``(len(texts), D)``, of extractors which have them."""
         raise NotImplementedError
 
+    def cut(self, texts: Sequence[str]) -> tuple[int, int]:
+        """How many texts are longer than what the network reads of one, and how many tokens that is; it need not be loaded."""
+        return 0, 0
+
     def hashes(self) -> dict[str, str]:
         """sha256 of the weights, by name."""
         return {name: hash_weights(path) for name, path in self.weights().items()}
@@ -115,6 +122,7 @@ class Extractor:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Name, version, the weights' sha256, and settings other than the default."""
+        """Name, version, the weights' sha256, settings other than the default, and where a third party's is from."""
         settings = {"settings": self.settings} if self.settings else {}
-        return {"name": self.name, "version": self.version, "weights": self.hashes(), **settings}
+        origin = registry.origin(type(self))
+        return {"name": self.name, "version": self.version, "weights": self.hashes(), **settings, **origin}

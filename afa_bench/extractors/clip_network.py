@@ -58,6 +58,17 @@ class ClipNetwork(Network):
         ids: Tensor = open_clip.tokenize(list(texts), self.config["text_cfg"]["context_length"])
         return ids
 
+    def cut(self, texts: Sequence[str]) -> tuple[int, int]:
+        """Texts whose end is cut off."""
+        length = self.config["text_cfg"]["context_length"]
+        return sum(count > length for count in self.lengths(texts, length + 1)), length
+
+    def lengths(self, texts: Sequence[str], most: int) -> list[int]:
+        """How many tokens texts are, their marks of beginning and end included; ``most`` where they are more."""
+        import open_clip
+
+        return [int(ids.argmax()) + 1 for ids in open_clip.tokenize(list(texts), most)]  # EOT is the highest id
+
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """``(B, D)``."""
         import torch

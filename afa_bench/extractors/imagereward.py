@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from afa_bench.extractors.network import Network, State
+from afa_bench.extractors.network import Network, State, lengths
 from afa_bench.extractors.pixels import Fit, ShortSide, normalised
 from afa_bench.fetch import HubFile, Source, locate
 
@@ -105,10 +106,13 @@ class ImageRewardBlip(Network):
         """PIL bicubic to a short side of 224, centre crop, then RGB."""
         return ShortSide(self.config["vision"]["img_size"])
 
-    def load(self, device: str) -> None:
-        """Bring the network and its tokenizer into memory."""
-        super().load(device)
-        self.tokenizer = bert_tokenizer(self._vocabulary or locate(VOCABULARY))
+    @cached_property
+    def tokenizer(self) -> Any:
+        return bert_tokenizer(self._vocabulary or locate(VOCABULARY))
+
+    def cut(self, texts: Sequence[str]) -> tuple[int, int]:
+        """Texts whose end is cut off."""
+        return sum(count > TOKENS for count in lengths(self.tokenizer, texts, TOKENS + 1)), TOKENS
 
     def run(self, pixels: Tensor, captions: Sequence[str]) -> Mapping[str, Tensor]:
         """``reward`` ``(B, 1)`` of B images with their captions."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from afa_bench.extractors.base import Arrays, Extractor
+from afa_bench.extractors.network import lengths
 
 
 class MiniClip(Extractor):
@@ -27,15 +29,25 @@ class MiniClip(Extractor):
         return {"evaluator": zoo() / "evaluator"}
 
     def load(self, device: str) -> None:
-        """Bring the network and its tokenizer into memory."""
-        from transformers import CLIPModel, CLIPTokenizer
+        """Bring the network into memory."""
+        from transformers import CLIPModel
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         folder = str(self.weights()["evaluator"])
         self.model = CLIPModel.from_pretrained(folder, local_files_only=True).float().eval().requires_grad_(False).to(device)
-        self.tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         self.device = device
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from transformers import CLIPTokenizer
+
+        return CLIPTokenizer.from_pretrained(str(self.weights()["evaluator"]), local_files_only=True)
+
+    def cut(self, texts: Sequence[str]) -> tuple[int, int]:
+        """Texts whose end is cut off."""
+        length = self.tokenizer.model_max_length
+        return sum(count > length for count in lengths(self.tokenizer, texts, length + 1)), length
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """``(side, side, 3)``."""

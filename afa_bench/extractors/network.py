@@ -147,6 +147,11 @@ class Network(Extractor):
         return torch.autocast(torch.device(self.device).type, getattr(torch, self.dtype))
 
 
+def lengths(tokenizer: Any, texts: Sequence[str], most: int) -> list[int]:
+    """How many tokens of a tokenizer of transformers texts are, with its marks; ``most`` where they are more."""
+    return [len(ids) for ids in tokenizer(list(texts), truncation=True, max_length=most).input_ids]
+
+
 def read_tensors(path: Path) -> State:
     """The tensors of a safetensors file, or of a pickle that holds nothing else.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from afa_bench.extractors.clip_network import VIT_H14, ClipNetwork
-from afa_bench.extractors.network import State
+from afa_bench.extractors.network import State, lengths
 from afa_bench.extractors.pixels import Fit, ShortSide
 from afa_bench.fetch import HubFile, Source
 
@@ -48,10 +49,9 @@ class PickScoreClip(ClipNetwork):
         """As transformers' CLIPImageProcessor."""
         return ShortSide(self.config["vision_cfg"]["image_size"], hub=True)
 
-    def load(self, device: str) -> None:
-        """Bring the network and its tokenizer into memory."""
-        super().load(device)
-        self.tokenizer = hub_tokenizer()
+    @cached_property
+    def tokenizer(self) -> Any:
+        return hub_tokenizer()
 
     def run(self, pixels: Tensor, captions: Sequence[str]) -> Mapping[str, Tensor]:
         """``scaled`` ``(B, D)``."""
@@ -63,6 +63,10 @@ class PickScoreClip(ClipNetwork):
         tokens = self.tokenizer(list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
         ids: Tensor = tokens.input_ids * tokens.attention_mask
         return ids
+
+    def lengths(self, texts: Sequence[str], most: int) -> list[int]:
+        """By its own tokenizer."""
+        return lengths(self.tokenizer, texts, most)
 
 
 def hub_tokenizer() -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench.checkpoints.hashing import hash_file
-from afa_bench.errors import NotFetchedError, UserError
+from afa_bench.errors import NotFetchedError, NotFoundError, UserError
 from afa_bench.fetch.sources import HubFile, HubFiles, Needed, Source
 from afa_bench.paths import data_folder
 from afa_bench.store.atomic import read_json, write_json
@@ -30,7 +30,7 @@ class Library:
         self.folder = folder or data_folder()
         self._pins = read_lock(pins) if pins else {}
         if pins and not self._pins:
-            raise UserError(f"{pins}: no such lock file, or an empty one")
+            raise NotFoundError(f"{pins}: no such lock file, or an empty one")
 
     @property
     def lock_file(self) -> Path:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar, Literal, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
-from afa_bench.prompts.select import select
+from afa_bench.identity import select
 
 HUB = "HF_ENDPOINT"
 """Environment variable: the hub's address, or a mirror's."""

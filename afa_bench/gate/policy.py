@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,9 +75,17 @@ def read_policy(path: Path) -> Policy:
         UserError: unreadable, not YAML, or a key that is unknown, missing or wrong.
     """
     document, _ = read_mapping(path, "with the key metrics, such as metrics: {clip_t: {margin: 0.01}}")
-    return validated(
-        Policy, document, str(path), lambda place: Limit.model_fields if place[0] == "metrics" else Policy.model_fields
-    )
+    return as_policy(document, str(path))
+
+
+def as_policy(document: Mapping[str, Any], where: str) -> Policy:
+    """A policy from its keys; ``where`` begins an error.
+
+    Raises:
+        UserError: a key that is unknown, missing or wrong.
+    """
+    known = {"metrics": Limit.model_fields}
+    return validated(Policy, document, where, lambda place: known.get(str(place[0]), Policy.model_fields))
 
 
 def default_policy(base: Results) -> Policy:

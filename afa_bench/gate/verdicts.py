@@ -26,13 +26,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from afa_bench.errors import NOTHING_TO_DO
 from afa_bench.gate.model import FAILING, OPEN, Comparison, Finding, Verdict
 from afa_bench.gate.policy import Policy
 from afa_bench.stats import Difference, holm, p_below
 
-OK, REGRESSION, UNDECIDED, INTERNAL = 0, 1, 4, 5
-"""Exit codes; the errors' own are 2 (usage) and 3 (nothing comparable)."""
+OK, REGRESSION, NOTHING, UNDECIDED = 0, 1, 3, 4
+"""Exit codes of the command, which ``gate.json`` has, too."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Decision:
     @property
     def headline(self) -> str:
         """The decision in one line."""
-        said = {OK: "passed", REGRESSION: "failed", NOTHING_TO_DO: "nothing to compare", UNDECIDED: "undecided, and strict"}
+        said = {OK: "passed", REGRESSION: "failed", NOTHING: "nothing to compare", UNDECIDED: "undecided, and strict"}
         counts = self.counts
         return f"Gate {said[self.code]}: {', '.join(f'{counts[v]} {v}' for v in Verdict if counts[v]) or 'no findings'}"
 
@@ -79,7 +78,7 @@ def exit_code(verdicts: Iterable[Verdict], *, strict: bool = False) -> int:
     if found & FAILING:
         return REGRESSION
     if not found - {Verdict.INCOMPARABLE, Verdict.NEW}:
-        return NOTHING_TO_DO
+        return NOTHING
     return UNDECIDED if strict and found & OPEN else OK
 
 

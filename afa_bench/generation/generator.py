@@ -1,4 +1,4 @@
-"""A shard of samples to images, or to denoising losses: the one place where denoisers run."""
+"""A shard of samples to images, or to what metrics say of the denoiser itself: the one place where denoisers run."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from afa_bench.architectures.families import SD15
-from afa_bench.architectures.objective import Diffusion
-from afa_bench.architectures.text import conditions, encode
+from afa_bench.architectures.base import Architecture
+from afa_bench.cells import Cell, Plan, Sample
 from afa_bench.errors import UserError
-from afa_bench.generation.monitor import Watch
+from afa_bench.generation.monitor import NonFiniteMonitor
+from afa_bench.generation.probe import Real, as_rows, probe_of, real_of, values_of
 from afa_bench.identity import seed_of
-from afa_bench.images.stored import read
 from afa_bench.memory import in_batches, is_out_of_memory
-from afa_bench.metrics.denoising import DenoisingLoss, denoising_losses
+from afa_bench.method import require_denoiser
 from afa_bench.models.load import LoadedGroup, load_group
-from afa_bench.plan import Cell, Plan, Sample
-from afa_bench.store.layout import CellStore
-from afa_bench.suite import Suite
+from afa_bench.store.layout import CellStore, SampleRow
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from afa_bench.suite import Sampler, Suite
 
 BYTES_PER_PIXEL: Final = 3
 """Of a PNG that cannot be compressed."""
@@ -52,16 +50,18 @@ class Generator:
         self._loaded: LoadedGroup | None = None
         self._built: tuple[tuple[Any, ...], Any] | None = None
 
-    def run_shard(self, cell: Cell, samples: Sequence[Sample], store: CellStore, advance: Callable[[int], None]) -> list[Row]:
+    def run_shard(
+        self, cell: Cell, samples: Sequence[Sample], store: CellStore, advance: Callable[[int], None]
+    ) -> list[SampleRow]:
         """Do a shard's samples and return their rows. A sample that fails becomes a row with its error; the others go on.
 
         Raises:
             UserError: the models do not load or do not fit, or the disk is full.
         """
-        work = self._images if cell.task == "generate" else self._losses
+        work = self._images if cell.task == "generate" else self._measured
         store.check_room(len(samples) * self.plan.suite.size**2 * BYTES_PER_PIXEL)
 
-        def batch(part: slice) -> list[Row]:
+        def batch(part: slice) -> list[SampleRow]:
             rows = self._batch(work, cell, samples[part], store)
             advance(len(rows))
             return rows
@@ -69,7 +69,9 @@ class Generator:
         made, self._fits[cell.name] = in_batches(len(samples), self._fits.get(cell.name, self.batch_size), batch)
         return [row for rows in made for row in rows]
 
-    def _batch(self, work: Callable[..., list[Row]], cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+    def _batch(
+        self, work: Callable[..., list[SampleRow]], cell: Cell, batch: Sequence[Sample], store: CellStore
+    ) -> list[SampleRow]:
         begun = time.perf_counter()
         try:
             rows = work(cell, batch, store)
@@ -97,59 +99,42 @@ class Generator:
     def _drawn(self, cell: Cell, batch: Sequence[Sample]) -> tuple[Tensor, list[str | None]]:
         """Images, and for each where it stopped being finite, if it did."""
         pipeline, loaded, encoders = self._denoiser(cell)
-        sampler, texts = self.plan.suite.sampler, [sample.prompt.text for sample in batch]
-        given = conditions(texts, sampler.negative_prompt, sampler.guidance > 1, loaded, encoders)
-        with Watch(pipeline) as watch:
-            images = draw(pipeline, self.plan.suite, cell.steps or 0, batch, given, watch.step)
-        return images, watch.errors()
+        architecture = loaded.group.family
+        given = prompted(batch, self.plan.suite.sampler, loaded, encoders)
+        with NonFiniteMonitor(pipeline) as monitor:
+            images = draw(architecture, pipeline, self.plan.suite, cell.steps or 0, batch, given, monitor.step)
+        return images, monitor.errors()
 
-    def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+    def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[SampleRow]:
         images, errors = self._drawn(cell, batch)
         return [
             {"error": error} if error else self._save(image, sample, store)
             for image, error, sample in zip(images, errors, batch, strict=True)
         ]
 
-    def _save(self, image: Tensor, sample: Sample, store: CellStore) -> Row:
+    def _save(self, image: Tensor, sample: Sample, store: CellStore) -> SampleRow:
         buffer = io.BytesIO()
         to_image(image).save(buffer, "PNG")
         name = f"{hashlib.sha256(sample.id.encode()).hexdigest()[:16]}.png"
         store.write_image(name, buffer.getvalue())
         return {"file": name, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
 
-    def _losses(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[Row]:
+    def _measured(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[SampleRow]:
+        """What metrics say of the denoiser itself, on the prompts' own real images."""
         pipeline, loaded, encoders = self._denoiser(cell)
-        if loaded.group.family is not SD15:
-            raise UserError(f"denoising-loss: group {cell.group.name}: expected models of SD 1.5, not {cell.group.architecture}")
-        metrics = [metric for metric in self.plan.metrics if isinstance(metric, DenoisingLoss)]
-        known = [sample for sample in batch if sample.prompt.image is not None]
-        rows: dict[str, Row] = {sample.id: {"error": "the prompt has no image to denoise"} for sample in batch}
-        if not known:
-            return list(rows.values())
-        latents = self._latents(loaded, known)
-        states = encode([sample.prompt.text for sample in known], loaded.tokenizer, encoders)
-        objective = Diffusion(pipeline.scheduler)
-        for metric in metrics:
-            grid = metric.grid(objective.timesteps)
-            seeds = [[seed_of(sample.seed, "denoise", step) for step in grid] for sample in known]
-            losses = denoising_losses(pipeline.unet, latents, {"prompt_embeds": states}, seeds, grid, objective)
-            for sample, values in zip(known, losses.double().tolist(), strict=True):
-                row = {metric.key: float(np.mean(values))}
-                row |= {f"{metric.key}_t{step:03d}": value for step, value in zip(grid, values, strict=True)}
-                bad = [step for step, value in zip(grid, values, strict=True) if not np.isfinite(value)]
-                rows[sample.id] = {"error": f"the loss is not finite at timestep {bad[0]}"} if bad else row
+        rows: dict[str, SampleRow] = {}
+        known: dict[str, Real] = {}
+        for sample in batch:
+            rows[sample.id] = {}
+            try:
+                known[sample.id] = real_of(sample, self.plan.suite.size)
+            except UserError as error:
+                rows[sample.id] = {"error": str(error)}
+        if known:
+            probe = probe_of(loaded, pipeline, encoders, list(known.values()), self.plan.suite)
+            values = [values_of(metric, probe) for metric in self.plan.metrics if metric.task == "denoise"]
+            rows |= dict(zip(known, as_rows(values), strict=True))
         return list(rows.values())
-
-    def _latents(self, loaded: LoadedGroup, samples: Sequence[Sample]) -> Tensor:
-        """The VAE's latents of the prompts' images: the mean of the posterior, scaled."""
-        size = (self.plan.suite.size, self.plan.suite.size)
-        encoded = [read(sample.prompt.image or b"") for sample in samples]
-        images = [Image.open(io.BytesIO(data)).convert("RGB") for data in encoded]
-        sized = [np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)) for image in images]
-        pixels = torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2).to(self.device, self.dtype) / 127.5 - 1
-        with torch.no_grad():
-            latents: Tensor = loaded.vae.encode(pixels).latent_dist.mode() * loaded.vae.config.scaling_factor
-        return latents
 
     def _denoiser(self, cell: Cell) -> tuple[Any, LoadedGroup, Sequence[Any]]:
         """A stock pipeline around the cell's denoiser, the group it comes from, and the text encoders that it listens to."""
@@ -162,10 +147,11 @@ class Generator:
             self._built = None
             with self._fitting(cell):
                 denoiser = cell.method.build(cell.group, self._loaded.models, cell.options)
+            require_denoiser(denoiser, f"{cell.group.name}, {cell.label}")
             denoiser.unet.eval().requires_grad_(False)
             if denoiser.guide is not None:
                 denoiser.guide(self.plan.suite.sampler.guidance)
-            pipeline = self._loaded.pipeline(denoiser, self.plan.suite.sampler.scheduler)
+            pipeline = self._loaded.pipeline(denoiser.unet, denoiser.text_encoders, self.plan.suite.sampler.scheduler)
             self._built = (key, (pipeline, denoiser.text_encoders))
         pipeline, encoders = self._built[1]
         return pipeline, self._loaded, encoders
@@ -180,7 +166,27 @@ class Generator:
             raise UserError(f"{cell.group.name}, {cell.label}: the models do not fit into the memory of {self.device}") from error
 
 
+def prompted(
+    samples: Sequence[Sample], sampler: Sampler, loaded: LoadedGroup, encoders: Sequence[torch.nn.Module]
+) -> dict[str, Tensor]:
+    """The samples' prompts as the pipeline takes them; a prompt's own negative prompt stands in for the sampler's."""
+    by_negative: dict[str, list[int]] = {}
+    for place, sample in enumerate(samples):
+        negative = sampler.negative_prompt if sample.prompt.negative is None else sample.prompt.negative
+        by_negative.setdefault(negative, []).append(place)
+    conditions, guided = loaded.group.family.conditions, sampler.guidance > 1
+    parts = [
+        conditions([samples[place].prompt.text for place in places], loaded.tokenizers, encoders, negative, guided)
+        for negative, places in by_negative.items()
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    back = torch.tensor([place for places in by_negative.values() for place in places]).argsort()
+    return {name: torch.cat([part[name] for part in parts])[back.to(value.device)] for name, value in parts[0].items()}
+
+
 def draw(
+    architecture: Architecture,
     pipeline: Any,
     suite: Suite,
     steps: int,
@@ -191,16 +197,21 @@ def draw(
     """Images of samples: ``(B, 3, H, W)`` in [0, 1], fp32 on the CPU.
 
     Args:
+        architecture: of the models.
         pipeline: a stock pipeline around a denoiser.
         suite: its sampler, size and number format are used.
         steps: of the scheduler.
         batch: what to draw.
-        given: the prompts as :func:`conditions` gives them.
+        given: the prompts as the architecture's ``conditions`` gives them.
         after_step: called after each step, as diffusers does.
+
+    Raises:
+        UserError: a size that the architecture does not draw.
     """
+    architecture.require_size(pipeline.vae, suite.size)
     images: Tensor = pipeline(
         **given,
-        latents=initial_noise(pipeline, suite, batch).to(given["prompt_embeds"].device),
+        latents=initial_noise(architecture, pipeline, suite, batch).to(given["prompt_embeds"].device),
         generator=[torch.Generator().manual_seed(seed_of(sample.seed, "sampler")) for sample in batch],
         num_inference_steps=steps,
         guidance_scale=suite.sampler.guidance,
@@ -217,30 +228,26 @@ def to_image(image: Tensor) -> Image.Image:
     return Image.fromarray((image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
 
 
-def initial_noise(pipeline: Any, suite: Suite, batch: Sequence[Sample]) -> Tensor:
+def initial_noise(architecture: Architecture, pipeline: Any, suite: Suite, batch: Sequence[Sample]) -> Tensor:
     """Each sample's initial noise from its own generator on the CPU: the same for all methods, batches and devices."""
-    packed = hasattr(pipeline, "transformer")  # FLUX: 2 x 2 latents are one token
-    cell = pipeline.vae_scale_factor * (2 if packed else 1)
-    side = suite.size // cell * (2 if packed else 1)
-    channels = pipeline.transformer.config.in_channels // 4 if packed else pipeline.unet.config.in_channels
-    shape = (channels, side, side)
+    shape = architecture.latent_shape(pipeline.vae, getattr(pipeline, architecture.denoiser[0]), suite.size)
     noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(sample.seed)) for sample in batch])
-    if packed:
-        noise = pipeline._pack_latents(noise, len(batch), *shape)
-    return noise.to(getattr(torch, suite.dtype))
+    return architecture.packed(noise).to(getattr(torch, suite.dtype))
 
 
-def failed(samples: Sequence[Sample], error: str) -> list[Row]:
+def failed(samples: Sequence[Sample], error: str) -> list[SampleRow]:
     """The rows of samples that could not be made."""
     return [{**_columns(sample), "error": error, "seconds": 0.0, "device": ""} for sample in samples]
 
 
-def _columns(sample: Sample) -> Row:
+def _columns(sample: Sample) -> SampleRow:
+    own = {"negative_prompt": sample.prompt.negative, "cluster": sample.prompt.cluster}
     return {
         "sample_id": sample.id,
         "prompt_id": sample.prompt.id,
         "prompt": sample.prompt.text,
         "category": sample.prompt.category,
+        **{name: value for name, value in own.items() if value is not None},
         "image_index": sample.image_index,
         "repeat": sample.repeat,
         "seed": sample.seed,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 
-class Watch:
-    """Watches a pipeline draw one batch: ``with Watch(pipeline) as watch: pipeline(..., callback_on_step_end=watch.step)``.
+class NonFiniteMonitor:
+    """Looks on while a pipeline draws a batch, which is called within the block and with ``callback_on_step_end=monitor.step``.
 
     A pipeline clamps its images, and an infinite pixel then looks white: so the latents of every step and what the VAE's decoder
     gives are looked at instead. Nothing waits for the device before :meth:`errors`.
@@ -24,7 +24,7 @@ class Watch:
         self._steps: list[Tensor] = []
         self._decoded: list[Tensor] = []
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> NonFiniteMonitor:
         self._hook = self.decoder.register_forward_hook(lambda module, inputs, pixels: self._decoded.append(_finite(pixels)))
         return self
 

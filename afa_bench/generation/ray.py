@@ -18,20 +18,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from afa_bench.cells import Cell, Plan
 from afa_bench.errors import UserError
-from afa_bench.generation.inline import Work
-from afa_bench.plan import Cell, Plan
-from afa_bench.store.claims import claimed
-from afa_bench.store.layout import Store
+from afa_bench.workspace import OpenShard
 
 ATTEMPTS = 3
 """How often a shard is begun before it becomes rows with an error."""
 
 REACHED = 5.0
 """Seconds in which a cluster's address has to answer."""
-
-Shard = tuple[int, int]
-"""A cell's place in the work, and the number of one of its shards."""
 
 
 @dataclass
@@ -47,135 +42,129 @@ class RayEngine:
     address: str | None = None
 
     def __call__(
-        self, plan: Plan, work: Work, store: Store, device: str, batch_size: int, advance: Callable[[Cell, int], None]
+        self, plan: Plan, work: Sequence[OpenShard], device: str, batch_size: int, advance: Callable[[Cell, int], None]
     ) -> int:
-        """Do all shards that no other process is at; see :func:`afa_bench.generation.inline.run_shards`."""
+        """Make all shards that no other process is at; see :func:`afa_bench.generation.inline.run_shards`."""
         with _cluster(self.address) as ray:
             resources = ray.cluster_resources()
             gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
             needs = {"num_gpus": 1} if gpus else {"num_cpus": 1}
-            count = min(self.workers or gpus or cpus, sum(len(shards) for _, shards in work))
+            count = min(self.workers or gpus or cpus, len(work))
             actor = ray.remote(max_restarts=0, **needs)(_Worker)
-            shared = ray.put((plan, [cell for cell, _ in work], store))
+            shared = ray.put((plan, work))
             start = lambda: actor.remote(shared, "cuda" if gpus else device, batch_size)  # noqa: E731
-            return _Driver(ray, plan, work, store, advance, start).run(count)
+            return _Driver(ray, work, advance, start).run(count)
 
 
 class _Worker:
     """The actor: one generator, which keeps the group and the denoiser of the last shard."""
 
-    def __init__(self, shared: tuple[Plan, Sequence[Cell], Store], device: str, batch_size: int) -> None:
+    def __init__(self, shared: tuple[Plan, Sequence[OpenShard]], device: str, batch_size: int) -> None:
         import torch
 
         from afa_bench.generation.generator import Generator
 
         if device == "cpu":
             torch.set_num_threads(1)
-        plan, self.cells, self.store = shared
+        plan, self.work = shared
         self.generator = Generator(plan, device, batch_size)
 
     def ready(self) -> None:
         """Answer once the actor stands."""
 
-    def run(self, place: int, shard: int) -> None:
-        cell = self.cells[place]
-        files = self.store.cell(cell.name)
-        samples = self.generator.plan.shards(cell)[shard]
-        files.write_shard(shard, self.generator.run_shard(cell, samples, files, lambda _: None))
+    def run(self, place: int) -> None:
+        """Make the shard at a place of the work."""
+        shard = self.work[place]
+        shard.files.write_shard(
+            shard.number, self.generator.run_shard(shard.cell, shard.samples, shard.files, lambda count: None)
+        )
 
 
 @dataclass
 class _Driver:
-    """Hands out shards until none is left."""
+    """Hands out shards, by their places in the work, until none is left."""
 
     ray: Any
-    plan: Plan
-    work: Work
-    store: Store
+    work: Sequence[OpenShard]
     advance: Callable[[Cell, int], None]
     start: Callable[[], Any]
     made: int = 0
-    attempts: Counter[Shard] = field(default_factory=Counter)
-    claims: dict[Shard, ExitStack] = field(default_factory=dict)
+    deaths_at_start: int = 0
+    attempts: Counter[int] = field(default_factory=Counter)
+    claims: dict[int, ExitStack] = field(default_factory=dict)
+    queues: dict[str, deque[int]] = field(default_factory=dict)
 
     def run(self, count: int) -> int:
-        self.queues = [deque(shards) for _, shards in self.work]
-        busy: dict[Any, tuple[Any, Shard | None]] = {}
+        for number, shard in enumerate(self.work):
+            self.queues.setdefault(shard.cell.name, deque()).append(number)
+        busy: dict[Any, tuple[Any, int | None]] = {}
         for _ in range(count):
             worker = self.start()
             busy[worker.ready.remote()] = (worker, None)
         try:
-            while any(self.queues) or self.claims:
+            while any(self.queues.values()) or self.claims:
                 (done,), _ = self.ray.wait(list(busy), num_returns=1)
-                worker, shard = busy.pop(done)
-                if not self._finished(done, shard):
-                    if any(self.queues):
+                worker, place = busy.pop(done)
+                if not self._finished(done, place):
+                    if any(self.queues.values()):
                         worker = self.start()
                         busy[worker.ready.remote()] = (worker, None)
                     continue
-                following = self._next(shard)
+                following = self._next(place)
                 if following is not None:
-                    busy[worker.run.remote(*following)] = (worker, following)
+                    busy[worker.run.remote(following)] = (worker, following)
         finally:
             for stack in self.claims.values():
                 stack.close()
         return self.made
 
-    def _finished(self, done: Any, shard: Shard | None) -> bool:
+    def _finished(self, done: Any, place: int | None) -> bool:
         """Take a worker's answer. False: the worker has died."""
         try:
             self.ray.get(done)
         except self.ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self.ray.exceptions.RayError:  # the process, its node, or the way to it is gone
-            if shard is None:
-                self.attempts[(-1, -1)] += 1
-                if self.attempts[(-1, -1)] > ATTEMPTS * len(self.work):
+            if place is None:
+                self.deaths_at_start += 1
+                if self.deaths_at_start > ATTEMPTS * len(self.queues):
                     raise UserError("--engine ray: workers die before they can begin") from None
                 return False
-            self.claims.pop(shard).close()
-            if self.attempts[shard] < ATTEMPTS:
-                self.queues[shard[0]].appendleft(shard[1])
+            self.claims.pop(place).close()
+            if self.attempts[place] < ATTEMPTS:
+                self.queues[self.work[place].cell.name].appendleft(place)
             else:
-                self._give_up(shard)
+                self._give_up(self.work[place])
             return False
-        if shard is not None:
-            self._count(shard)
-            self.claims.pop(shard).close()
+        if place is not None:
+            self._count(self.work[place])
+            self.claims.pop(place).close()
         return True
 
-    def _next(self, last: Shard | None) -> Shard | None:
+    def _next(self, last: int | None) -> int | None:
         """A shard that is nobody else's: of the cell that the worker has in memory, else of the first cell with any left."""
-        places = [last[0]] if last else []
-        for place in (*places, *range(len(self.queues))):
-            cell = self.work[place][0]
-            files = self.store.cell(cell.name)
-            while self.queues[place]:
-                shard = (place, self.queues[place].popleft())
+        names = [] if last is None else [self.work[last].cell.name]
+        for name in (*names, *self.queues):
+            while self.queues[name]:
+                place = self.queues[name].popleft()
                 stack = ExitStack()
-                if stack.enter_context(claimed(files.shard(shard[1]))) and not files.is_done(shard[1], self._ids(shard)):
-                    self.claims[shard] = stack
-                    self.attempts[shard] += 1
-                    return shard
+                if stack.enter_context(self.work[place].claim()):
+                    self.claims[place] = stack
+                    self.attempts[place] += 1
+                    return place
                 stack.close()
         return None
 
-    def _give_up(self, shard: Shard) -> None:
+    def _give_up(self, shard: OpenShard) -> None:
         from afa_bench.generation.generator import failed
 
-        cell = self.work[shard[0]][0]
-        error = f"the worker died {ATTEMPTS} times at this shard"
-        self.store.cell(cell.name).write_shard(shard[1], failed(self.plan.shards(cell)[shard[1]], error))
+        shard.files.write_shard(shard.number, failed(shard.samples, f"the worker died {ATTEMPTS} times at this shard"))
         self._count(shard)
 
-    def _count(self, shard: Shard) -> None:
-        cell = self.work[shard[0]][0]
-        samples = len(self._ids(shard))
+    def _count(self, shard: OpenShard) -> None:
+        samples = len(shard.samples)
         self.made += samples
-        self.advance(cell, samples)
-
-    def _ids(self, shard: Shard) -> list[str]:
-        return [sample.id for sample in self.plan.shards(self.work[shard[0]][0])[shard[1]]]
+        self.advance(shard.cell, samples)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,11 +15,19 @@ from os.path import isdir
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
-from afa_bench.errors import UserError
+from PIL import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+from afa_bench.errors import UserError
+from afa_bench.images import seen
+from afa_bench.images.decode import decode, opened
+from afa_bench.images.find import is_hidden, is_image
+from afa_bench.images.modes import COMMON
+
 LARGEST = 256 * 2**20
 """Bytes that an image in an archive may have."""
+
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+"""What reading a damaged archive raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +55,45 @@ class StoredImage:
                 return self.path.read_bytes()
             with _zip(self.path).open(self.member) as file:
                 return file.read()
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise UserError(f"{self.path}: {self.member or 'image'}: cannot be read: {error}") from error
+        except DAMAGED as error:
+            why = getattr(error, "strerror", None) or error
+            raise UserError(f"{self.name}: cannot be read: {why}") from error
+
+    @property
+    def name(self) -> str:
+        """Names it in a message."""
+        return f"{self.path}: {self.member}" if self.member else str(self.path)
 
 
 Picture: TypeAlias = bytes | StoredImage
-"""An encoded PNG, JPEG or WebP image."""
+"""An encoded image, in one of :data:`decode.FORMATS`."""
 
 
 def read(picture: Picture) -> bytes:
     """The encoded bytes of a picture."""
     return picture if isinstance(picture, bytes) else picture.read()
+
+
+def shown(picture: Picture, name: str) -> Image.Image:
+    """A real image as a person sees it, in RGB.
+
+    Args:
+        picture: in memory, or where it lies.
+        name: of one in memory, for an error.
+
+    Raises:
+        UserError: it cannot be read, or is no image.
+    """
+    return decode(read(picture), picture.name if isinstance(picture, StoredImage) else name, as_seen=True)
+
+
+def is_plain(picture: Picture, square: bool = False) -> bool:
+    """Whether there is one way to read it: it is of a common mode, and as scored what a person sees; where asked for, square."""
+    try:
+        image = opened(read(picture))
+        return image.mode in COMMON and not seen.traits(image) and (not square or image.width == image.height)
+    except Exception:  # whoever decodes it says so
+        return True
 
 
 def identity(picture: Picture) -> str:
@@ -75,26 +112,28 @@ def in_zip(path: Path) -> dict[str, StoredImage]:
     """The images of a zip archive by their names without folders, identified by name, size and CRC.
 
     Raises:
-        UserError: not a zip archive, or an image in it is larger than :data:`LARGEST`.
+        UserError: not a zip archive, a name that is there twice, or an image that is larger than :data:`LARGEST`.
     """
     try:
-        entries = [info for info in _zip(path).infolist() if PurePosixPath(info.filename).suffix.lower() in SUFFIXES]
-    except (OSError, zipfile.BadZipFile) as error:
+        entries = [info for info in _zip(path).infolist() if not info.is_dir() and _is_image(info.filename)]
+    except DAMAGED as error:
         raise UserError(f"{path}: cannot be read as a zip archive: {error}") from error
     for info in entries:
         if info.file_size > LARGEST:
             raise UserError(f"{path}: {info.filename}: {info.file_size} bytes, expected an image of at most {LARGEST}")
-    return {
-        PurePosixPath(info.filename).name: StoredImage(path, info.filename, f"{info.filename}:{info.file_size}:{info.CRC:08x}")
-        for info in entries
-    }
+    found: dict[str, StoredImage] = {}
+    for info in entries:
+        image = StoredImage(path, info.filename, f"{info.filename}:{info.file_size}:{info.CRC:08x}")
+        if (other := found.setdefault(PurePosixPath(info.filename).name, image)) is not image:
+            raise UserError(f"{path}: {other.member} and {info.filename}: expected one image of a name")
+    return found
 
 
 def in_tar(path: Path) -> dict[str, StoredImage]:
     """The images of a compressed tar archive by their names without folders, unpacked beside it on first use.
 
     Raises:
-        UserError: not an archive, damaged, or an image in it is larger than :data:`LARGEST`.
+        UserError: not an archive, damaged, a name that is there twice, or an image that is larger than :data:`LARGEST`.
     """
     folder = path.with_name(f"{path.name}.unpacked")
     if not isdir(folder):
@@ -104,12 +143,16 @@ def in_tar(path: Path) -> dict[str, StoredImage]:
             with tarfile.open(path, "r:*") as archive:
                 _unpack(path, archive, temporary)
             os.replace(temporary, folder)
-        except (OSError, tarfile.TarError, EOFError) as error:
+        except UserError:
+            raise
+        except DAMAGED as error:
             raise UserError(f"{path}: cannot be unpacked: {error}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return {
-        file.name: StoredImage(file, "", f"{path.name}/{file.name}:{file.stat().st_size}") for file in sorted(folder.iterdir())
+        file.name: StoredImage(file, "", f"{path.name}/{file.name}:{file.stat().st_size}")
+        for file in sorted(folder.iterdir())
+        if is_image(file.name)
     }
 
 
@@ -117,8 +160,10 @@ def _unpack(path: Path, archive: tarfile.TarFile, folder: Path) -> None:
     """Only regular image files, under their bare names: nothing in an archive can lead elsewhere."""
     for member in archive:
         name = PurePosixPath(member.name).name
-        if not member.isfile() or PurePosixPath(name).suffix.lower() not in SUFFIXES:
+        if not member.isfile() or not _is_image(member.name):
             continue
+        if (folder / name).exists():
+            raise UserError(f"{path}: {member.name}: expected one image of a name")
         if member.size > LARGEST:
             raise UserError(f"{path}: {member.name}: {member.size} bytes, expected an image of at most {LARGEST}")
         content = archive.extractfile(member)
@@ -130,6 +175,11 @@ def _unpack(path: Path, archive: tarfile.TarFile, folder: Path) -> None:
 def chosen(pictures: Iterable[Picture | None]) -> list[Picture]:
     """Those that there are."""
     return [picture for picture in pictures if picture is not None]
+
+
+def _is_image(member: str) -> bool:
+    """Whether a file in an archive is an image, and no part of its path is hidden."""
+    return is_image(member) and not any(map(is_hidden, PurePosixPath(member).parts))
 
 
 @lru_cache(maxsize=64)

@@ -1,74 +1,101 @@
-"""The YAML file of a merge, and what it means for every block.
+"""The YAML file of a merge.
 
 models: {A: one.safetensors, B: two.safetensors}    # relative to the recipe; files or diffusers folders
-form: mbw                                           # or one of FORMS
-chain: [{blocks: GRAD_V, base: 0.5}]                # the form's own settings
+method: mbw                                         # any merge method
+chain: [{blocks: GRAD_V, base: 0.5}]                # the merge method's own settings
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter
 
+from afa_bench import registry
 from afa_bench.architectures.layout import BASE, TIME, Layout
 from afa_bench.errors import UserError
-from afa_bench.merging.forms import FORMS, Form, find_form, require_fit, weighted
-from afa_bench.merging.mbw import MBWSettings
+from afa_bench.log import deprecated
+from afa_bench.merging.method import MergeMethod, find_merge_method
+from afa_bench.merging.place import Place
 from afa_bench.reading import read_mapping, validated
-from afa_bench.registry import suggest
-
-MBW = "mbw"
-NUMBERS = ("alpha", "beta", "density", "seed")
 
 
-class Recipe(BaseModel):
-    """A merge of checkpoints.
+class Written(BaseModel):
+    """A recipe's keys beside the merge method's settings.
 
     Attributes:
-        models: name -> a single file or a diffusers folder, relative to the recipe; the form takes them in this order.
-        form: a key of ``FORMS``, or ``mbw``; its settings are further keys of the recipe.
+        models: name -> a single file or a diffusers folder, relative to the recipe (or ``zoo:...``, ``data:...``); the merge
+            method takes them in this order.
+        method: a merge method's name, registered or ``FILE.py:NAME``; its settings are further keys of the recipe.
         vae: the model whose VAE is copied; the first by default.
         like: for output as a diffusers folder: the folder whose configurations, tokenizers and scheduler are copied; the first
             model's by default, where that is one.
         dtype: of the merged tensors; the first model's by default.
+        prediction_type, zero_snr: what all models predict, and whether they know a signal-to-noise ratio of zero, whatever they
+            say themselves.
+        position_ids: ``reset`` puts right those of a text encoder that half precision or a merge has broken.
+        overflow: ``clamp`` makes of what is beyond the number format's range its largest number; it is refused by default.
+        architecture: of the models, a registered name or ``FILE.py:NAME``; by default what the models themselves say.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: Annotated[dict[str, str], Field(min_length=1)]
-    form: str = "weighted"
+    method: str = "weighted"
     vae: str | None = None
     like: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    prediction_type: Literal["epsilon", "v_prediction"] | None = None
+    zero_snr: StrictBool | None = None
+    position_ids: Literal["reset"] | None = None
+    overflow: Literal["clamp"] | None = None
+    architecture: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A merge of checkpoints: :class:`Written`, with the merge method and its settings as given."""
+
+    models: Mapping[str, str]
+    method: MergeMethod
+    settings: Mapping[str, Any]
+    vae: str | None = None
+    like: str | None = None
+    dtype: str | None = None
+    prediction_type: str | None = None
+    zero_snr: bool | None = None
+    position_ids: str | None = None
+    overflow: str | None = None
+    architecture: str | None = None
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """The form's own."""
-        return dict(self.model_extra or {})
+    def clamp(self) -> bool:
+        return self.overflow == "clamp"
 
     @property
-    def names(self) -> list[str]:
+    def names(self) -> Sequence[str]:
         """Of the models."""
         return list(self.models)
 
-    def function(self) -> Form:
-        """What computes a tensor."""
-        return weighted if self.form == MBW else find_form(self.form, "merge")
+    def document(self) -> dict[str, Any]:
+        """What is written to a YAML file for the same recipe, in the same order; a method's file is to lie beside it."""
+        found: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        method = registry.relative(self.method.name, registry.folder_of(self.method.function))
+        found |= {"models": dict(self.models), "method": method, "settings": None}
+        return {key: value for key, value in found.items() if value is not None} | plain(self.settings)
 
-    def by_block(self, layout: Layout) -> Mapping[str, Mapping[str, Any]]:
-        """The form's settings for each block of an architecture, for the time embedding and BASE too.
+    def require_fit(self, layout: Layout) -> None:
+        """Raise a UserError where the settings do not fit the models' architecture."""
+        places = [Place("", block, layout) for block in (*layout.blocks, TIME, BASE)]
+        self.method.require_fit(len(self.models), self.settings, self.method.name, places)
 
-        Raises:
-            UserError: weights that do not fit the architecture.
-        """
-        if self.form != MBW:
-            return dict.fromkeys((*layout.blocks, TIME, BASE), self.settings)
-        weights = MBWSettings.model_validate(self.settings).weights(layout, len(self.models))
-        return {block: {"weights": row} for block, row in weights.items()}
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as YAML and JSON have them: numbers, texts, lists and mappings."""
+    return TypeAdapter(dict[str, Any]).dump_python(dict(settings), mode="json")  # type: ignore[no-any-return]
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -77,33 +104,40 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         UserError: unreadable, not YAML, or a key that is unknown, missing or wrong.
     """
-    document, _ = read_mapping(path, "of keys such as models, form, alpha")
-    recipe = validated(Recipe, document, str(path))
-    if recipe.vae is not None and recipe.vae not in recipe.models:
-        raise UserError(f"{path}: vae: unknown model {recipe.vae!r}: {suggest(recipe.vae, recipe.models)}")
-    if recipe.form == MBW:
-        validated(MBWSettings, recipe.settings, str(path), lambda _: (*Recipe.model_fields, *MBWSettings.model_fields))
-    elif recipe.form not in FORMS:
-        raise UserError(f"{path}: form: unknown form {recipe.form!r}: {suggest(recipe.form, (*FORMS, MBW))}")
-    else:
-        _check_numbers(recipe.settings, path)
-        require_fit(recipe.form, len(recipe.models), recipe.settings, str(path))
-    return recipe
+    document, _ = read_mapping(path, "of keys such as models, method, alpha")
+    return as_recipe(document, str(path), path.parent)
 
 
-def described(recipe: Recipe, settings: Mapping[str, Any]) -> str:
-    """What a block takes from whom: ``0.7 A + 0.3 B``, or the form with its models and settings."""
-    if recipe.function() is weighted:
-        weights: Sequence[float] = settings.get("weights") or (1 / len(recipe.models),) * len(recipe.models)
-        return " + ".join(f"{weight:.4g} {name}" for weight, name in zip(weights, recipe.names, strict=True) if weight)
-    return ", ".join([f"{recipe.form}({', '.join(recipe.names)})", *(f"{key} {value}" for key, value in settings.items())])
+def as_recipe(document: Mapping[str, Any], where: str, folder: Path = Path()) -> Recipe:
+    """A recipe from its keys.
+
+    Args:
+        document: the keys.
+        where: begins an error.
+        folder: that the file of a merge method or an architecture is relative to.
+
+    Raises:
+        UserError: a key that is unknown, missing or wrong.
+    """
+    if "form" in document:
+        deprecated("form", "method")
+        document = {"method" if key == "form" else key: value for key, value in document.items()}
+    method = find_merge_method(str(document.get("method", "weighted")), f"{where}: method", folder)
+    written = validated(method.extended(Written, document), document, where)
+    if written.vae is not None and written.vae not in written.models:
+        raise UserError(f"{where}: vae: unknown model {written.vae!r}: {registry.suggest(written.vae, written.models)}")
+    settings = method.given(written, document)
+    method.require_fit(len(written.models), settings, where)
+    given = {name: getattr(written, name) for name in Written.model_fields} | {"method": method, "settings": settings}
+    return Recipe(**given | {"architecture": written.architecture and registry.anchored(written.architecture, folder)})
 
 
-def _check_numbers(settings: Mapping[str, Any], path: Path) -> None:
-    for key in NUMBERS:
-        if key in settings and (isinstance(settings[key], bool) or not isinstance(settings[key], (int, float))):
-            raise UserError(f"{path}: {key}: expected a number, found {settings[key]!r}")
-    weights = settings.get("weights", [1])
-    numbers = isinstance(weights, list) and all(isinstance(weight, (int, float)) for weight in weights)
-    if not numbers or not math.isclose(math.fsum(weights), 1, abs_tol=1e-6):
-        raise UserError(f"{path}: weights: expected a list of numbers with the sum 1, found {weights!r}")
+def described(recipe: Recipe, place: Place) -> str:
+    """What a tensor takes from whom: ``0.7 A + 0.3 B``, or the merge method with its models and settings."""
+    method, names = recipe.method, recipe.names
+    if method.linear:
+        shares = zip(method.shares(len(names), recipe.settings, place), names, strict=True)
+        text = " ".join(f"{'-' if share < 0 else '+'} {abs(share):.4g} {name}" for share, name in shares if share)
+        return text.removeprefix("+ ")
+    settings = method.at(recipe.settings, place)
+    return ", ".join([f"{method.name}({', '.join(names)})", *(f"{key} {settings[key]}" for key in recipe.settings)])

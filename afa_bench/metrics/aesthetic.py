@@ -50,8 +50,9 @@ class Aesthetic(Metric):
     @override
     def per_sample(self, features: Features) -> Floats:
         path = self.weights()["aesthetic"]
+        tensors = read_tensors(path)
         try:
-            weight, bias = folded(read_tensors(path))
+            weight, bias = folded(tensors)
         except (KeyError, ValueError) as error:
             raise UserError(f"{path}: expected the tensors of the aesthetic predictor: {error}") from error
         return features.generated(self.reads) @ weight + bias

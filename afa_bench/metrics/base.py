@@ -10,15 +10,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationInfo, field_serializer, field_validator
 
 from afa_bench import registry
 from afa_bench.checkpoints.hashing import hash_weights
+from afa_bench.errors import UserError
 from afa_bench.extractors.base import DTYPE, PREPROCESS, Dtype, Extractor, Floats, Preprocess
+from afa_bench.identity import fingerprint
+from afa_bench.reading import anchored, validated
+from afa_bench.store.rows import COLUMNS
 
 if TYPE_CHECKING:
     from afa_bench.fetch import Source
     from afa_bench.metrics.gaussian import Gaussian
+    from afa_bench.metrics.probe import DenoiserProbe
     from afa_bench.stats import Interval
 
 
@@ -56,11 +62,12 @@ class Metric(BaseModel):
     """Base class of a metric plug-in (entry-point group ``afa_bench.metrics``); its fields are the metric's options in a suite.
 
     Attributes:
-        features: the extractor that it is computed from.
+        features: the extractor that it is computed from: registered, or ``FILE.py:NAME``, which as a class' default is relative
+            to the class' own file.
         label: the metric's standard name.
         version: raised whenever its values change.
         kind: one value a sample, or one for the set.
-        task: whether it needs generated images, or the denoiser itself.
+        task: whether it measures generated images, or the denoiser itself (then one value a sample).
         needs: what it asks for beside the images' features: embeddings of their ``texts``, features of ``paired`` real images.
             A metric that compares with a set of reference images says which in a field ``reference``.
         reads: the name of the extractor's array that it is computed from.
@@ -87,13 +94,15 @@ class Metric(BaseModel):
     features: str = ""
     preprocess: Preprocess = PREPROCESS
     dtype: Dtype = DTYPE
+    _label: str | None = PrivateAttr(None)
 
     @property
     def title(self) -> str:
         """As in a table's head: the bare name only with the features and settings that the metric is defined with."""
         settings = [value for value, usual in ((self.preprocess, PREPROCESS), (self.dtype, DTYPE)) if value != usual]
         tags = [tag for tag in (self.extractor().tag if self.features else "", self.variant, *settings) if tag]
-        return f"{self.label} ({', '.join(tags)})" if tags else self.label
+        label = self._label or self.label
+        return f"{label} ({', '.join(tags)})" if tags else label
 
     @property
     def variant(self) -> str:
@@ -121,8 +130,17 @@ class Metric(BaseModel):
         Raises:
             UserError: there is none of that name, or it does not have these settings.
         """
-        kind: type[Extractor] = registry.load("features", self.features, self.label)
+        kind: type[Extractor] = registry.load("extractors", self.features, self.label, registry.folder_of(type(self)))
         return kind(**self.settings)
+
+    @field_validator("features")
+    @classmethod
+    def _anchored(cls, features: str, info: ValidationInfo) -> str:
+        return anchored(features, info)
+
+    @field_serializer("features", when_used="json")
+    def _without_path(self, features: str) -> Any:
+        return (features and registry.origin(type(self.extractor()))) or features
 
     def sources(self) -> Sequence[Source]:
         """The files that ``afa-bench fetch`` brings for it: its extractor's, and those of weights of its own."""
@@ -148,6 +166,7 @@ class Metric(BaseModel):
             "options": self.model_dump(mode="json", exclude=usual),
             "features": features,
             **({"weights": own} if own else {}),
+            **registry.origin(type(self)),
         }
 
     def per_sample(self, features: Features) -> Floats | None:
@@ -165,3 +184,63 @@ class Metric(BaseModel):
             NoValue: there is none. (None says the same without a reason.)
         """
         raise NotImplementedError
+
+    def of_denoiser(self, probe: DenoiserProbe) -> Mapping[str, Floats]:
+        """Values of a denoiser on B real images (metrics whose ``task`` is ``denoise``).
+
+        Returns:
+            Columns of the samples' rows, ``(B,)`` each: under the metric's ``key`` its values, of which the mean is reported;
+            under other names that begin with it, what else is worth keeping.
+        """
+        raise NotImplementedError
+
+
+def version_of(metric: Metric) -> str:
+    """The version as results have it; of a third party's metric or extractor, with what tells it from others of its name."""
+    kinds = [type(metric), *([type(metric.extractor())] if metric.features else [])]
+    origins = [origin for kind in kinds if (origin := registry.origin(kind))]
+    return f"{metric.version}+{fingerprint(origins)[:12]}" if origins else str(metric.version)
+
+
+def sample_values(metric: Metric, features: Features) -> Floats | None:
+    """A metric's value of each image ``(n,)``, or None where the prompt set lacks what it takes.
+
+    Raises:
+        UserError: the metric gives something else.
+    """
+    values, count = metric.per_sample(features), len(features.clusters)
+    if values is not None and np.shape(values) != (count,):
+        raise UserError(f"{metric.title}: per_sample: expected {count} values, one an image, found the shape {np.shape(values)}")
+    return values
+
+
+def read_metric(
+    name: str, options: Mapping[str, Any], where: str, folder: Path | None = None, label: str | None = None
+) -> Metric:
+    """A metric as a suite or a command line chooses it.
+
+    Args:
+        name: registered, or ``FILE.py:NAME``.
+        options: of the metric.
+        where: file and key, for errors.
+        folder: which paths of plug-ins are relative to; the working directory by default.
+        label: in tables, in place of the metric's own.
+
+    Raises:
+        UserError: an unknown name or option, or a metric that could not be computed or kept.
+    """
+    kind: type[Metric] = registry.load("metrics", name, where, folder)
+    metric = validated(kind, options, f"{where}: {name}", noun="option", folder=folder)
+    metric._label = label  # of an instance just made here
+    work = "of_denoiser" if metric.task == "denoise" else "over_set" if metric.kind == "set" else "per_sample"
+    if getattr(kind, work) is getattr(Metric, work):
+        raise UserError(f"{where}: {name}: {metric.task}, {metric.kind}: does not implement {work!r}")
+    if (metric.task, metric.kind) == ("denoise", "set"):
+        raise UserError(f"{where}: {name}: kind: expected per-sample for a metric of denoisers")
+    if metric.features and "texts" in metric.needs and type(metric.extractor()).texts is Extractor.texts:
+        raise UserError(f"{where}: {name}: features: {metric.extractor().name} has no embeddings of texts")
+    if not metric.key:
+        raise UserError(f"{where}: {name}: label: {label or kind.label!r}: expected letters or digits")
+    if metric.key in COLUMNS:
+        raise UserError(f"{where}: {name}: label: {label or kind.label!r} is a column of samples.parquet; expected another label")
+    return metric

@@ -6,21 +6,24 @@ the same images, noise and timesteps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
+from typing_extensions import override
 
+from afa_bench.extractors.base import Floats
 from afa_bench.metrics.base import Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from afa_bench.architectures.objective import Conditions, Denoise, Objective
+    from afa_bench.metrics.probe import DenoiserProbe
 
 
 class DenoisingLoss(Metric):
-    """Mean squared error of the predicted noise, over evenly spaced timesteps.
+    """Mean squared error of what is predicted (the noise, or a velocity), over evenly spaced timesteps.
 
     Attributes:
         timesteps: how many of the schedule's timesteps, each in the middle of an equal share.
@@ -40,43 +43,20 @@ class DenoisingLoss(Metric):
         """The timesteps, of a schedule of ``total``."""
         return [int((i + 0.5) * total / self.timesteps) for i in range(self.timesteps)]
 
+    @override
+    def of_denoiser(self, probe: DenoiserProbe) -> Mapping[str, Floats]:
+        """The mean, and a column a timestep."""
+        grid = self.grid(probe.objective.timesteps)
+        losses = np.stack([loss_at(probe, step).double().numpy() for step in grid])  # (T, B)
+        columns = {f"{self.key}_t{step:03d}": values for step, values in zip(grid, losses, strict=True)}
+        return {self.key: np.array([np.mean(own) for own in losses.T.copy()]), **columns}
 
-def denoising_losses(
-    denoise: Denoise,
-    latents: Tensor,
-    conditions: Conditions,
-    seeds: Sequence[Sequence[int]],
-    timesteps: Sequence[int],
-    objective: Objective,
-) -> Tensor:
-    """Squared error of the predicted noise (or velocity) of B images at T timesteps, averaged over latent pixels.
 
-    Args:
-        denoise: stands in for ``pipe.unet``.
-        latents: ``(B, C, H, W)`` of the clean images, scaled as the VAE's configuration says.
-        conditions: of the images.
-        seeds: B rows of T seeds, one noise each.
-        timesteps: T of them.
-        objective: how latents are noised, and what is predicted.
-
-    Returns:
-        ``(B, T)`` in fp32, on the CPU.
-    """
+def loss_at(probe: DenoiserProbe, timestep: int) -> Tensor:
+    """``(B,)`` the squared error at a timestep, averaged over latent pixels, in fp32 on the CPU."""
     import torch
 
-    columns = []
-    for column, step in enumerate(timesteps):
-        noise = torch.stack([_noise(row[column], latents[0]) for row in seeds]).to(latents)
-        times = torch.full((len(latents),), step, device=latents.device, dtype=torch.long)
-        with torch.no_grad():
-            predicted = objective.predict(denoise, objective.noisy(latents, noise, times), times, conditions)
-        target = objective.target(latents, noise, times)
-        columns.append((predicted.float() - target.float()).square().mean(dim=(1, 2, 3)).cpu())
-    return torch.stack(columns, dim=1)
-
-
-def _noise(seed: int, like: Tensor) -> Tensor:
-    """Standard normal noise of the shape of ``like``, from its own generator on the CPU."""
-    import torch
-
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+    noise, times = probe.noise(timestep), torch.full((len(probe.latents),), timestep, device=probe.latents.device)
+    predicted = probe.predict(probe.objective.noisy(probe.latents, noise, times), times)
+    target = probe.objective.target(probe.latents, noise, times)
+    return (predicted.float() - target.float()).square().mean(dim=(1, 2, 3)).cpu()

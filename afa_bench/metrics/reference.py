@@ -20,12 +20,13 @@ from PIL import Image
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Extractor, Floats
 from afa_bench.identity import fingerprint
+from afa_bench.images.decode import decode
+from afa_bench.images.stored import StoredImage
 from afa_bench.metrics.gaussian import Gaussian, fitted
 from afa_bench.provenance import provenance
 from afa_bench.store.atomic import write_bytes
 
 SCHEMA = 1
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 @dataclass(frozen=True)
@@ -51,25 +52,11 @@ class Statistics:
             raise UserError(f"{where}: expected statistics of {ours}, found those of {theirs}")
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The images below a folder, in the order of their names.
-
-    Raises:
-        UserError: no such folder, or fewer than two images in it.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if len(files) < 2:
-        raise UserError(f"{folder}: expected two images at least ({', '.join(SUFFIXES)}), found {len(files)}")
-    return files
-
-
 def compute(files: Sequence[Path], extractor: Extractor, device: str, batch_size: int, done: Callable[[int], None]) -> Statistics:
-    """Statistics of image files; no more than a batch of images is held at a time.
+    """Statistics of image files, read as a person sees them; no more than a batch of images is held at a time.
 
     Args:
-        files: images of any size and mode.
+        files: two images at least, of any size and mode.
         extractor: whose ``pool`` features are taken; it is loaded here.
         device: a torch device.
         batch_size: images at once.
@@ -84,7 +71,7 @@ def compute(files: Sequence[Path], extractor: Extractor, device: str, batch_size
     def features() -> Iterator[Floats]:
         for start in range(0, len(files), batch_size):
             chunk = files[start : start + batch_size]
-            yield np.asarray(extractor.images([_read(path, hashes) for path in chunk])["pool"], dtype=np.float64)
+            yield np.asarray(extractor.images([_seen(path, hashes) for path in chunk])["pool"], dtype=np.float64)
             done(len(chunk))
 
     gaussian = fitted(features())
@@ -134,15 +121,10 @@ def read_statistics(path: Path) -> Statistics:
     return Statistics(Gaussian(mu.astype(np.float64), sigma.astype(np.float64), n), about)
 
 
-def _read(path: Path, hashes: dict[str, str]) -> Image.Image:
-    try:
-        data = path.read_bytes()
-        hashes[str(path)] = hashlib.sha256(data).hexdigest()
-        image = Image.open(io.BytesIO(data))
-        image.load()
-        return image
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: damaged image: {error}") from error
+def _seen(path: Path, hashes: dict[str, str]) -> Image.Image:
+    data = StoredImage(path, "", "").read()
+    hashes[str(path)] = hashlib.sha256(data).hexdigest()
+    return decode(data, str(path), as_seen=True)
 
 
 def _told(identity: Mapping[str, Any]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from afa_bench.architectures.families import Family
+from afa_bench import registry
+from afa_bench.architectures.base import Architecture
 from afa_bench.errors import UserError
 from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import CivitaiFile, HubFile, Source
@@ -45,16 +46,16 @@ class Entry(BaseModel):
             raise ValueError("expected one of folder, file, hub and civitai (or hub with file)")
         return self
 
-    def sources(self, family: Family | None, shared: bool, where: str) -> list[Source]:
+    def sources(self, architecture: Architecture | None, shared: bool, where: str) -> list[Source]:
         """The files that are fetched for it.
 
         Args:
-            family: its architecture; needed for a hub repository in the diffusers layout.
+            architecture: needed for a hub repository in the diffusers layout.
             shared: of such a repository, everything but the denoiser; otherwise the denoiser and the text encoders.
             where: the group's file, for errors.
 
         Raises:
-            UserError: a hub repository in the diffusers layout, without a family.
+            UserError: a hub repository in the diffusers layout, without an architecture.
         """
         if self.civitai is not None:
             return [CivitaiFile(version=self.civitai, sha256=self.sha256)]
@@ -62,28 +63,35 @@ class Entry(BaseModel):
             return []
         if self.file is not None:
             return [HubFile(repo=self.hub, file=self.file, revision=self.revision, sha256=self.sha256)]
-        if family is None:
-            raise UserError(f"{where}: architecture: expected sd15, sdxl or flux, which says what files {self.hub} has")
+        if architecture is None:
+            known = " or ".join(registry.available("architectures"))
+            raise UserError(f"{where}: architecture: expected {known}, which says what files {self.hub} has")
         if shared:
-            names = ["model_index.json", *family.files(["vae", *family.encoders, *family.tokenizers, "scheduler"])]
+            parts = ["vae", *architecture.encoders, *architecture.tokenizers, "scheduler"]
+            names = ["model_index.json", *architecture.hub_files(parts)]
         else:
-            names = family.files([family.denoiser[0], *family.encoders])
+            names = architecture.hub_files([architecture.denoiser[0], *architecture.encoders])
         return [HubFile(repo=self.hub, file=name, revision=self.revision) for name in names]
 
-    def sketch(self, where: Path, key: str, family: Family | None, library: Library) -> Path:
+    def sketch(self, where: Path, key: str, architecture: Architecture | None, library: Library) -> Path:
         """Where it will be, whether or not it is there yet.
 
         Raises:
             UserError: as :meth:`sources`.
         """
-        sources = self.sources(family, key == "pipeline", str(where))
+        sources = self.sources(architecture, key == "pipeline", str(where))
         if not sources:
             return located(self.folder or self.file or "", where.parent)
         path = library.path(sources[0])
         return path if len(sources) == 1 else path.parent
 
     def place(
-        self, where: Path, key: str, family: Family | None, library: Library, path_of: Callable[[str, str, bool], Path]
+        self,
+        where: Path,
+        key: str,
+        architecture: Architecture | None,
+        library: Library,
+        path_of: Callable[[str, str, bool], Path],
     ) -> Path:
         """The folder or the file on this machine.
 
@@ -92,7 +100,7 @@ class Entry(BaseModel):
         """
         if self.hub is None and self.civitai is None:
             return path_of(key, self.folder or self.file or "", True)
-        sources = self.sources(family, key == "pipeline", str(where))
+        sources = self.sources(architecture, key == "pipeline", str(where))
         try:
             paths = [library.locate(source) for source in sources]
         except UserError as error:

@@ -10,14 +10,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from afa_bench.architectures import families
-from afa_bench.errors import UserError
+from afa_bench import registry
+from afa_bench.architectures.base import Architecture
+from afa_bench.architectures.find import DEFAULT, architecture_of, find_architecture
+from afa_bench.errors import NotFoundError, UserError
 from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Source
 from afa_bench.models.entry import Entry, as_entry
 from afa_bench.paths import DATA, located
 from afa_bench.reading import read_mapping, validated
-from afa_bench.registry import suggest
 
 
 class ModelRef(BaseModel):
@@ -39,7 +40,7 @@ class Group(BaseModel):
         models: at least one.
         sabw: a folder with the aggregator trained for these models in this order, if there is one.
         trained: such folders of other methods, by the method's name.
-        architecture: ``sd15``, ``sdxl`` or ``flux``.
+        architecture: a registered name, such as ``sd15``, ``sdxl`` or ``flux``, or ``FILE.py:NAME``.
         configs: a folder of configurations in the diffusers layout for single files; by default the packaged one.
         prediction_type: what the models predict, where the scheduler's settings say something else.
     """
@@ -51,14 +52,14 @@ class Group(BaseModel):
     models: tuple[ModelRef, ...]
     sabw: Path | None = None
     trained: dict[str, Path] = {}
-    architecture: str = "sd15"
+    architecture: str = DEFAULT
     configs: Path | None = None
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None
 
     @property
-    def family(self) -> families.Family:
-        """The architecture's parts."""
-        return families.family(self.architecture, self.name)
+    def family(self) -> Architecture:
+        """The architecture: whatever depends on it asks this object."""
+        return find_architecture(self.architecture, f"group {self.name}: architecture")
 
 
 class GroupFile(BaseModel):
@@ -82,12 +83,13 @@ class GroupFile(BaseModel):
         Raises:
             UserError: a hub repository as a folder, and no ``architecture`` that says which files it has.
         """
-        kind, where = self._family_or_none(), str(self.file)
+        kind, where = self._known_architecture(), str(self.file)
         of_models = [source for model in self.models for source in model.sources(kind, False, where)]
         return [*self.pipeline.sources(kind, True, where), *of_models]
 
-    def _family_or_none(self) -> families.Family | None:
-        return families.family(self.architecture, str(self.file)) if self.architecture else None
+    def _known_architecture(self) -> Architecture | None:
+        """The one that the file names."""
+        return find_architecture(self.architecture, f"{self.file}: architecture") if self.architecture else None
 
     def resolved(self) -> Group:
         """The group with its folders and files in place.
@@ -95,9 +97,9 @@ class GroupFile(BaseModel):
         Raises:
             UserError: a folder or file that does not exist, is not fetched yet, or is another one than the one pinned.
         """
-        kind, library = self._family_or_none(), Library()
+        kind, library = self._known_architecture(), Library()
         places = [entry.place(self.file, key, kind, library, self._folder) for key, entry in self._entries()]
-        return self._group(places, (kind or families.family_of(places[0])).name, self._folder)
+        return self._group(places, self.architecture or architecture_of(places[0]).name, self._folder)
 
     def sketched(self) -> Group:
         """The group as it will be, whether or not its folders and files are there yet.
@@ -105,9 +107,9 @@ class GroupFile(BaseModel):
         Raises:
             UserError: as :meth:`sources`.
         """
-        kind, library = self._family_or_none(), Library()
+        kind, library = self._known_architecture(), Library()
         places = [entry.sketch(self.file, key, kind, library) for key, entry in self._entries()]
-        return self._group(places, (kind or families.SD15).name, lambda key, text: located(text, self.file.parent))
+        return self._group(places, self.architecture or DEFAULT, lambda key, text: located(text, self.file.parent))
 
     def _entries(self) -> list[tuple[str, Entry]]:
         return [("pipeline", self.pipeline), *((f"models.{model.name}", model) for model in self.models)]
@@ -128,7 +130,7 @@ class GroupFile(BaseModel):
         """A path of the user's, relative to the group's file or behind a prefix; what is below the data folder may come later."""
         full = located(text, self.file.parent)
         if not (isdir(full) or (may_be_file and isfile(full)) or text.startswith(DATA)):
-            raise UserError(f"{self.file}: {key}: no such folder: {full}")
+            raise NotFoundError(f"{self.file}: {key}: no such folder: {full}")
         return full
 
 
@@ -145,9 +147,9 @@ def read_group_file(name: str, folder: Path, where: str) -> GroupFile:
         UserError: no such group, not YAML, a wrong or missing key.
     """
     known = packaged()
-    path = known.get(name, folder / name)
+    path = known.get(name, located(name, folder))
     if name not in known and not isfile(path):
-        raise UserError(f"{where}: unknown group {name!r}: {suggest(name, known)} (or the path of a group's YAML file)")
+        raise UserError(f"{where}: unknown group {name!r}: {registry.suggest(name, known)} (or the path of a group's YAML file)")
     content, _ = read_mapping(path, "with the keys pipeline and models")
     content["models"] = _models(path, content.get("models"))
     if "pipeline" in content:
@@ -156,7 +158,8 @@ def read_group_file(name: str, folder: Path, where: str) -> GroupFile:
     names = [model.name for model in group.models]
     if len(set(names)) < len(names):
         raise UserError(f"{path}: models: expected a name of its own for each model")
-    return group.model_copy(update={"file": path})
+    named = group.architecture and registry.anchored(group.architecture, path.parent)
+    return group.model_copy(update={"file": path, "architecture": named})
 
 
 def read_group(name: str, folder: Path, where: str) -> Group:

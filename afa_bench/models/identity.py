@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from afa_bench.checkpoints.hashing import hash_file, hash_folder, hash_weights
-from afa_bench.models.group import Group
+
+if TYPE_CHECKING:
+    from afa_bench.models.group import Group
 
 
 def group_identity(group: Group) -> dict[str, Any]:
@@ -17,14 +19,14 @@ def group_identity(group: Group) -> dict[str, Any]:
     Raises:
         UserError: a folder or file is missing or damaged.
     """
-    family = group.family
+    architecture = group.family
     if group.pipeline.is_file():
         pipeline = {"file": hash_weights(group.pipeline)}
     else:
-        pipeline = {part: hash_weights(group.pipeline / part) for part in ("vae", *family.encoders)}
-        pipeline |= {part: hash_folder(group.pipeline / part) for part in (*family.tokenizers, "scheduler")}
+        pipeline = {part: hash_weights(group.pipeline / part) for part in ("vae", *architecture.encoders)}
+        pipeline |= {part: hash_folder(group.pipeline / part) for part in (*architecture.tokenizers, "scheduler")}
     if any(path.is_file() for path in (group.pipeline, *(ref.path for ref in group.models))):
-        pipeline["configs"] = hash_folder(group.configs or family.configs)
+        pipeline["configs"] = hash_folder(group.configs or architecture.configs)
         pipeline["vocabulary"] = hash_file(Path(str(files("open_clip") / "bpe_simple_vocab_16e6.txt.gz")))
     if group.prediction_type is not None:
         pipeline["prediction_type"] = group.prediction_type
@@ -35,7 +37,7 @@ def group_identity(group: Group) -> dict[str, Any]:
         for ref in group.models
     }
     order = [ref.name for ref in group.models]  # canonical JSON sorts keys, but weights and references go by the order
-    return {"name": group.name, "pipeline": pipeline, "models": models, "order": order}
+    return {"name": group.name, "pipeline": pipeline, "models": models, "order": order, **architecture.identity()}
 
 
 def own_parts(model: Path, group: Group) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ def read_learned(kind: Any, folder: Path, name: str) -> Any:
     try:
         learned = kind.from_config(kind.load_config(str(folder), local_files_only=True))
         learned.load_state_dict(load_file(folder / SAFETENSORS_WEIGHTS_NAME))
+    except UserError:
+        raise
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: not a {name}'s folder: {error}") from error
     return learned.eval().requires_grad_(False)
@@ -34,8 +37,17 @@ def read_learned(kind: Any, folder: Path, name: str) -> Any:
 
 def save_learned(learned: Any, folder: Path) -> None:
     """``save_pretrained``, whole or not at all; what the folder held is replaced."""
-    temporary = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    learned.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
+    token = secrets.token_hex(4)
+    fresh, old = (folder.with_name(f".{folder.name}.{token}.{kind}") for kind in ("part", "old"))
+    try:
+        learned.save_pretrained(fresh)
+        if folder.exists():
+            folder.replace(old)
+        fresh.replace(folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.replace(folder)
+        raise
+    finally:
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)

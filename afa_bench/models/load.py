@@ -8,15 +8,30 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afa_bench.architectures.families import SD15, Family
 from afa_bench.checkpoints.hashing import check_safetensors
-from afa_bench.errors import UserError
-from afa_bench.method import Denoiser, Model
-from afa_bench.models.group import Group
+from afa_bench.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from afa_bench.architectures.base import Architecture
+    from afa_bench.models.group import Group
+
+
+@dataclass(frozen=True)
+class Model:
+    """One loaded model of a group: the parts in which fine-tuned checkpoints differ.
+
+    Attributes:
+        name: in the group.
+        unet: its denoiser, whatever the architecture calls it.
+        text_encoder: its text encoder; several are one module, see :func:`afa_bench.architectures.text.together`.
+    """
+
+    name: str
+    unet: nn.Module
+    text_encoder: nn.Module
 
 
 @dataclass
@@ -29,13 +44,13 @@ class LoadedGroup:
     scheduler: Any
     models: list[Model]
 
-    @property
-    def tokenizer(self) -> Any:
-        """The first tokenizer; SD 1.5 has no other."""
-        return self.tokenizers[0]
+    def pipeline(self, denoiser: nn.Module, text_encoders: Sequence[nn.Module], scheduler: str) -> Any:
+        """A stock pipeline around a denoiser.
 
-    def pipeline(self, denoiser: Denoiser, scheduler: str) -> Any:
-        """A stock pipeline around a denoiser, without the safety checker (it would blacken images and spoil the metrics).
+        Args:
+            denoiser: a model, a merge or an ensemble.
+            text_encoders: that it listens to. The pipeline holds the first one; whoever calls it gives it what all of them say.
+            scheduler: its class in diffusers.
 
         Raises:
             UserError: no such scheduler in diffusers, or one that cannot take this pipeline's configuration.
@@ -44,20 +59,21 @@ class LoadedGroup:
 
         from afa_bench.architectures.text import encoders_of
 
-        family = self.group.family
+        architecture = self.group.family
         kind = getattr(diffusers, scheduler, None)
         if kind is None or not issubclass(kind, diffusers.SchedulerMixin):
             raise UserError(f"sampler.scheduler: {scheduler!r} is not a scheduler of diffusers {diffusers.__version__}")
-        if ("FlowMatch" in scheduler) != ("FlowMatch" in family.scheduler):
-            raise UserError(f"sampler.scheduler: {scheduler} does not fit {family.name}; its own is {family.scheduler}")
-        unchecked = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        pipeline = getattr(diffusers, family.pipeline)(
+        if not architecture.fits(scheduler):
+            raise UserError(
+                f"sampler.scheduler: {scheduler} does not fit {architecture.name}; its own is {architecture.scheduler}"
+            )
+        pipeline = architecture.class_of(architecture.pipeline)(
             vae=self.vae,
-            **dict(zip(family.tokenizers, self.tokenizers, strict=True)),
-            **dict(zip(family.encoders, encoders_of(denoiser.text_encoders[0]), strict=True)),
-            **{family.denoiser[0]: denoiser.unet},
+            **dict(zip(architecture.tokenizers, self.tokenizers, strict=True)),
+            **dict(zip(architecture.encoders, encoders_of(text_encoders[0]), strict=True)),
+            **{architecture.denoiser[0]: denoiser},
             scheduler=kind.from_config(self.scheduler.config),
-            **(unchecked if family is SD15 else {}),
+            **architecture.pipeline_options,
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -78,23 +94,25 @@ def load_group(group: Group, device: str, dtype: torch.dtype) -> LoadedGroup:
     for library in (transformers, diffusers):
         library.utils.logging.disable_progress_bar()
         library.utils.logging.set_verbosity_error()
-    family, configs = group.family, group.configs or group.family.configs
-    part, kind = family.denoiser
-    shared = _shared(group, configs, dtype)
+    architecture = group.family
+    part, kind = architecture.denoiser
+    shared = _shared(group, dtype)
     models: list[Model] = []
     for ref in group.models:
         if ref.path.is_file():
-            own = single_file.load_denoiser(ref.path, family, configs, dtype, shared)
+            own = single_file.load_denoiser(ref.path, architecture, _configs(group), dtype, shared)
         else:
-            own = {part: from_folder(ref.path, part, kind, dtype)}
-            for name, encoder in family.encoders.items():
+            own = {part: from_folder(ref.path, part, architecture.class_of(kind), dtype)}
+            for name, encoder in architecture.encoders.items():
                 has_own = ref.path != group.pipeline and (ref.path / name).is_dir()
-                own[name] = from_folder(ref.path, name, encoder, dtype) if has_own else shared[name]
-        texts = together([_ready(own[name], device) for name in family.encoders], models)
+                own[name] = from_folder(ref.path, name, architecture.class_of(encoder), dtype) if has_own else shared[name]
+        encoders = [_ready(own[name], device) for name in architecture.encoders]
+        texts = together(encoders, [model.text_encoder for model in models])
         models.append(Model(ref.name, _ready(own[part], device), texts))
     scheduler = shared["scheduler"]
     scheduler.register_to_config(**_predicted(group))
-    return LoadedGroup(group, _ready(shared["vae"], device), [shared[name] for name in family.tokenizers], scheduler, models)
+    tokenizers = [shared[name] for name in architecture.tokenizers]
+    return LoadedGroup(group, _ready(shared["vae"], device), tokenizers, scheduler, models)
 
 
 def load_vae(group: Group, dtype: torch.dtype) -> Any:
@@ -106,70 +124,74 @@ def load_vae(group: Group, dtype: torch.dtype) -> Any:
     from afa_bench.architectures import single_file
 
     if group.pipeline.is_file():
-        return single_file.load_vae(group.pipeline, group.configs or group.family.configs, dtype)
-    return from_folder(group.pipeline, "vae", "AutoencoderKL", dtype)
+        return single_file.load_vae(group.pipeline, group.family, _configs(group), dtype)
+    return from_folder(group.pipeline, "vae", group.family.class_of(group.family.vae), dtype)
 
 
-def from_folder(folder: Path, part: str, kind: str, dtype: torch.dtype) -> Any:
+def from_folder(folder: Path, part: str, kind: Any, dtype: torch.dtype) -> Any:
     """A part of a pipeline in the diffusers layout.
 
     Args:
         folder: of the pipeline.
         part: its subfolder.
-        kind: its class in diffusers or transformers.
+        kind: its class.
         dtype: of weights.
 
     Raises:
         UserError: missing, damaged, or another class.
     """
     import diffusers
-    import transformers
 
     place = folder / part
     if not place.is_dir():
-        raise UserError(f"{place}: no such folder; expected a {kind} in the diffusers layout")
+        raise NotFoundError(f"{place}: no such folder; expected a {kind.__name__} in the diffusers layout")
     for file in place.glob("*.safetensors"):
         check_safetensors(file)
-    library = diffusers if hasattr(diffusers, kind) else transformers
-    read = partial(getattr(library, kind).from_pretrained, str(place), local_files_only=True)
+    read = partial(kind.from_pretrained, str(place), local_files_only=True)
     try:
         if not (place / "config.json").is_file():  # tokenizers and schedulers have other configurations
             return read()
-        precision = {"torch_dtype" if library is diffusers else "dtype": dtype}
+        precision = {"torch_dtype" if issubclass(kind, diffusers.ModelMixin) else "dtype": dtype}
         model, found = read(use_safetensors=True, output_loading_info=True, **precision)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise UserError(f"{place}: does not load as {kind}: {error}") from error
+        raise UserError(f"{place}: does not load as {kind.__name__}: {error}") from error
     if missing := sorted(found["missing_keys"]):
-        raise UserError(f"{place}: does not load as {kind}: {len(missing)} weights are not there, such as {missing[0]}")
+        raise UserError(f"{place}: does not load as {kind.__name__}: {len(missing)} weights are not there, such as {missing[0]}")
     return model
 
 
-def _shared(group: Group, configs: Path, dtype: torch.dtype) -> dict[str, Any]:
+def _shared(group: Group, dtype: torch.dtype) -> dict[str, Any]:
     """The pipeline's parts but its denoiser: of a folder; of a single file with configurations beside it."""
     from afa_bench.architectures import single_file
 
-    family, folder = group.family, group.pipeline
+    architecture, folder = group.family, group.pipeline
     parts: dict[str, Any] = {"vae": load_vae(group, dtype)}
     if folder.is_file():
-        folder = configs
-        loaded = single_file.load_denoiser(group.pipeline, family, configs, dtype, {**parts, **_words(family, configs, dtype)})
-        parts |= {name: loaded[name] for name in family.encoders}
-    else:
-        parts |= {name: from_folder(folder, name, kind, dtype) for name, kind in family.encoders.items()}
-    return parts | _words(family, folder, dtype)
+        configs = _configs(group)
+        parts |= _words(architecture, configs, dtype)
+        loaded = single_file.load_denoiser(folder, architecture, configs, dtype, parts)
+        return parts | {name: loaded[name] for name in architecture.encoders}
+    for name, kind in architecture.encoders.items():
+        parts[name] = from_folder(folder, name, architecture.class_of(kind), dtype)
+    return parts | _words(architecture, folder, dtype)
 
 
-def _words(family: Family, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+def _words(architecture: Architecture, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Scheduler and tokenizers; the packaged configurations have no vocabulary, which is CLIP's everywhere."""
     from afa_bench.architectures import single_file
 
-    parts = {"scheduler": from_folder(folder, "scheduler", family.scheduler, dtype)}
-    for index, (name, kind) in enumerate(family.tokenizers.items()):
+    parts = {"scheduler": from_folder(folder, "scheduler", architecture.class_of(architecture.scheduler), dtype)}
+    for name, kind in architecture.tokenizers.items():
         if (folder / name).is_dir() or kind != "CLIPTokenizer":
-            parts[name] = from_folder(folder, name, kind, dtype)
+            parts[name] = from_folder(folder, name, architecture.class_of(kind), dtype)
         else:
-            parts[name] = single_file.clip_tokenizer("!" if index else "<|endoftext|>")
+            parts[name] = single_file.clip_tokenizer(architecture.pads.get(name, "<|endoftext|>"))
     return parts
+
+
+def _configs(group: Group) -> Path:
+    """The folder of configurations for single files."""
+    return group.configs or group.family.configs
 
 
 def _predicted(group: Group) -> dict[str, Any]:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
-from afa_bench.paper.numbers import Printed
-from afa_bench.tables.model import ARROWS, Direction
+from afa_bench.reading import read_yaml
+from afa_bench.tables.model import ARROWS, Direction, Printed
 
 Axis = Literal["dataset", "group", "method", "n_models", "images", "steps", "metric"]
 
@@ -99,4 +98,4 @@ def pick(mapping: Mapping[str, V], name: str, *narrower: object) -> V | None:
 
 def read_layouts() -> Layouts:
     """The packaged ``tables.yaml``."""
-    return Layouts.model_validate(yaml.safe_load((files(__package__) / "tables.yaml").read_text(encoding="utf-8")))
+    return Layouts.model_validate(read_yaml((files(__package__) / "tables.yaml").read_text(encoding="utf-8")))

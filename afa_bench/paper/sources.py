@@ -8,13 +8,12 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from afa_bench.errors import UserError
+from afa_bench.errors import NotFoundError, UserError
 from afa_bench.identity import fingerprint
 from afa_bench.paper.layout import RowRef
-from afa_bench.paper.numbers import Printed
 from afa_bench.store.layout import checked
 from afa_bench.tables.load import CellResult, Results, measured
-from afa_bench.tables.model import Cell, Metric
+from afa_bench.tables.model import Cell, Metric, Printed
 from afa_bench.tables.notes import SHORT, said_of
 
 
@@ -134,7 +133,7 @@ def read_bench(path: Path) -> BenchSource:
     """
     content = checked(path)
     if content is None:
-        raise UserError(f"{path}: no such file; expected what `afa-bench bench methods --out FILE` wrote")
+        raise NotFoundError(f"{path}: no such file; expected what `afa-bench bench methods --out FILE` wrote")
     try:
         return BenchSource(BenchFile.model_validate(content))
     except ValidationError as error:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from afa_bench.errors import UserError
 from afa_bench.images.stored import Picture
+from afa_bench.log import LOG
+from afa_bench.prompts.webui import syntax_notes
 
 if TYPE_CHECKING:
     from afa_bench.fetch import Needed
@@ -24,12 +27,16 @@ class Prompt:
         text: given to the text encoder.
         category: for breakdowns; empty where the set has none.
         image: a real image of this prompt, where the set has one.
+        negative: what is to be avoided, in place of the suite's negative prompt; None where nothing is said of it.
+        cluster: the same for prompts that tell of one picture, whose samples are not independent; the id where it is None.
     """
 
     id: str
     text: str
     category: str = ""
     image: Picture | None = None
+    negative: str | None = None
+    cluster: str | None = None
 
 
 class PromptSet(BaseModel):
@@ -63,3 +70,38 @@ class PromptSet(BaseModel):
     def reference(self, folder: Path) -> Sequence[Picture]:
         """Real images of the distribution that set metrics (FID) compare with; empty where there are none."""
         return ()
+
+    def notes(self, folder: Path) -> Sequence[str]:
+        """What is to be said of how the prompts were read, a line each: what was passed over, or taken for something else."""
+        return ()
+
+
+def read_prompts(chosen: PromptSet, folder: Path, where: str) -> list[Prompt]:
+    """All of a set's prompts.
+
+    Raises:
+        UserError: what the set says of its files; something that is no prompt, or an id that two prompts have.
+    """
+    prompts = list(chosen.prompts(folder))
+    ids: set[str] = set()
+    for number, prompt in enumerate(prompts, start=1):
+        if not (isinstance(prompt, Prompt) and isinstance(prompt.id, str) and isinstance(prompt.text, str)):
+            raise UserError(f"{where}: prompt {number}: expected a Prompt with an id and a text, found {prompt!r}")
+        if prompt.id in ids:
+            raise UserError(f"{where}: prompt {number}: the id {prompt.id!r} is another prompt's; expected unique ids")
+        ids.add(prompt.id)
+    return prompts
+
+
+def notes_of(prompt_set: PromptSet, folder: Path, prompts: Sequence[Prompt]) -> list[str]:
+    """What is to be said of prompts: how their set read them, and what in them is syntax of web UIs; the logger is told.
+
+    Args:
+        prompt_set: which they are from.
+        folder: the suite's own, as for :meth:`PromptSet.prompts`.
+        prompts: those that are used.
+    """
+    notes = [*prompt_set.notes(folder), *syntax_notes((prompt.text for prompt in prompts), "prompts")]
+    for note in notes:
+        LOG.warning("%s", note)
+    return notes

@@ -27,7 +27,7 @@ IMAGES: dict[Split, UrlFile] = {
 
 
 class Coco2017(PromptSet):
-    """One caption an image, in the order of the images' ids; each prompt has its image.
+    """One caption an image, in the order of the images' ids; each prompt has its image, which is one cluster of the intervals.
 
     Attributes:
         split: ``val`` (5,000 images) or ``train`` (118,287).
@@ -58,7 +58,7 @@ class Coco2017(PromptSet):
         Raises:
             UserError: not fetched, changed since, or another layout.
         """
-        path = locate(ANNOTATIONS)
+        path, images = locate(ANNOTATIONS), in_zip(locate(IMAGES[self.split]))
         try:
             with zipfile.ZipFile(path) as archive, archive.open(f"annotations/captions_{self.split}2017.json") as file:
                 content = json.load(file)
@@ -66,12 +66,12 @@ class Coco2017(PromptSet):
             captions: list[dict[str, Any]] = sorted(content["annotations"], key=lambda row: (row["image_id"], row["id"]))
             if self.captions == "first":
                 captions = list({row["image_id"]: row for row in reversed(captions)}.values())[::-1]
-            images = in_zip(locate(IMAGES[self.split]))
             prompts = [
                 Prompt(
                     str(row["image_id"]) if self.captions == "first" else f"{row['image_id']}-{row['id']}",
                     row["caption"].strip(),
                     image=images[names[row["image_id"]]],
+                    cluster=None if self.captions == "first" else str(row["image_id"]),
                 )
                 for row in captions
             ]

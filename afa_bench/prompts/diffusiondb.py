@@ -10,11 +10,11 @@ from pydantic import Field
 
 from afa_bench.errors import UserError
 from afa_bench.fetch import HubFile, Needed, locate
+from afa_bench.identity import select
 from afa_bench.images.stored import Picture, chosen, in_zip
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked
 from afa_bench.prompts.rows import read_rows
-from afa_bench.prompts.select import select
 
 REPO, REVISION = "poloclub/diffusiondb", "fb620fbe49fa4420e0734bd9c0df11f51176b61f"
 PARTS = 2000

@@ -1,29 +1,35 @@
-"""Anyone's own prompts: a text file (one a line), or a table with a column of prompts."""
+"""Anyone's own prompts: a text file, or a table with a column of prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.images.stored import Picture
 from afa_bench.prompts.base import Prompt, PromptSet
-from afa_bench.prompts.rows import TABLES, read_rows
+from afa_bench.prompts.captions import read_lines
+from afa_bench.prompts.rows import NEGATIVE, PROMPT, TABLES, Column, has_column, read_rows, text
+from afa_bench.prompts.webui import settings_notes
 
 
 class TablePrompts(PromptSet):
     """Prompts in the rows of tables.
 
     Attributes:
-        column, id_column, category_column, image_column: without an id column the row's number is the id; an image is encoded
-            bytes, alone or as ``{bytes: ...}``, which is how a Parquet file of the hub has it.
+        column: of the prompts; by default the one of ``prompt``, ``text`` and ``caption`` that there is.
+        id_column, category_column, image_column: without an id column the row's number is the id; an image is encoded bytes,
+            alone or as ``{bytes: ...}``, which is how a Parquet file of the hub has it; none for a row without.
+        negative_column: of negative prompts; an empty one stands for the suite's.
     """
 
-    column: str = "prompt"
+    column: str | None = None
     id_column: str | None = None
     category_column: str | None = None
     image_column: str | None = None
+    negative_column: str | None = None
 
     def of_tables(self, paths: list[Path]) -> list[Prompt]:
         """The prompts of all tables, one after the other.
@@ -31,26 +37,44 @@ class TablePrompts(PromptSet):
         Raises:
             UserError: unreadable, another type, a missing column, a prompt that is no text, an id twice, or no prompt at all.
         """
-        columns = [c for c in (self.column, self.id_column, self.category_column, self.image_column) if c]
-        rows = (row for path in paths for row in self._texts(path, columns))
-        prompts = [self._prompt(index, row) for index, row in enumerate(rows)]
-        return checked(prompts, paths[0] if paths else Path(), self.id_column)
+        rows = (row for path in paths for row in self._rows(path))
+        return checked(
+            [self._prompt(index, row) for index, row in enumerate(rows)], paths[0] if paths else Path(), self.id_column
+        )
 
-    def _texts(self, path: Path, columns: list[str]) -> Iterator[Mapping[str, Any]]:
-        for number, row in enumerate(read_rows(path, columns), start=1):
-            for column in columns:
-                if column != self.image_column and not isinstance(row[column], str | int):
-                    raise UserError(f"{path}: row {number}: {column}: expected a text")
-            yield row
+    def table_notes(self, paths: list[Path]) -> list[str]:
+        """What is to be said of the tables: a column of negative prompts that no option names."""
+        if self.negative_column or not any(has_column(path, self._columns, NEGATIVE) for path in paths[:1]):
+            return []
+        return [f"{paths[0]}: the column {NEGATIVE} is not read: negative_column: {NEGATIVE} takes it"]
+
+    @property
+    def _columns(self) -> list[Column]:
+        named = (self.id_column, self.category_column, self.image_column, self.negative_column)
+        return [self.column or PROMPT, *(column for column in named if column)]
+
+    def _rows(self, path: Path) -> Iterator[Mapping[str, Any]]:
+        """Rows with the options' names for columns, all but the image a text."""
+        named = {"id": self.id_column, "category": self.category_column}
+        for number, row in enumerate(read_rows(path, self._columns), start=1):
+            where, column = f"{path}: row {number}", self.column or PROMPT[0]
+            found: dict[str, Any] = {"prompt": text(row[column], f"{where}: {column}")}
+            for key, name in named.items():
+                if name:
+                    found[key] = _name(row[name], f"{where}: {name}")
+            if self.negative_column and row[self.negative_column] is not None:
+                found["negative"] = text(row[self.negative_column], f"{where}: {self.negative_column}")
+            if self.image_column:
+                found["image"] = _image(row[self.image_column], f"{where}: {self.image_column}")
+            yield found
 
     def _prompt(self, index: int, row: Mapping[str, Any]) -> Prompt:
-        identity = str(row[self.id_column]) if self.id_column else f"{index:06d}"
-        category = str(row[self.category_column]) if self.category_column else ""
-        return Prompt(identity, str(row[self.column]), category, _image(row[self.image_column]) if self.image_column else None)
+        identity, category = row.get("id", f"{index:06d}"), row.get("category", "")
+        return Prompt(identity, row["prompt"], category, row.get("image"), row.get("negative") or None)
 
 
 class FilePrompts(TablePrompts):
-    """Prompts of a .txt, .csv, .tsv, .jsonl or .parquet file.
+    """Prompts of a .txt, .csv, .tsv, .jsonl, .json or .parquet file.
 
     Attributes:
         path: relative to the suite.
@@ -65,20 +89,26 @@ class FilePrompts(TablePrompts):
         """The file's prompts; blank lines of a text file are skipped.
 
         Raises:
-            UserError: as :meth:`of_tables`.
+            UserError: as :meth:`of_tables`, or an option of tables for a text file.
         """
-        path = folder / self.path.expanduser()
-        if path.suffix != ".txt":
-            if path.suffix not in TABLES:
-                raise UserError(f"{path}: expected a .txt, {', '.join(TABLES)} file")
+        path = self._file(folder)
+        if path.suffix.lower() in TABLES:
             return self.of_tables([path])
-        try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: cannot be read as .txt: {error}") from error
-        return checked([Prompt(f"{index:06d}", line) for index, line in enumerate(filter(None, lines))], path)
+        if named := [name for name in TablePrompts.model_fields if name.endswith("column") and getattr(self, name) is not None]:
+            raise UserError(f"{path}: {named[0]}: expected a table, a text file has no columns")
+        lines = [line for line in read_lines(path) if line.text]
+        return checked([Prompt(f"{i:06d}", line.text, negative=line.negative or None) for i, line in enumerate(lines)], path)
+
+    def notes(self, folder: Path) -> Sequence[str]:
+        """Settings of a web UI's lines, or a column of negative prompts, that are not taken."""
+        path = self._file(folder)
+        return self.table_notes([path]) if path.suffix.lower() in TABLES else settings_notes(read_lines(path), str(path))
+
+    def _file(self, folder: Path) -> Path:
+        path = folder / self.path.expanduser()
+        if path.suffix.lower() not in (".txt", *TABLES):
+            raise UserError(f"{path}: expected a .txt, {', '.join(TABLES)} file")
+        return path
 
 
 def checked(prompts: list[Prompt], path: Path, id_column: str | None = None) -> list[Prompt]:
@@ -88,12 +118,21 @@ def checked(prompts: list[Prompt], path: Path, id_column: str | None = None) -> 
         UserError: otherwise.
     """
     if not prompts:
-        raise UserError(f"{path}: no prompt in it", NOTHING_TO_DO)
-    if len({prompt.id for prompt in prompts}) < len(prompts):
-        raise UserError(f"{path}: {id_column or 'prompts'}: expected unique ids")
+        raise NothingToDoError(f"{path}: no prompt in it")
+    if twice := [identity for identity, count in Counter(prompt.id for prompt in prompts).items() if count > 1]:
+        raise UserError(f"{path}: {id_column or 'prompts'}: expected unique ids, {twice[0]} is specified twice")
     return prompts
 
 
-def _image(value: Any) -> Picture | None:
+def _name(value: Any, where: str) -> str:
+    """An id or a category: a text, or a whole number as one."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value, where)
+
+
+def _image(value: Any, where: str) -> Picture | None:
     data = value.get("bytes") if isinstance(value, Mapping) else value
-    return data if isinstance(data, bytes) else None
+    if data is None and (not isinstance(value, Mapping) or not any(value.values())):
+        return None
+    if not isinstance(data, bytes):
+        raise UserError(f"{where}: expected the bytes of an image, found {type(value if data is None else data).__name__}")
+    return data

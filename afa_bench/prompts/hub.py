@@ -37,5 +37,12 @@ class HubPrompts(TablePrompts):
         Raises:
             UserError: not fetched, changed since, or as ``TablePrompts.of_tables``.
         """
+        return self.of_tables(self._files())
+
+    def notes(self, folder: Path) -> Sequence[str]:
+        """A column of negative prompts that is not taken."""
+        return self.table_notes(self._files())
+
+    def _files(self) -> list[Path]:
         library = Library()
-        return self.of_tables([library.locate(source) for need in self.sources() for source in library.files(need)])
+        return [library.locate(source) for need in self.sources() for source in library.files(need)]

@@ -10,11 +10,12 @@ from pydantic import Field
 
 from afa_bench.errors import UserError
 from afa_bench.fetch import HubFiles, Library, Needed
-from afa_bench.images.stored import SUFFIXES, Picture, chosen, in_file
+from afa_bench.identity import select
+from afa_bench.images.find import SUFFIXES
+from afa_bench.images.stored import Picture, chosen, in_file
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked
 from afa_bench.prompts.rows import read_rows
-from afa_bench.prompts.select import select
 
 REPO = "laion/relaion-coco"
 
@@ -80,4 +81,7 @@ class LaionCoco(PromptSet):
 def _found(place: Path | None, key: str) -> Picture | None:
     if place is None:
         return None
-    return next((in_file(path) for suffix in SUFFIXES if (path := place / f"{key}{suffix}").is_file()), None)
+    found = [path for suffix in SUFFIXES if (path := place / f"{key}{suffix}").is_file()]
+    if len(found) > 1:
+        raise UserError(f"{place}: {found[0].name} and {found[1].name}: expected one image of a prompt")
+    return in_file(found[0]) if found else None

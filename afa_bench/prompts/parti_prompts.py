@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from afa_bench.errors import UserError
 from afa_bench.fetch import Needed, UrlFile, locate
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked
-from afa_bench.prompts.rows import read_rows
 
 TABLE = UrlFile(
     address="https://raw.githubusercontent.com/google-research/parti/2c99f6652cbc7f0d0441aa91f4c7e7055bcb0071/PartiPrompts.tsv",
@@ -44,8 +45,15 @@ class PartiPrompts(PromptSet):
         """The table's rows.
 
         Raises:
-            UserError: not fetched, or changed since.
+            UserError: not fetched, changed since, or another layout.
         """
         path = locate(TABLE)
-        rows = read_rows(path, ["Prompt", "Category", "Challenge"])
-        return checked([Prompt(f"{index:04d}", row["Prompt"], row[self.breakdown]) for index, row in enumerate(rows)], path)
+        try:
+            with path.open(encoding="utf-8", newline="") as lines:
+                rows = list(
+                    csv.DictReader(lines, delimiter="\t")
+                )  # as pandas reads it: the marks of one quoted beginning are lost
+            prompts = [Prompt(f"{index:04d}", row["Prompt"], row[self.breakdown]) for index, row in enumerate(rows)]
+        except (OSError, ValueError, KeyError, csv.Error) as error:
+            raise UserError(f"{path}: expected the table of PartiPrompts: {error!r}") from error
+        return checked(prompts, path)

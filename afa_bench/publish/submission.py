@@ -17,20 +17,24 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench import __version__
-from afa_bench.errors import UserError
+from afa_bench.errors import NotFoundError
 from afa_bench.publish.hub import Benchmark, as_yaml, card, eval_results
-from afa_bench.store.atomic import replacing, write_json
+from afa_bench.store.atomic import write_json
 from afa_bench.store.layout import SCHEMA
+from afa_bench.store.outputs import RECORD, output_folder
 from afa_bench.tables import build_table, render
 from afa_bench.tables.load import Results, load_results
 
 MANIFEST = "submission.json"
+BESIDE = {RECORD, ".git", ".gitattributes", ".gitignore", ".DS_Store", "Thumbs.db"}
+"""Names of files and folders that git, a file browser or ``export`` itself puts beside a submission."""
+
 CELL_FILES = ("cell.json", "samples.parquet", "summary.json")
 TABLES = {"md": "markdown", "csv": "csv", "json": "json", "tex": "latex"}
 
 
 def export(results: Results, out: Path, benchmark: Benchmark, images: bool, advance: Callable[[int], None]) -> str:
-    """Write a submission; one that stands there is replaced.
+    """Write a submission, in place of an earlier one that is there.
 
     Args:
         results: what was read; every cell has been scored.
@@ -45,12 +49,12 @@ def export(results: Results, out: Path, benchmark: Benchmark, images: bool, adva
     Raises:
         UserError: a cell that is not scored or has no samples, or a folder which holds something else or cannot be written.
     """
-    with replacing(out, MANIFEST) as folder:
+    with output_folder(out, "export") as folder:
         home = folder / "results" / plain(results.suite)
         for result in results.cells:
             for name in CELL_FILES:
                 if not (result.folder / name).is_file():
-                    raise UserError(f"{result.folder / name}: missing: run the suite to its end first")
+                    raise NotFoundError(f"{result.folder / name}: missing: run the suite to its end first")
                 _copy(result.folder / name, home / result.folder.name / name)
             if images and (result.folder / "images").is_dir():
                 for image in sorted((result.folder / "images").glob("*.png")):
@@ -92,9 +96,9 @@ def plain(name: str) -> str:
 
 
 def files_of(folder: Path) -> list[str]:
-    """All files below a folder but the manifest, as relative paths with slashes, sorted."""
+    """All files below a folder but the manifest and :data:`BESIDE`, as relative paths with slashes, sorted."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(name for name in found if name != MANIFEST)
+    return sorted(name for name in found if name != MANIFEST and not BESIDE.intersection(name.split("/")))
 
 
 def sha256(path: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NotFoundError, NothingToDoError, UserError
 from afa_bench.identity import fingerprint, sample_id, seed_of
 from afa_bench.publish.hub import Benchmark
 from afa_bench.publish.submission import CELL_FILES, MANIFEST, derived, files_of, sha256
@@ -59,7 +59,7 @@ def verify(folder: Path) -> Check:
     """
     manifest = checked(folder / MANIFEST)
     if manifest is None:
-        raise UserError(f"{folder / MANIFEST}: missing: expected a folder that `afa-bench export` made")
+        raise NotFoundError(f"{folder / MANIFEST}: missing: expected a folder that `afa-bench export` made")
     files, benchmark, home = _fields(manifest, folder / MANIFEST)
     problems = [*_files(folder, files)]
     counts = {"rows": 0, "values": 0, "images": 0}
@@ -82,7 +82,7 @@ def _fields(manifest: Mapping[str, Any], file: Path) -> tuple[dict[str, str], Be
     if not isinstance(files, dict) or not isinstance(home, str) or not isinstance(benchmark, dict):
         raise UserError(f"{file}: expected the keys files, results and benchmark")
     if not files:
-        raise UserError(f"{file}: files: none", NOTHING_TO_DO)
+        raise NothingToDoError(f"{file}: files: none")
     for name in [*files, home]:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name:
@@ -149,8 +149,9 @@ def _rows(result: CellResult, counts: dict[str, int]) -> Iterator[str]:
     """The rows' ids and seeds against what they are made from, and the images that are there against the rows."""
     file = result.folder / CELL_FILES[1]
     names = ("sample_id", "seed", "file", "sha256", *IDS)
+    table = read_columns(file, lambda field: field.name in names, "a submission has its rows")
     try:
-        rows = read_columns(file, lambda field: field.name in names, "a submission has its rows").to_pylist()
+        rows = table.to_pylist()
     except (ValueError, pa.ArrowException) as error:
         raise UserError(f"{file}: corrupt: {error}") from error
     suite_seed = result.cell.identity.get("seed")

@@ -12,7 +12,7 @@ from typing import Any
 from afa_bench.report.data import page_data
 from afa_bench.report.images import Mode, place_images
 from afa_bench.report.rows import read_rows
-from afa_bench.store.atomic import replacing
+from afa_bench.store.outputs import output_folder
 from afa_bench.tables.build import build_table
 from afa_bench.tables.load import Results
 
@@ -21,7 +21,7 @@ DATA = "data.js"
 
 
 def write_report(results: Results, out: Path, mode: Mode, stage: Callable[[str, int], Callable[[int], None]]) -> None:
-    """Write a report of a suite's results; one that stands there is replaced.
+    """Write a report of a suite's results, in place of an earlier report that is there.
 
     Args:
         results: what was read.
@@ -30,11 +30,12 @@ def write_report(results: Results, out: Path, mode: Mode, stage: Callable[[str, 
         stage: told of each part of the work and how many steps it has; returns what is told of steps done.
 
     Raises:
-        UserError: damaged results, or a folder which holds something else or cannot be written.
+        UserError: damaged results, or a folder that holds something else or cannot be written.
     """
+    out = out.resolve()  # links to images are relative to where the page really is
     table = build_table(results)
     rows = read_rows(results.cells)
-    with replacing(out, PAGE) as folder:
+    with output_folder(out, "report") as folder:
         names = [own.get("file", []) for own in rows.own]
         advance = stage("images", sum(name is not None for column in names for name in column))
         images = [

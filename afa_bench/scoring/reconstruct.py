@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from afa_bench.images.decode import decode
-from afa_bench.images.stored import Picture, read
-from afa_bench.models.group import Group
+from afa_bench.images.stored import Picture, shown
+
+if TYPE_CHECKING:
+    from afa_bench.models.group import Group
 
 
 class Reconstructor:
@@ -44,7 +45,7 @@ class Reconstructor:
         return [Image.fromarray(array) for array in back]
 
 
-class Batch:
+class ReconstructedBatch:
     """Pictures that are reconstructed together, when the first of them is asked for, from whichever thread."""
 
     def __init__(self, pictures: Sequence[Picture], names: Sequence[str], reconstruct: Reconstructor) -> None:
@@ -57,6 +58,6 @@ class Batch:
         """One of them."""
         with self.reconstruct.lock:
             if self._images is None:
-                found = [decode(read(picture), name) for picture, name in zip(self.pictures, self.names, strict=True)]
-                self._images = self.reconstruct([image.convert("RGB") for image in found])
+                found = [shown(picture, name) for picture, name in zip(self.pictures, self.names, strict=True)]
+                self._images = self.reconstruct(found)
             return self._images[index]

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afa_bench.extractors.base import Floats
-from afa_bench.metrics.resample import MOST
+
+IN_MEMORY = 5_000
+"""Of more rows than these a metric reads the file in parts (``metrics.base.Features.generated``)."""
 
 
 class Column:
@@ -34,8 +36,8 @@ class Column:
         return np.memmap(self._file, np.float32, "r", shape=self._shape)
 
     def whole(self) -> Any:
-        """All rows ``(n, D)``: float64 in memory, or float32 in the file where there are too many to be resampled (5,000)."""
-        return self.mapped() if len(self) > MOST else np.asarray(self.mapped(), dtype=np.float64)
+        """All rows ``(n, D)``: float64 in memory, or float32 in the file where there are more than :data:`IN_MEMORY`."""
+        return self.mapped() if len(self) > IN_MEMORY else np.asarray(self.mapped(), dtype=np.float64)
 
 
 class NamedRows:
@@ -43,7 +45,7 @@ class NamedRows:
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
-        self._columns: dict[str, Column] = {}
+        self.columns: dict[str, Column] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._places
@@ -51,12 +53,12 @@ class NamedRows:
     def add(self, names: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> None:
         """Append a row for each name to each column: ``arrays`` holds ``(len(names), D)`` by column."""
         for column, rows in arrays.items():
-            if column not in self._columns:
-                self._columns[column] = Column()
-            self._columns[column].add(rows)
+            if column not in self.columns:
+                self.columns[column] = Column()
+            self.columns[column].add(rows)
         self._places.update(zip(names, range(len(self._places), len(self._places) + len(names)), strict=True))
 
     def of(self, column: str, names: Sequence[str]) -> Floats:
         """``(len(names), D)``."""
         places = [self._places[name] for name in names]
-        return np.asarray(self._columns[column].mapped()[places], dtype=np.float64)
+        return np.asarray(self.columns[column].mapped()[places], dtype=np.float64)

@@ -133,6 +133,11 @@ class Search:
     _tried: set[str] = field(default_factory=set, init=False)
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a best so far."""
+        return self._best is not None
+
+    @property
     def best(self) -> Candidate:
         """The best so far; there is one as soon as the first candidate has been scored."""
         assert self._best is not None

@@ -11,21 +11,30 @@ from typing import Any
 import torch
 import yaml
 
-from afa_bench.architectures.layout import BASE, layout_of_unet
+from afa_bench import registry
+from afa_bench.architectures.layout import BASE
+from afa_bench.cells import Sample
 from afa_bench.errors import UserError
+from afa_bench.log import LOG
+from afa_bench.merging.method import MergeMethod, find_merge_method
+from afa_bench.merging.recipe import plain
 from afa_bench.metrics.base import Metric
-from afa_bench.models.group import Group, read_group
+from afa_bench.models.group import Group, ModelRef, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
-from afa_bench.plan import Sample, configured
-from afa_bench.prompts.base import PromptSet
+from afa_bench.plan import configured
+from afa_bench.prompts.base import PromptSet, notes_of
+from afa_bench.reading import Choice
+from afa_bench.registry import suggest
 from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
 from afa_bench.search.log import Log
 from afa_bench.search.picture import picture
 from afa_bench.search.scoring import ImageJudge
-from afa_bench.search.space import Form, Weights, block_groups, stages, start
+from afa_bench.search.space import Kind, Space, Weights, block_groups, models_space, number_space
 from afa_bench.store.atomic import write_bytes, write_json
-from afa_bench.suite import Choice, Suite
+from afa_bench.suite import Suite
+
+MBW = "mbw"
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,9 @@ class Job:
         scorer: a metric of one value an image.
         samples: what is drawn of every candidate.
         steps: of the sampler.
-        form: points of the simplex, or the strict two-model form, one model after the other.
+        models: in the merge method's order.
+        method: how they are merged.
+        space: what of it is searched.
         together: blocks of a group.
         base: whether BASE is searched.
         rules, budget: see :mod:`auto_mbw`.
@@ -50,21 +61,18 @@ class Job:
     scorer: Metric
     samples: Sequence[Sample]
     steps: int
-    form: Form
+    models: Sequence[ModelRef]
+    method: MergeMethod
+    space: Space
     together: int
     base: bool
     rules: Rules
     budget: Budget
     warnings: Sequence[str]
 
-    @property
-    def names(self) -> list[str]:
-        """Of the models."""
-        return [model.name for model in self.group.models]
-
     def about(self) -> dict[str, Any]:
         """All that fixes the scores and the order of the candidates: the first line of the log."""
-        return {
+        about = {
             "search": "autoMBW",
             "version": 1,
             "suite": self.suite.name,
@@ -73,11 +81,15 @@ class Job:
             "samples": [[sample.id, sample.seed] for sample in self.samples],
             "sampler": {**self.suite.sampler.model_dump(), "steps": self.steps, "size": self.suite.size},
             "dtype": self.suite.dtype,
-            "form": self.form,
+            "form": self.space.kind,
             "together": self.together,
             "base": self.base,
             "rules": {**asdict(self.rules), "images": list(self.rules.images)},
         }
+        if self.method.name != MBW or self.models != list(self.group.models):
+            about |= {"method": self.method.title, "setting": self.space.names, "models": [model.name for model in self.models]}
+            about |= registry.origin(self.method.function)
+        return about
 
 
 def make_job(
@@ -86,7 +98,10 @@ def make_job(
     group: str,
     *,
     steps: int | None = None,
-    form: Form = "simplex",
+    method: str = MBW,
+    setting: str | None = None,
+    models: Sequence[str] = (),
+    kind: Kind = "simplex",
     together: int = 2,
     base: bool = False,
     rules: Rules,
@@ -99,23 +114,27 @@ def make_job(
         scorer: a metric's name and options; one that the suite reports may be named alone.
         group: of the suite or any other; the suite's first by default (``""``).
         steps: of the sampler; the suite's smallest number by default.
-        form, together, base, rules, budget: see :class:`Job`.
+        method: a merge method.
+        setting: which of its numbers is searched; the first by default. ``mbw`` has none: its models' weights are searched.
+        models: names in the merge method's order; by default all of the group's, in its order.
+        kind: of ``mbw``: points of the simplex, or the strict two-model form, one model after the other.
+        together, base, rules, budget: see :class:`Job`.
 
     Raises:
         UserError: an unknown name, a metric that is none of an image, too few models or prompts.
     """
     reported: list[Metric] = [configured(suite, "metrics", choice) for choice in suite.metrics]
-    known = [choice for choice in suite.metrics if choice.name == scorer.name]
+    name = registry.anchored(scorer.name, scorer.folder)
+    known = [choice for choice in suite.metrics if registry.anchored(choice.name, choice.folder) == name]
     metric: Metric = configured(suite, "metrics", known[0] if known and not scorer.options else scorer)
     if metric.kind != "per-sample" or metric.task != "generate":
         raise UserError(f"--scorer: {metric.title} is no metric of one image; expected one such as clip-t")
     found = read_group(group or suite.groups[0], suite.file.parent, f"{suite.file}: groups")
-    if len(found.models) < 2:
+    chosen, merged = _models(found, models), find_merge_method(method, "--method")
+    if len(chosen) < 2:
         raise UserError(f"search: group {found.name} has one model; expected two or more to merge")
-    if found.architecture not in ("sd15", "sdxl"):
-        raise UserError(
-            f"search: group {found.name} is {found.architecture}; expected models of SD 1.5 or SDXL, which have MBW's blocks"
-        )
+    space = _space(merged, setting, [model.name for model in chosen], kind)
+    found.family.require_layout(f"search: group {found.name}")
     warnings = []
     if metric.key in {one.key for one in reported}:
         warnings.append(f"{metric.title} is searched for and reported by suite {suite.name}: there it is no independent measure")
@@ -128,12 +147,39 @@ def make_job(
         warnings.append(f"the suite leaves no {count} prompts over: the search sees prompts that the suite reports on")
     if len(prompts) < count:
         raise UserError(f"--images: {count}; the suite has {len(prompts)} prompts")
+    notes_of(prompt_set, suite.file.parent, prompts)
     samples = [Sample(prompt, 0, 0, suite.seed) for prompt in prompts]
-    return Job(suite, found, metric, samples, steps or min(suite.steps), form, together, base, rules, budget, warnings)
+    return Job(
+        suite, found, metric, samples, steps or min(suite.steps), chosen, merged, space, together, base, rules, budget, warnings
+    )
+
+
+def _models(group: Group, names: Sequence[str]) -> list[ModelRef]:
+    known = {model.name: model for model in group.models}
+    for name in names:
+        if name not in known:
+            raise UserError(f"--models: unknown model {name!r}: {suggest(name, known)}")
+    return [known[name] for name in names] or list(group.models)
+
+
+def _space(method: MergeMethod, setting: str | None, names: Sequence[str], kind: Kind) -> Space:
+    if method.name == MBW:
+        if setting is not None:
+            raise UserError("--setting: mbw's models' weights are searched; expected another --method beside it")
+        return models_space(names, kind)
+    if not method.numbers:
+        raise UserError(f"--method: {method.name} has no setting that may differ by block")
+    if setting is not None and setting not in method.numbers:
+        raise UserError(f"--setting: unknown setting {setting!r} of {method.name}: {suggest(setting, method.numbers)}")
+    method.require_fit(len(names), {}, "search")
+    name = setting or method.numbers[0]
+    return number_space(name, method.defaults[name])
 
 
 def run_job(job: Job, out: Path, device: str, report: Callable[[Mapping[str, Any]], None]) -> Found:
     """Search, and write ``recipe.yaml``, ``search.json`` and ``blocks.png`` beside ``log.jsonl``. Run again to go on.
+
+    Interrupted, it leaves the recipe of the best so far, and says so.
 
     Args:
         job: what to search.
@@ -142,36 +188,49 @@ def run_job(job: Job, out: Path, device: str, report: Callable[[Mapping[str, Any
         report: told each candidate's line of the log.
 
     Raises:
-        UserError: a log of another search, models that do not load or cannot be merged, a budget of nothing.
+        UserError: a log of another search, or one that another process is writing; models that do not load or cannot be merged; a
+            budget of nothing.
     """
     log = Log(out / "log.jsonl", job.about())
+    try:
+        return _run(job, log, out, device, report)
+    finally:
+        log.close()
+
+
+def _run(job: Job, log: Log, out: Path, device: str, report: Callable[[Mapping[str, Any]], None]) -> Found:
     loaded = load_group(job.group, device, getattr(torch, job.suite.dtype))
-    judge = ImageJudge(loaded, job.suite, job.samples, job.scorer, job.steps, device)
-    layout = layout_of_unet(loaded.models[0].unet.config)  # type: ignore[arg-type]
+    models = [next(model for model in loaded.models if model.name == ref.name) for ref in job.models]
+    judge = ImageJudge(loaded, models, job.suite, job.samples, job.scorer, job.steps, job.method, job.space, device)
+    layout = judge.rewriter.layout
     groups = block_groups(layout, job.together, job.base)
-    found = Search(judge, groups, stages(job.names, job.form), job.rules, job.budget, log, report).run(
-        start(layout, len(job.names), job.form)
-    )
-    log.close()
+    search = Search(judge, groups, job.space.stages, job.rules, job.budget, log, report)
+    try:
+        found = search.run(job.space.begin(layout.blocks))
+    except BaseException:
+        if search.begun:
+            write_bytes(out / "recipe.yaml", recipe_text(job, search.best.weights, layout.blocks, out).encode())
+            LOG.warning("%s has the best so far, %.4f; the same command goes on", out / "recipe.yaml", search.best.mean)
+        raise
     write_bytes(out / "recipe.yaml", recipe_text(job, found.best.weights, layout.blocks, out).encode())
     write_json(out / "search.json", {**summary(found), "budget": asdict(job.budget), "warnings": list(job.warnings)})
     title = f"autoMBW on {job.group.name}, {job.scorer.title}"
-    picture(found.best.weights, (BASE, *layout.blocks), job.names, title).save(out / "blocks.png", optimize=True)
+    picture(found.best.weights, (BASE, *layout.blocks), job.space.names, title).save(out / "blocks.png", optimize=True)
     return found
 
 
 def recipe_text(job: Job, weights: Weights, blocks: Sequence[str], folder: Path) -> str:
-    """The MBW recipe, for ``afa-bench merge`` and for the option ``recipe`` of the method ``mbw``; paths relative to it."""
+    """The recipe, for ``afa-bench merge`` and for the option ``recipe`` of the method ``merge``; paths relative to it."""
 
     def place(path: Path) -> str:
         return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
     document = {
-        "models": {model.name: place(model.path) for model in job.group.models},
-        "form": "mbw",
+        "models": {model.name: place(model.path) for model in job.models},
+        "method": registry.relative(job.method.name, folder),
         "like": place(job.group.pipeline),
-        "base": list(weights[BASE]),
-        "simplex": [list(weights[block]) for block in blocks],
+        **({"architecture": job.group.architecture} if job.group.family.identity() else {}),
+        **plain(job.space.settings(weights, blocks)),
     }
     return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120)
 

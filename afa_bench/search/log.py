@@ -8,8 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from afa_bench.errors import UserError
 from afa_bench.identity import canonical
+
+
+class Line(BaseModel):
+    """What a search needs of a candidate's line."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    id: str
+    scores: list[float]
+    verdict: str
+    seconds: float
 
 
 class Log:
@@ -20,28 +33,60 @@ class Log:
         about: what is searched; a log of another search is refused.
 
     Raises:
-        UserError: a log of another search, a damaged one, or a folder that cannot be written.
+        UserError: a log of another search, one that another process is writing, a damaged one; a folder that cannot be written.
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            whole = path.read_bytes() if path.exists() else b""
-            kept = whole[: whole.rfind(b"\n") + 1]
-            lines = [json.loads(line) for line in kept.splitlines()]
-            self._file = path.open("ab")
-            self._file.truncate(len(kept))
+            self._file = path.open("a+b")
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
-        except ValueError as error:
-            raise UserError(f"{path}: damaged: {error}; expected a line of JSON for each candidate") from error
-        if not lines:
+        try:
+            self._require_alone()
+            self.entries = self._read(about)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _require_alone(self) -> None:
+        """Take the file for this process alone, until it ends."""
+        try:
+            import fcntl
+        except ImportError:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"{self.path}: another search is writing it; expected one search a folder") from error
+
+    def _read(self, about: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+        self._file.seek(0)
+        whole = self._file.read()
+        kept = whole[: whole.rfind(b"\n") + 1]
+        found: dict[str, Mapping[str, Any]] = {}
+        for number, text in enumerate(kept.splitlines(), start=1):
+            try:
+                line = json.loads(text)
+                if number > 1:
+                    found[Line.model_validate(line).id] = line
+                    continue
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(map(str, first["loc"])) or "line"
+                raise UserError(f"{self.path}:{number}: damaged: {place}: {first['msg']}") from error
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{self.path}:{number}: damaged: {error}; expected a line of JSON for each candidate") from error
+            if not isinstance(line, Mapping):
+                raise UserError(f"{self.path}:{number}: damaged: expected what is searched, found {text[:40]!r}")
+            if canonical(line) != canonical(about):
+                keys = ", ".join(key for key in dict.fromkeys([*line, *about]) if line.get(key) != about.get(key))
+                raise UserError(f"{self.path}: {keys}: is the log of another search; expected the same one, or another folder")
+        self._file.truncate(len(kept))
+        if not kept:
             self.write(about)
-        elif canonical(lines[0]) != canonical(about):
-            keys = [key for key in dict.fromkeys([*lines[0], *about]) if lines[0].get(key) != about.get(key)]
-            raise UserError(f"{path}: {', '.join(keys)}: is the log of another search; expected the same one, or another folder")
-        self.entries: dict[str, Mapping[str, Any]] = {line["id"]: line for line in lines[1:]}
+        return found
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Add a line; it is on the disk when this returns."""

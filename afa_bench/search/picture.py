@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from afa_bench.images.legend import INK, colour_of, draw_legend
 from afa_bench.search.space import Weights
 
-COLOURS = ((31, 119, 180), (255, 165, 60), (60, 150, 90), (200, 70, 80), (140, 100, 180), (130, 130, 130))
-INK = (40, 40, 40)
 BAR, GAP, TALL = 34, 7, 200
 
 
@@ -27,18 +26,14 @@ def picture(weights: Weights, blocks: Sequence[str], names: Sequence[str], title
     sheet = Image.new("RGB", (left + len(blocks) * (BAR + GAP) + 10, top + TALL + 30), "white")
     pen = ImageDraw.Draw(sheet)
     pen.text((left, 6), title, fill=INK, font=font)
-    place = float(left)
-    for number, name in enumerate(names):
-        pen.rectangle((place, 32, place + 12, 44), fill=COLOURS[number % len(COLOURS)])
-        pen.text((place + 17, 30), name, fill=INK, font=small)
-        place += 34 + pen.textlength(name, font=small)
+    draw_legend(pen, names, left)
     for share in (0.0, 0.5, 1.0):
         pen.text((8, top + TALL * (1 - share) - 7), f"{share:.1f}", fill=INK, font=small)
     for index, block in enumerate(blocks):
         x, bottom = left + index * (BAR + GAP), float(top + TALL)
         for number, weight in enumerate(weights[block]):
             if weight > 0:
-                pen.rectangle((x, bottom - weight * TALL, x + BAR, bottom), fill=COLOURS[number % len(COLOURS)])
+                pen.rectangle((x, bottom - weight * TALL, x + BAR, bottom), fill=colour_of(number))
                 if weight >= 0.1:
                     text = f"{weight:.2f}".lstrip("0") if weight < 1 else "1"
                     wide = pen.textlength(text, font=small)

@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from afa_bench.architectures.text import conditions
+from afa_bench.cells import Sample
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Extractor, Floats
-from afa_bench.generation.generator import draw, to_image
-from afa_bench.images.decode import decode
-from afa_bench.images.stored import read
-from afa_bench.metrics.base import Metric
+from afa_bench.generation.generator import draw, prompted, to_image
+from afa_bench.images.stored import shown
+from afa_bench.merging.method import MergeMethod
+from afa_bench.method import Model
+from afa_bench.metrics.base import Metric, sample_values
 from afa_bench.models.load import LoadedGroup
-from afa_bench.plan import Sample
 from afa_bench.search.rewriting import Rewriter
-from afa_bench.search.space import Row, Weights
+from afa_bench.search.space import Row, Space, Weights
 from afa_bench.suite import Suite
 
 
@@ -34,7 +34,7 @@ class _Features:
 
     @property
     def clusters(self) -> list[str]:
-        return [sample.prompt.id for sample in self.samples]
+        return [sample.prompt.cluster or sample.prompt.id for sample in self.samples]
 
     @property
     def captions(self) -> list[str]:
@@ -49,7 +49,7 @@ class _Features:
     def paired(self, name: str) -> Floats | None:
         if any(sample.prompt.image is None for sample in self.samples):
             return None
-        real = [decode(read(sample.prompt.image or b""), sample.prompt.id) for sample in self.samples]
+        real = [shown(sample.prompt.image or b"", sample.prompt.id) for sample in self.samples]
         return np.asarray(self.extractor.images(real, self.captions)[name], dtype=np.float64)
 
     def reference(self, name: str, kind: str) -> Floats | None:
@@ -60,11 +60,13 @@ class ImageJudge:
     """Merges a group's models in memory, draws the samples and scores them (``auto_mbw.Judge``).
 
     Args:
-        loaded: the group's models.
+        loaded: the group.
+        models: its models, in the merge method's order.
         suite: whose sampler, size and number format are used.
         samples: what is drawn, the same for all candidates.
         metric: of one value an image.
         steps: of the sampler.
+        method, space: by which the models are merged, and what of it is searched.
         device: for the metric's network.
 
     Raises:
@@ -72,12 +74,23 @@ class ImageJudge:
     """
 
     def __init__(
-        self, loaded: LoadedGroup, suite: Suite, samples: Sequence[Sample], metric: Metric, steps: int, device: str
+        self,
+        loaded: LoadedGroup,
+        models: Sequence[Model],
+        suite: Suite,
+        samples: Sequence[Sample],
+        metric: Metric,
+        steps: int,
+        method: MergeMethod,
+        space: Space,
+        device: str,
     ) -> None:
-        self.rewriter = Rewriter(loaded.models)
+        self._architecture = loaded.group.family
+        self.rewriter = Rewriter(models, self._architecture, method, space)
         self._suite, self._samples, self._metric, self._steps = suite, samples, metric, steps
         self._loaded = loaded
-        self._pipeline = loaded.pipeline(self.rewriter.denoiser, suite.sampler.scheduler)
+        denoiser = self.rewriter.denoiser
+        self._pipeline = loaded.pipeline(denoiser.unet, denoiser.text_encoders, suite.sampler.scheduler)
         self._extractor = metric.extractor()
         self._extractor.load(device)
         self._texts: tuple[Row | None, dict[str, Tensor]] | None = None
@@ -95,10 +108,10 @@ class ImageJudge:
         """
         samples = self._samples[first:last]
         given = {name: states[first:last] for name, states in self._conditions().items()}
-        images = draw(self._pipeline, self._suite, self._steps, samples, given)
+        images = draw(self._architecture, self._pipeline, self._suite, self._steps, samples, given)
         captions = [sample.prompt.text for sample in samples]
         features = self._extractor.images([to_image(image) for image in images], captions)
-        values = self._metric.per_sample(_Features(self._extractor, samples, features))
+        values = sample_values(self._metric, _Features(self._extractor, samples, features))
         if values is None:
             raise UserError(f"--scorer: {self._metric.title}: needs what the prompts do not have; expected another metric")
         if not np.isfinite(values).all():
@@ -109,7 +122,6 @@ class ImageJudge:
         """All prompts as the pipeline takes them: encoded once for a text encoder."""
         row = self.rewriter.text_row
         if self._texts is None or self._texts[0] != row:
-            texts, sampler = [sample.prompt.text for sample in self._samples], self._suite.sampler
             encoders = self.rewriter.denoiser.text_encoders
-            self._texts = (row, conditions(texts, sampler.negative_prompt, sampler.guidance > 1, self._loaded, encoders))
+            self._texts = (row, prompted(self._samples, self._suite.sampler, self._loaded, encoders))
         return self._texts[1]

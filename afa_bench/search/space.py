@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from math import isclose
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from afa_bench.architectures.layout import BASE, Layout
+from afa_bench.merging.blocks import ByBlock
 
 Row: TypeAlias = tuple[float, ...]
-"""A weight of each model, with the sum 1."""
+"""What a block is given: a weight of each model, with the sum 1; or one number, for a setting that is searched by block."""
 
 Weights: TypeAlias = Mapping[str, Row]
 """Block -> its row, BASE included."""
@@ -20,9 +21,9 @@ Grid: TypeAlias = Callable[[Row], Sequence[Row]]
 """A group's row at the start of a round -> the rows to try."""
 
 ALPHAS = tuple(n / 10 for n in range(11))
-"""The weights that the strict two-model form tries."""
+"""The numbers that are tried for one setting, and the weights that the strict two-model form tries."""
 
-Form = Literal["simplex", "chain"]
+Kind = Literal["simplex", "chain"]
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,52 @@ def block_groups(layout: Layout, size: int = 2, base: bool = False) -> list[tupl
     return [(middle,), *cut, *([(BASE,)] if base else [])]
 
 
-def start(layout: Layout, count: int, form: Form) -> dict[str, Row]:
-    """What a search begins with: all models alike, or for a chain the first model alone."""
-    row = (1 / count,) * count if form == "simplex" else (1.0,) + (0.0,) * (count - 1)
-    return dict.fromkeys((*layout.blocks, BASE), row)
+@dataclass(frozen=True)
+class Space:
+    """What is searched.
+
+    Attributes:
+        kind: as in the log.
+        names: of a row's numbers.
+        start: the row that every block begins with.
+        stages: one after the other.
+        settings: weights and the blocks in their order -> the merge method's settings.
+    """
+
+    kind: str
+    names: Sequence[str]
+    start: Row
+    stages: Sequence[Stage]
+    settings: Callable[[Weights, Sequence[str]], dict[str, Any]]
+
+    def begin(self, blocks: Sequence[str]) -> dict[str, Row]:
+        """What a search begins with."""
+        return dict.fromkeys((*blocks, BASE), self.start)
 
 
-def stages(names: Sequence[str], form: Form) -> list[Stage]:
-    """The stages of a search over models of these names."""
-    if form == "simplex":
-        return [Stage("simplex", lambda _: (lambda row: points(len(row), 2), neighbours))]
-    return [Stage(f"+ {name}", _blended(number)) for number, name in enumerate(names) if number]
+def models_space(names: Sequence[str], kind: Kind) -> Space:
+    """The weights of models of these names, for ``mbw``: points of their simplex, from all alike; or two-model merges, from the
+    first model alone."""
+    count = len(names)
+
+    def settings(weights: Weights, blocks: Sequence[str]) -> dict[str, Any]:
+        return {"base": weights[BASE], "simplex": tuple(weights[block] for block in blocks)}
+
+    if kind == "simplex":
+        stage = Stage("simplex", lambda _: (lambda row: points(len(row), 2), neighbours))
+        return Space(kind, names, (1 / count,) * count, [stage], settings)
+    stages = [Stage(f"+ {name}", _blended(number)) for number, name in enumerate(names) if number]
+    return Space(kind, names, (1.0,) + (0.0,) * (count - 1), stages, settings)
+
+
+def number_space(setting: str, start: float) -> Space:
+    """One setting of a merge method, by block."""
+
+    def settings(weights: Weights, blocks: Sequence[str]) -> dict[str, Any]:
+        return {setting: ByBlock(blocks=tuple(weights[block][0] for block in blocks), base=weights[BASE][0])}
+
+    stage = Stage(setting, lambda _: (lambda row: [(alpha,) for alpha in ALPHAS],))
+    return Space("number", [setting], (start,), [stage], settings)
 
 
 def points(count: int, parts: int) -> list[Row]:

@@ -15,6 +15,9 @@ from typing import Any, BinaryIO
 from afa_bench.errors import UserError
 from afa_bench.store.place import put, storage
 
+PART = ".part"
+"""Ends the names of files and folders that are being written."""
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
@@ -49,6 +52,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -74,26 +79,60 @@ def _name(unnamed: int, path: Path) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder under a temporary name beside ``path``, renamed to it at the end, or removed.
+    """A folder under a temporary name beside ``path``, one's own, renamed to it at the end, or removed.
 
-    One that a kill has left is removed when the same folder is begun again.
+    Those that a kill has left are removed when the same folder is begun again; one that another process is writing is not.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove_left(path)
+        begun = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        temporary = begun.with_name(f"{begun.name}{PART}")
+        begun.mkdir()
+        lock = _locked(begun)
         try:
-            temporary.mkdir()
+            begun.rename(temporary)  # only now is it one that could be taken for left over
             yield temporary
             temporary.rename(path)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for folder in (begun, temporary):
+                shutil.rmtree(folder, ignore_errors=True)
             raise
+        finally:
+            if lock is not None:
+                os.close(lock)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _remove_left(path: Path) -> None:
+    """Remove the temporary folders of a place that no process has open any more."""
+    for folder in path.parent.iterdir():
+        if folder.name.startswith(f".{path.name}.") and folder.name.endswith(PART) and folder.is_dir():
+            lock = _locked(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """A lock on a folder, which ends with the process; None: another has it, or the system knows none."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return None
+    return file
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -152,34 +191,3 @@ def parse_json(path: Path, data: bytes) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged or unreadable: {error}") from error
-
-
-@contextmanager
-def replacing(out: Path, mark: str) -> Iterator[Path]:
-    """A temporary folder that takes the place of ``out`` at the end, or is removed.
-
-    Args:
-        out: the folder's place; what stands there must be empty, or an earlier one: it has the file ``mark``.
-        mark: the name of a file that every such folder has.
-
-    Raises:
-        UserError: something else stands there, or it cannot be written.
-    """
-    if out.exists() and not (out.is_dir() and ((out / mark).is_file() or not any(out.iterdir()))):
-        raise UserError(f"{out}: is there and has no {mark}: expected a new folder, or one that this command made")
-    token = secrets.token_hex(4)
-    fresh, old = (out.with_name(f".{out.name}.{token}.{kind}") for kind in ("part", "old"))
-    try:
-        fresh.mkdir(parents=True)
-        try:
-            yield fresh
-            if out.exists():
-                os.replace(out, old)
-            os.replace(fresh, out)
-        except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error

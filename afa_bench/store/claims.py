@@ -23,7 +23,7 @@ from typing import Any
 
 from afa_bench.errors import UserError
 from afa_bench.store.place import changed, create, renew
-from afa_bench.store.signals import undisturbed
+from afa_bench.store.signals import signals_deferred
 
 RENEWED = 10.0
 """Seconds between renewals."""
@@ -50,12 +50,12 @@ def claimed(work: Path) -> Iterator[bool]:
     """
     claim = _Claim(work, json.dumps(_owner()).encode())
     try:
-        with undisturbed():
+        with signals_deferred():
             mine = claim.take()
         yield mine
     finally:
         try:
-            with undisturbed():
+            with signals_deferred():
                 claim.end()
         except BaseException:  # a signal just before, which is not to leave a claim behind
             claim.end()
@@ -150,19 +150,19 @@ class Owner:
     since: float
 
 
-def living(folder: Path) -> dict[str, Owner]:
+def active_claims(folder: Path) -> dict[str, Owner]:
     """The names of all work in a folder on which some process is at the moment, and who that is."""
     names = {path.name.rsplit(".claim.", 1)[0] for path in folder.glob("*.claim.*")}
     last = {name: claims[max(claims)] for name in sorted(names) if (claims := _claims(folder / name))}
     return {name: _owner_of(claim) for name, claim in last.items() if _alive(claim)}
 
 
-def lapsed(folder: Path) -> list[Path]:
-    """The files of all claims in a folder and below it that count for nothing.
+def expired_claims(folder: Path) -> list[Path]:
+    """The files of all claims in a folder that count for nothing.
 
     Those of lost processes stay where another has taken over the work: whoever found the first place free would begin it again.
     """
-    works = {path.with_name(path.name.rsplit(".claim.", 1)[0]) for path in folder.rglob("*.claim.*")}
+    works = {path.with_name(path.name.rsplit(".claim.", 1)[0]) for path in folder.glob("*.claim.*")}
     found: list[Path] = []
     for claims in map(_claims, sorted(works)):
         if claims and not _alive(claims[max(claims)]):

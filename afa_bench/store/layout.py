@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,6 +23,9 @@ SCHEMA = 1
 
 SEAL = b'{\n "sha256": "'
 """How a versioned JSON file begins; those of earlier versions had no sha256."""
+
+SampleRow: TypeAlias = dict[str, Any]
+"""What is known of a sample, column by column."""
 
 ROW: Mapping[str, type | UnionType] = {"sample_id": str, "file": str | None, "error": str | None, "seconds": int | float}
 """What every row of a finished shard has."""

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from afa_bench.errors import UserError
+from afa_bench.paths import expanded
 
 THREADS: Final = 32
 """Requests to a storage at the same time."""
@@ -33,7 +34,7 @@ def place(name: str) -> Path:
     """
     protocol, url, rest = name.partition("://")
     if not url:
-        return Path(name)
+        return expanded(name)
     if protocol == "file":
         return Path(unquote(urlsplit(name).path))
     if not rest.strip("/"):

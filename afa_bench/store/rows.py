@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from afa_bench.errors import UserError
+from afa_bench.errors import NotFoundError, UserError
 from afa_bench.identity import fingerprint
 
-TEXTS = ("sample_id", "prompt_id", "prompt", "category", "file", "sha256", "error", "device")
+TEXTS = ("sample_id", "prompt_id", "prompt", "negative_prompt", "cluster", "category", "file", "sha256", "error", "device")
 COUNTS = ("image_index", "repeat", "seed", "batch")
+COLUMNS = frozenset({*TEXTS, *COUNTS, "seconds"})
+"""What a row has beside the values of metrics."""
+
 SEAL = b"afa_bench.columns"
 """Metadata key of the fingerprint of the columns' names and types and the number of rows."""
 
@@ -48,7 +51,7 @@ def read_columns(file: Path, wanted: Callable[[Any], bool], why: str) -> Any:
     import pyarrow.parquet as pq
 
     if not file.exists():
-        raise UserError(f"{file}: missing: {why}")
+        raise NotFoundError(f"{file}: missing: {why}")
     try:
         with file.open("rb") as opened, pq.ParquetFile(opened, page_checksum_verification=True) as parquet:
             schema = parquet.schema_arrow

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def signals_deferred() -> Iterator[None]:
     """Put off SIGINT and SIGTERM until the end of the block; a second one is not put off.
 
     Their exceptions would otherwise come up anywhere in the block, even between a lock's being taken and its holder's knowing.

@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
-from afa_bench.store.claims import Owner, living
+from afa_bench.errors import NothingToDoError, UserError
+from afa_bench.store.claims import Owner, active_claims
 from afa_bench.store.layout import CellStore, PlannedCell, Store
 from afa_bench.store.place import key, storage
 
@@ -137,15 +137,16 @@ def read_status(root: Path) -> Status:
         root: such as ``results/mini``.
 
     Raises:
-        UserError: no results there (exit code 3), or a damaged file.
+        NothingToDoError: no results there.
+        UserError: a damaged file.
     """
     store = Store(root)
     planned = {cell.name: cell for cell in store.planned()}
     names = [*planned, *(name for name in store.cells() if name not in planned)]
     if not names:
-        raise UserError(f"{root}: no results in it", NOTHING_TO_DO)
+        raise NothingToDoError(f"{root}: no results in it")
     cells = [_cell(store.cell(name), planned.get(name)) for name in names]
-    return Status(cells, living(root).get("scoring"), disk_used(root))
+    return Status(cells, active_claims(root).get("scoring"), disk_used(root))
 
 
 def disk_used(folder: Path) -> int:
@@ -176,7 +177,7 @@ def _cell(files: CellStore, planned: PlannedCell | None) -> CellStatus:
         failed = summary["failed"]
         done = summary["samples"] - failed
         seconds = [row["seconds"] for row in _rows(files, files.shards()[:1]) if row["error"] is None]
-    claims = living(files.folder / "state")
+    claims = active_claims(files.folder / "state")
     running = [Claimed(int(shard[1]), owner) for name, owner in claims.items() if (shard := SHARD.fullmatch(name))]
     count = planned.samples if planned else None if summary is None else summary["samples"]
     return CellStatus(

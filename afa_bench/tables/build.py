@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.registry import suggest
 from afa_bench.tables.load import CellResult, Place, Results, measured
 from afa_bench.tables.model import Column, Metric, Row, Section, Table
@@ -55,7 +55,7 @@ def build_table(
         sections.append(Section(group, ranked(rows, columns)))
     sections = [section for section in sections if section.rows]
     if not sections:
-        raise UserError(f"none of the methods chosen has results in {', '.join(chosen_groups)}", NOTHING_TO_DO)
+        raise NothingToDoError(f"none of the methods chosen has results in {', '.join(chosen_groups)}")
     table = Table(results.suite, results.revision, None, columns, tuple(sections), ())
     if by or versus or repeats:
         table = _beside(results, table, placed, versus, by, repeats)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NotFoundError, NothingToDoError
 from afa_bench.paths import shipped
 from afa_bench.registry import suggest
 from afa_bench.store.place import place
@@ -16,19 +16,20 @@ def find_results(name: str | None, here: Path = HERE) -> Path:
     """A suite's results: a folder, its URL, or a suite's name ``here`` or among those shipped; without one, the latest ``here``.
 
     Raises:
-        UserError: none of that name, or nothing ``here`` to choose from (exit code 3).
+        NotFoundError: none of that name.
+        NothingToDoError: nothing ``here`` to choose from.
     """
     mine, known = suites_in(here), all_suites(here)
     if name is None:
         if not mine:
             hint = f"; results that come with afa-bench: {', '.join(known)}" if known else ""
-            raise UserError(f"{here}: no results yet: `afa-bench run SUITE` makes them{hint}", NOTHING_TO_DO)
+            raise NothingToDoError(f"{here}: no results yet: `afa-bench run SUITE` makes them{hint}")
         return max(mine.values(), key=lambda folder: (_written(folder), folder.name))
     folder = place(name)
     if name in known and not any(folder.glob("*/cell.json")):
         return known[name]
     if not folder.is_dir():
-        raise UserError(f"{name}: no such folder, and no suite of this name has results: {suggest(name, known)}")
+        raise NotFoundError(f"{name}: no such folder, and no suite of this name has results: {suggest(name, known)}")
     return folder
 
 

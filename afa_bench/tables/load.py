@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NotFoundError, NothingToDoError, UserError
 from afa_bench.store.layout import Store, checked
 from afa_bench.tables.model import Cell, Metric
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Place = tuple[str, str, int | None]
 """Group, label and steps (None: without sampling): where a cell's results stand in a table."""
@@ -94,21 +97,41 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Results:
-    """All cells of one suite, in the order of their rows, and what they have in common.
+    """All cells of one suite, in the order of their rows, and what they have in common. Iterating gives the cells.
 
     Attributes:
+        folder: where they lie.
         cells: sorted by order, group, label and steps.
         metrics: key -> what is known of it, in the suite's order; where that is not recorded, those without sampling lead.
         remarks: key -> the distinct notes which the summaries give to it.
         shared: the part of the identity that all cells have in common.
     """
 
+    folder: Path
     suite: str
     revision: int
     cells: tuple[CellResult, ...]
     metrics: Mapping[str, Metric]
     remarks: Mapping[str, tuple[str, ...]]
     shared: Mapping[str, Any] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[CellResult]:
+        return iter(self.cells)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def samples(self) -> DataFrame:
+        """A row a sample: the columns of ``samples.parquet`` behind the cell's group, method, label, task and steps."""
+        from afa_bench.tables.frames import samples
+
+        return samples(self.cells)
+
+    def summaries(self) -> DataFrame:
+        """A row a cell and metric: the value, its interval, the numbers of samples."""
+        from afa_bench.tables.frames import summaries
+
+        return summaries(self.cells)
 
 
 def measured(result: CellResult | None, metric: Metric) -> Cell:
@@ -127,24 +150,26 @@ def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
         cells: names of the cells' folders to read; all by default.
 
     Raises:
-        UserError: no results there (exit code 3); a file that is corrupt, of a later schema, or does not fit the others.
+        NotFoundError: no such folder.
+        NothingToDoError: no results in it, or none that are scored.
+        UserError: a file that is corrupt, of a later schema, or does not fit the others.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of results")
+        raise NotFoundError(f"{folder}: no such folder of results")
     names = sorted(cells) if cells is not None else sorted(path.name for path in folder.iterdir() if _is_cell(path))
     found = [_read_cell(folder / name) for name in names]
     if not found:
-        raise UserError(f"{folder}: no results in it{_suites_inside(folder)}", NOTHING_TO_DO)
+        raise NothingToDoError(f"{folder}: no results in it{_suites_inside(folder)}")
     if all(result.summary is None for result in found):
-        raise UserError(f"{folder}: nothing is scored yet: no cell has a summary.json", NOTHING_TO_DO)
+        raise NothingToDoError(f"{folder}: nothing is scored yet: no cell has a summary.json")
     found.sort(key=lambda result: (result.cell.order, *result.row, result.cell.steps or 0))
     _refuse_strangers(found)
     _refuse_twins(found)
     metrics, remarks = _metrics(found)
     if not metrics:
-        raise UserError(f"{folder}: no cell's summary has a metric", NOTHING_TO_DO)
+        raise NothingToDoError(f"{folder}: no cell's summary has a metric")
     first = found[0].cell
-    return Results(first.suite, first.revision, tuple(found), metrics, remarks, _shared(found))
+    return Results(folder, first.suite, first.revision, tuple(found), metrics, remarks, _shared(found))
 
 
 def _finite(value: float | None) -> float | None:
@@ -170,7 +195,7 @@ def _is_cell(path: Path) -> bool:
 def _read_cell(folder: Path) -> CellResult:
     cell = _read(folder / "cell.json", CellFile)
     if cell is None:
-        raise UserError(f"{folder / 'cell.json'}: missing: without it nothing says what the summary is of")
+        raise NotFoundError(f"{folder / 'cell.json'}: missing: without it nothing says what the summary is of")
     if (cell.task == "generate") != (cell.steps is not None):
         raise UserError(f"{folder / 'cell.json'}: steps: {cell.steps}, expected {'a number' if cell.steps is None else 'null'}")
     file = folder / "summary.json"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from afa_bench.paper.numbers import Printed
     from afa_bench.stats import Difference, Spread
 
 Direction = Literal["higher", "lower"]
@@ -65,6 +65,47 @@ class Column:
         if self.headings is not None:
             return self.headings[1]
         return "any steps" if self.steps is None else f"{self.steps} steps"
+
+
+@dataclass(frozen=True)
+class Printed:
+    """One number of the paper, and where it stands.
+
+    Attributes:
+        table: 1 to 16.
+        dataset: whose prompts; empty for none.
+        group: of models: ``I``, ``II``, ``SDXL``, ``FLUX.1-dev``; empty where a table has no groups.
+        method: the row's name in the paper.
+        n_models: how many models take part.
+        images: made at once, in the tables of efficiency.
+        steps: of sampling.
+        metric: its name in the paper.
+        unit: empty where the metric has none.
+        text: the number with the paper's digits.
+        suite: the suite that measures it, empty until it is known (:mod:`afa_bench.paper.build` says it).
+    """
+
+    table: int
+    dataset: str
+    group: str
+    method: str
+    n_models: int
+    images: int | None
+    steps: int
+    metric: str
+    unit: str
+    text: str
+    suite: str = ""
+
+    @property
+    def paper(self) -> float:
+        """The number itself."""
+        return float(self.text)
+
+    @property
+    def digits(self) -> int:
+        """Decimals printed."""
+        return len(self.text.partition(".")[2])
 
 
 @dataclass(frozen=True)
@@ -140,3 +181,15 @@ class Table:
         what = f", by {self.by}" if self.by else ""
         what += f", with paired differences to {self.versus}" if self.versus else ""
         return f"Suite {self.suite}, revision {self.revision}{what}"
+
+    def render(self, form: str = "rich") -> str:
+        """The table as text: rich, markdown, latex, html, csv or json.
+
+        Raises:
+            UserError: an unknown format.
+        """
+        formats = import_module("afa_bench.tables.formats")  # which are written from tables: looked up when one is asked for
+        return formats.render(self, form)  # type: ignore[no-any-return]
+
+    def __str__(self) -> str:
+        return self.render()

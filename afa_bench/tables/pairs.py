@@ -16,6 +16,8 @@ from afa_bench.errors import UserError
 from afa_bench.store.rows import read_columns
 
 NEEDED = ("sample_id", "prompt_id")
+CLUSTER = "cluster"
+"""The column of samples that are not independent, although their prompts are others."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Samples:
     Attributes:
         file: where they stand.
         ids: ``(n,)`` strings of Arrow.
-        prompts: ``(n,)`` integers, one a prompt, in the order of the prompts' ids.
+        prompts: ``(n,)`` integers, one a prompt, or a picture that several prompts tell of; in the order of their ids.
         seeds: ``(n,)``, where recorded.
         errors: ``(n,)`` strings of Arrow; null where a sample did not fail.
         metrics: key -> ``(n,)``.
@@ -88,7 +90,7 @@ def read_samples(file: Path, parts: Sequence[str] = ()) -> Samples:
     Raises:
         UserError: the file is missing or corrupt, lacks a column, or holds a sample twice.
     """
-    asked = {*NEEDED, *parts, "seed", "error"}
+    asked = {*NEEDED, *parts, "seed", "error", CLUSTER}
     table = read_columns(
         file, lambda field: field.name in asked or pa.types.is_floating(field.type), "paired differences need the samples"
     )
@@ -100,6 +102,8 @@ def read_samples(file: Path, parts: Sequence[str] = ()) -> Samples:
     try:
         rows = {name: table[name].combine_chunks() for name in table.column_names}  # whole arrays: a chunked one has no buffer
         ids, prompts = (rows[name] for name in NEEDED)
+        if CLUSTER in known:
+            prompts = rows[CLUSTER].fill_null(prompts)
         errors = rows["error"] if "error" in known else pa.nulls(len(ids), pa.string())
         seeds = rows["seed"] if "seed" in known and not rows["seed"].null_count else None
         broken = {name: _part(rows[name].cast(pa.string()).fill_null("")) for name in parts}

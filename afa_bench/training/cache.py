@@ -7,7 +7,6 @@ and the crops. It is written in shards, so that an interrupted encoding goes on,
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from afa_bench.architectures.families import FLUX, SDXL
+from afa_bench.architectures.base import Architecture
 from afa_bench.architectures.objective import Conditions
-from afa_bench.architectures.text import conditions
-from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint, fingerprint_of_rows, seed_of
-from afa_bench.images.stored import identity, read
+from afa_bench.images.square import cut, scaled
+from afa_bench.images.stored import identity, is_plain, shown
 from afa_bench.models.load import LoadedGroup
 from afa_bench.prompts.base import Prompt
 from afa_bench.store.atomic import write_bytes
@@ -38,7 +36,7 @@ BATCH = 8
 VERSION = 1
 """Of the encoding; raise it when a cache's content changes."""
 KINDS = {"prompt_embeds": "text", "pooled_prompt_embeds": "pooled"}
-"""What text encoders say, and how it is called in a cache's files, where the number of the encoder follows."""
+"""What text encoders say that is called otherwise in a cache's files; there the number of the encoder follows, as in "text.0"."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +62,16 @@ class Encoding:
         """By a group's VAE, which is brought to fp32, and its tokenizers.
 
         Raises:
-            UserError: a size whose latents are not FLUX' tokens of 2 x 2.
+            UserError: a size that has no latents of its own.
         """
         loaded.vae.float()
-        token = 2 ** len(loaded.vae.config.block_out_channels)
-        if loaded.group.family is FLUX and size % token:
-            raise UserError(f"size: {size}; expected a multiple of {token} pixels for FLUX")
+        loaded.group.family.require_size(loaded.vae, size)
         return cls(loaded, encoders, size, crops, seed)
+
+    @property
+    def architecture(self) -> Architecture:
+        """Of the group."""
+        return self.loaded.group.family
 
     @property
     def distinct(self) -> list[nn.Module]:
@@ -84,72 +85,74 @@ class Encoding:
         return [ids.index(id(encoder)) for encoder in self.encoders]
 
     def image(self, prompt: Prompt) -> dict[str, Tensor]:
-        """A prompt's image, on the CPU: ``latents`` ``(crops, C, H, W)`` in fp32 and, for SDXL, ``time_ids`` ``(crops, 6)``.
+        """A prompt's image, on the CPU: ``latents`` ``(crops, C, H, W)`` and size conditions ``(crops, ...)``, in fp32.
 
         Raises:
             UserError: an image that cannot be read.
         """
         vae = self.loaded.vae
-        try:
-            image = Image.open(io.BytesIO(read(prompt.image or b""))).convert("RGB")
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{prompt.id}: its image cannot be read: {error}") from error
+        image = shown(prompt.image or b"", f"the image of {prompt.id}")
         cuts = [cropped(image, self.size, seed_of(self.seed, prompt.id, "crop", crop)) for crop in range(self.crops)]
         pixels = torch.from_numpy(np.stack([cut for cut, _ in cuts])).permute(0, 3, 1, 2)
         device = next(vae.parameters()).device
+        batches = (part.to(device, torch.float32) / 127.5 - 1 for part in pixels.split(BATCH))
         with torch.no_grad():
-            parts = [vae.encode(part.to(device, torch.float32) / 127.5 - 1) for part in pixels.split(BATCH)]
-        means = torch.cat([part.latent_dist.mode().cpu() for part in parts])
-        found = {"latents": (means - vae.config.shift_factor if vae.config.shift_factor else means) * vae.config.scaling_factor}
-        if self.loaded.group.family is SDXL:
-            sizes = [(image.height, image.width, *place, self.size, self.size) for _, place in cuts]
-            found["time_ids"] = torch.tensor(sizes, dtype=torch.float32)
-        return found
+            latents = torch.cat([self.architecture.latents(vae, batch).cpu() for batch in batches])
+        size, own = (image.height, image.width), (self.size, self.size)
+        told = [self.architecture.size_conditions(size, corner, own) for _, corner in cuts]
+        return {"latents": latents, **{name: torch.tensor([one[name] for one in told]) for name in told[0]}}
 
     def texts(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """What each distinct encoder says, on the CPU: states ``(len(captions), L, D)`` under "text.0" and so on.
 
         The pooled embeddings ``(len(captions), P)`` of SDXL and FLUX are under "pooled.0" and so on.
         """
-        said = [conditions(captions, "", False, self.loaded, [encoder]) for encoder in self.distinct]
-        return {f"{KINDS[key]}.{i}": value.cpu().contiguous() for i, own in enumerate(said) for key, value in own.items()}
+        return self._said(lambda own: self.architecture.conditions(captions, self.loaded.tokenizers, own))
 
     def empty(self) -> dict[str, Tensor]:
-        """The same of the empty prompt, one row; SDXL takes zeros for it, as its stock pipeline does."""
-        said = self.texts([""])
-        return {name: torch.zeros_like(value) for name, value in said.items()} if self.loaded.group.family is SDXL else said
+        """The same of no text, one row."""
+        return self._said(lambda own: self.architecture.unconditional(self.loaded.tokenizers, own))
+
+    def _said(self, read: Callable[[Sequence[nn.Module]], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return {
+            f"{KINDS.get(key, key)}.{number}": value.cpu().contiguous()
+            for number, encoder in enumerate(self.distinct)
+            for key, value in read([encoder]).items()
+        }
 
     def fingerprint(self, prompts: Sequence[Prompt]) -> str:
         """Of everything that a cache of these prompts depends on."""
-        rows = ([prompt.id, prompt.text, identity(prompt.image or b"")] for prompt in prompts)
+        images = [prompt.image or b"" for prompt in prompts]
+        odd = ([] if is_plain(image) else ["as seen"] for image in images)
+        rows = ([prompt.id, prompt.text, identity(image), *own] for prompt, image, own in zip(prompts, images, odd, strict=True))
         words: list[object] = []
         for tokenizer in self.loaded.tokenizers:
             vocabulary = repr(sorted(tokenizer.get_vocab().items())).encode()
             words += [hashlib.sha256(vocabulary).hexdigest(), tokenizer.model_max_length]
         weights = [_digest(module) for module in (self.loaded.vae, *self.distinct)]
-        return fingerprint([VERSION, fingerprint_of_rows(rows), *words, weights, self.size, self.crops, self.seed])
+        own = self.architecture.identity()
+        parts = [VERSION, fingerprint_of_rows(rows), *words, weights, self.size, self.crops, self.seed]
+        return fingerprint([*parts, own] if own else parts)
 
 
 def cropped(image: Image.Image, size: int, seed: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The image with its shorter side resized to ``size``, cut at a place that the seed draws.
+    """A square of the image by :mod:`afa_bench.images.square`'s rule, cut at a place that the seed draws.
 
     Returns:
         ``(size, size, 3)``, and the top and left of the place.
     """
-    scale = size / min(image.size)
-    wide, high = (max(size, round(side * scale)) for side in image.size)
-    if (wide, high) != image.size:
-        image = image.resize((wide, high), Image.Resampling.BICUBIC)
+    image = scaled(image, size)
     random = np.random.Generator(np.random.PCG64(seed))
-    left, top = int(random.integers(wide - size + 1)), int(random.integers(high - size + 1))
-    return np.asarray(image.crop((left, top, left + size, top + size))), (top, left)
+    left, top = int(random.integers(image.width - size + 1)), int(random.integers(image.height - size + 1))
+    return np.asarray(cut(image, size, (top, left))), (top, left)
 
 
 def side_by_side(said: Mapping[str, Tensor], places: Sequence[int]) -> dict[str, Tensor]:
-    """The conditions of a cache's tensors: what the encoders at these places say side by side, and an image's ``time_ids``."""
-    kinds = {key: kind for key, kind in KINDS.items() if f"{kind}.0" in said}
-    found = {key: torch.cat([said[f"{kind}.{place}"] for place in places], dim=-1) for key, kind in kinds.items()}
-    return found | {name: said[name] for name in ("time_ids",) if name in said}
+    """The conditions of a cache's tensors: what the encoders at these places say side by side, and those of an image's size."""
+    keys = {kind: key for key, kind in KINDS.items()}
+    kinds = [name.removesuffix(".0") for name in said if name.endswith(".0")]
+    found = {keys.get(kind, kind): torch.cat([said[f"{kind}.{place}"] for place in places], dim=-1) for kind in kinds}
+    return found | {name: value for name, value in said.items() if "." not in name and name != "latents"}
 
 
 class CachedPairs:
@@ -175,8 +178,9 @@ class CachedPairs:
             self._open[shard] = safe_open(_file(self.folder, shard), framework="pt")
         file = self._open[shard]
         found = {name: file.get_slice(name)[place : place + 1] for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        for name in {"latents", "time_ids"} & found.keys():
-            found[name] = found[name][:, epoch % found[name].shape[1]]
+        for name in found:
+            if "." not in name:  # of the image: one for each crop
+                found[name] = found[name][:, epoch % found[name].shape[1]]
         return found["latents"], side_by_side(found, self.places)
 
 

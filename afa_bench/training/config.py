@@ -9,12 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from afa_bench import registry
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.method import Options
 from afa_bench.models.group import Group, read_group
-from afa_bench.prompts.base import Prompt, PromptSet
-from afa_bench.reading import Place, line_of, read_mapping, validated
-from afa_bench.suite import Choice
+from afa_bench.prompts.base import Prompt, PromptSet, notes_of, read_prompts
+from afa_bench.reading import Choice, Place, line_of, read_mapping, validated
 from afa_bench.training.settings import Count, Positive, Settings
 from afa_bench.training.trainable import Trainable
 
@@ -64,8 +63,10 @@ class TrainConfig(Settings):
             UserError: an unknown name or option.
         """
         where = f"{self.file}: trainable"
-        trainable: Trainable[Any] = registry.load("trainables", self.trainable.name, where)()
-        return trainable, validated(trainable.Options, self.trainable.options, f"{where}: {self.trainable.name}", noun="option")
+        chosen = self.trainable
+        trainable: Trainable[Any] = registry.load("trainables", chosen.name, where, chosen.folder)()
+        named = f"{where}: {chosen.name}"
+        return trainable, validated(trainable.Options, chosen.options, named, noun="option", folder=chosen.folder)
 
     def prompt_set(self) -> PromptSet:
         """The prompt set which the pairs come from.
@@ -74,8 +75,9 @@ class TrainConfig(Settings):
             UserError: an unknown name or option.
         """
         where = f"{self.file}: data"
-        kind: type[PromptSet] = registry.load("prompts", self.data.name, where)
-        return validated(kind, self.data.options, f"{where}: {self.data.name}", noun="option")
+        chosen = self.data
+        kind: type[PromptSet] = registry.load("prompts", chosen.name, where, chosen.folder)
+        return validated(kind, chosen.options, f"{where}: {chosen.name}", noun="option", folder=chosen.folder)
 
     def read_pairs(self) -> list[Prompt]:
         """The prompts which have an image.
@@ -83,10 +85,11 @@ class TrainConfig(Settings):
         Raises:
             UserError: none has, or what the prompt set says.
         """
-        chosen = self.prompt_set()
-        prompts = [prompt for prompt in chosen.prompts(self.file.parent) if prompt.image is not None][: chosen.limit]
+        chosen, where = self.prompt_set(), f"{self.file}: data: {self.data.name}"
+        prompts = [prompt for prompt in read_prompts(chosen, self.file.parent, where) if prompt.image is not None][: chosen.limit]
         if not prompts:
-            raise UserError(f"{self.file}: data: {self.data.name}: no prompt with an image to train on", NOTHING_TO_DO)
+            raise NothingToDoError(f"{where}: no prompt with an image to train on")
+        notes_of(chosen, self.file.parent, prompts)
         return prompts
 
 
@@ -106,7 +109,9 @@ def read_config(path: Path) -> TrainConfig:
 
     if "file" in document:
         raise UserError(f"{where(('file',))}: file: unknown key")
-    return validated(TrainConfig, document, where, known).model_copy(update={"file": path})
+    config = validated(TrainConfig, document, where, known)
+    choices = {"trainable": config.trainable.written_in(path), "data": config.data.written_in(path)}
+    return config.model_copy(update={"file": path, **choices})
 
 
 def is_training(path: Path) -> bool:

@@ -39,7 +39,7 @@ class Distillation:
 
     def __init__(self, denoise: Denoise, learner: Learner, objective: Objective, settings: LCM) -> None:
         if not isinstance(objective, Diffusion):
-            raise UserError("lcm: expected U-Nets, which predict noise or its velocity; FLUX cannot be distilled so")
+            raise UserError("lcm: expected models that predict noise or its velocity; those of a flow cannot be distilled so")
         self.denoise, self.objective, self.settings = denoise, objective, settings
         self.unet, self.learned = learner.denoiser.unet, learner.learned
         self.teacher, self.target = (copy.deepcopy(self.learned).requires_grad_(False) for _ in range(2))

@@ -12,7 +12,7 @@ from afa_bench.store.atomic import write_bytes
 Values = Mapping[str, float]
 
 
-class Log:
+class TrainingLog:
     """Lines of ``{"step": ..., name: value, ...}``.
 
     Args:

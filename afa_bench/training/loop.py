@@ -20,11 +20,11 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
-from afa_bench.architectures.objective import Conditions, Flow, objective_of
+from afa_bench.architectures.objective import Conditions, Objective
 from afa_bench.errors import UserError
 from afa_bench.training.checkpoint import Checkpoint
 from afa_bench.training.lcm import Distillation
-from afa_bench.training.log import Log
+from afa_bench.training.log import TrainingLog
 from afa_bench.training.loss import Draw, denoising_loss
 from afa_bench.training.pairs import Order, Pairs, generator, seed_of
 from afa_bench.training.settings import Settings
@@ -43,7 +43,7 @@ Loss = Callable[[Tensor, Conditions, Conditions, Draw], Tensor]
 
 def fit(
     learner: Learner,
-    scheduler: Any,
+    objective: Objective,
     pairs: Pairs,
     settings: Settings | None = None,
     *,
@@ -57,7 +57,7 @@ def fit(
 
     Args:
         learner: what a trainable built.
-        scheduler: of diffusers: the models' noise schedule and what they predict.
+        objective: of the models' architecture: how latents are noised and what is predicted.
         pairs: what to train on.
         settings: how; by default as the paper does.
         folder: for ``log.jsonl`` and ``checkpoint.pt``; where a checkpoint is, the training goes on from it. With a folder, the
@@ -73,7 +73,7 @@ def fit(
     """
     settings = settings or Settings()
     training = _Training(
-        learner, scheduler, pairs, settings, folder, validation, report,
+        learner, objective, pairs, settings, folder, validation, report,
         accelerator or Accelerator(mixed_precision=settings.mixed_precision), about or {},
     )  # fmt: skip
     with _seedable(training.accelerator.device), _interruptible(folder is not None) as interrupted:
@@ -87,7 +87,7 @@ class _Training:
     def __init__(
         self,
         learner: Learner,
-        scheduler: Any,
+        objective: Objective,
         pairs: Pairs,
         settings: Settings,
         folder: Path | None,
@@ -96,14 +96,13 @@ class _Training:
         accelerator: Accelerator,
         about: Mapping[str, Any],
     ) -> None:
-        self.learner, self.pairs, self.settings = learner, pairs, settings
+        self.learner, self.objective, self.pairs, self.settings = learner, objective, pairs, settings
         self.validation, self.report, self.accelerator = validation, report, accelerator
         self.steps = settings.steps_for(len(pairs))
         self.order = Order(len(pairs), settings.batch, settings.seed)
         self.part = _part_size(settings, accelerator.num_processes)
 
         unet = learner.denoiser.unet.eval().requires_grad_(False)
-        self.objective = objective_of(scheduler, unet, settings.guidance)
         learner.learned.train().requires_grad_(True)
         if settings.gradient_checkpointing:
             unet.enable_gradient_checkpointing()  # type: ignore[operator]
@@ -120,7 +119,7 @@ class _Training:
         if state is not None:
             self.done = state["done"]
             self.sums = {name: value.to(accelerator.device) for name, value in state["sums"].items()}
-        self.log = Log(folder / LOG if folder and accelerator.is_main_process else None, self.done)
+        self.log = TrainingLog(folder / LOG if folder and accelerator.is_main_process else None, self.done)
         if accelerator.log_with:
             told = {key: str(value) for key, value in settings.model_dump(mode="json").items()}
             later = {"tensorboard": {"purge_step": self.done + 1}}  # what was logged after the checkpoint is logged again
@@ -129,7 +128,7 @@ class _Training:
     def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """What fixes the weights at a step; without a cooldown a training may go on for more steps than it was begun with."""
         free = {"epochs", "steps", "accumulation", "gradient_checkpointing", "log_every", "validate_every", "checkpoint_every"}
-        if not isinstance(self.objective, Flow) or self.objective.guidance is None:
+        if self.objective.guidance is None:
             free.add("guidance")  # nobody is told
         lasting = self.settings.model_dump(include=set(Settings.model_fields) - free)
         return {**lasting, "steps": self.steps if self.settings.cooldown else None, **about}
@@ -218,7 +217,7 @@ class _Training:
         self.sums[name] = total + value.detach() / self.settings.accumulation
 
     def summarise(self, seconds: float) -> None:
-        """Log the means since the last time."""
+        """TrainingLog the means since the last time."""
         count = (self.done - 1) % self.settings.log_every + 1
         values = {name: self.accelerator.reduce(total, "mean").item() / count for name, total in self.sums.items()}
         facts = self.learner.facts() if self.learner.facts is not None else {}

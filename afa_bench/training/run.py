@@ -14,8 +14,9 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 
 import afa_bench
-from afa_bench.architectures.families import FLUX
+from afa_bench import registry
 from afa_bench.errors import UserError
+from afa_bench.method import require_denoiser
 from afa_bench.models.identity import group_identity
 from afa_bench.models.learned import save_learned
 from afa_bench.models.load import load_group
@@ -24,13 +25,14 @@ from afa_bench.training.cache import Encoding, cache_pairs
 from afa_bench.training.config import TrainConfig
 from afa_bench.training.loop import fit
 from afa_bench.training.pairs import Pairs, Subset, generator
+from afa_bench.training.trainable import Learner
 
 WEIGHTS = "weights"
 """Folder of the learned part, within a training's."""
 FACTS = "training.json"
 
 
-class Progress(Protocol):
+class TrainingProgress(Protocol):
     """What a training tells while it runs."""
 
     def encoded(self, count: int, total: int) -> None:
@@ -41,14 +43,14 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """Where the weights are, and the last logged values."""
 
     weights: Path
     values: Mapping[str, float]
 
 
-def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | None = None) -> Outcome:
+def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: Path | None = None) -> TrainingOutcome:
     """Train what a file says into a folder; where a part of it is done, go on.
 
     The folder gets ``weights/`` (the learned part, as ``save_pretrained`` writes it), ``log.jsonl``, ``checkpoint.pt``,
@@ -65,8 +67,9 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
         KeyboardInterrupt: interrupted, after a checkpoint was written.
     """
     group, (trainable, options) = config.read_group(), config.read_trainable()
-    if config.lcm is not None and group.family is FLUX:
-        raise UserError(f"{config.file}: lcm: group {group.name}: expected models of SD 1.5 or SDXL, not {group.architecture}")
+    architecture = group.family
+    if config.lcm is not None and architecture.flow:
+        raise UserError(f"{config.file}: lcm: group {group.name}: expected models that predict noise, not {architecture.title}")
     if config.lcm is not None and getattr(options, "start", None) is None:
         raise UserError(f"{config.file}: trainable: start: expected a folder of trained weights to distil")
     prompts = config.read_pairs()
@@ -75,6 +78,9 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
     loaded = load_group(group, str(accelerator.device), dtype)
     torch.manual_seed(config.seed)  # a fresh learned part is drawn from it
     learner = trainable.build(group, loaded.models, options)
+    if not isinstance(learner, Learner):
+        raise UserError(f"{config.file}: trainable: {trainable.name}: build: expected a Learner, found {learner!r}")
+    require_denoiser(learner.denoiser, f"{config.file}: trainable: {trainable.name}")
 
     encoders = learner.denoiser.text_encoders
     encoding = Encoding.of(loaded, encoders, config.size, config.crops, config.seed)
@@ -92,7 +98,8 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
 
     identity = group_identity(group)
     about = {
-        "trainable": config.trainable.name,
+        "trainable": trainable.name,
+        **registry.origin(type(trainable)),
         "options": options.model_dump(mode="json"),
         "models": identity["models"],
         "order": identity["order"],
@@ -111,11 +118,12 @@ def train(config: TrainConfig, folder: Path, progress: Progress, cache: Path | N
         progress.trained(done, total, latest)
 
     more = {"validation": held, "report": report, "accelerator": accelerator, "about": about}
-    learned = fit(learner, loaded.scheduler, trained, config, folder=folder, **more)
+    objective = architecture.objective(loaded.scheduler, learner.denoiser.unet, config.guidance)
+    learned = fit(learner, objective, trained, config, folder=folder, **more)
     if accelerator.is_main_process:
         save_learned(learned, folder / WEIGHTS)
     accelerator.end_training()
-    return Outcome(folder / WEIGHTS, values)
+    return TrainingOutcome(folder / WEIGHTS, values)
 
 
 def _accelerator(config: TrainConfig, folder: Path) -> Accelerator:

@@ -6,12 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from afa_bench.architectures.flux import GUIDANCE
+
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-GUIDANCE = 3.5
-"""With which FLUX.1 [dev]'s stock pipeline samples."""
 
 
 class LCM(BaseModel):

@@ -18,7 +18,7 @@ from unet_cases import SDXL
 from afa_bench.afa.experts import Expert
 from afa_bench.afa.pipeline import AFAPipeline
 from afa_bench.afa.sabw import SABW
-from afa_bench.architectures.text import encode
+from afa_bench.architectures.sd15 import SD15
 from afa_bench.ensembles.encoders import EnsembleEncoder
 from afa_bench.ensembles.flux import EnsembleFlux
 from afa_bench.ensembles.unets import EnsembleUNet
@@ -72,7 +72,7 @@ def test_it_is_the_stock_pipeline_around_the_ensemble(pipe: Any, folder: Path) -
     encoders = [CLIPTextModel.from_pretrained(folder / name / "text_encoder").eval() for name in ("base", "base", "three")]
     by_hand = quiet(StableDiffusionPipeline.from_pretrained(folder / "base", safety_checker=None, unet=None))
     by_hand.unet = EnsembleUNet(unets, SABW.read(folder / "sabw"))
-    states = encode(["a red dog", ""], pipe.tokenizer, encoders)
+    states = SD15().conditions(["a red dog", ""], [pipe.tokenizer], encoders)["prompt_embeds"]
     assert not torch.equal(*states[:1].chunk(3, dim=-1)[1:])
     with torch.no_grad():
         found = pipe("a red dog", generator=seed(), **CALL).images
@@ -203,7 +203,7 @@ def test_sdxl(stock: Any) -> None:
     assert type(both) is diffusers.StableDiffusionXLPipeline
     assert isinstance(both.text_encoder, EnsembleEncoder)
     assert isinstance(both.text_encoder_2, EnsembleEncoder)
-    both.unet.aggregate.forward = lambda index, features, temb, text: features[1]
+    both.unet.aggregator.maps = lambda *given: torch.tensor([0.0, 1.0]).view(1, 2, 1, 1)
     torch.testing.assert_close(both("a red dog", generator=seed(), **CALL).images, expected, rtol=1e-4, atol=1e-5)
 
 

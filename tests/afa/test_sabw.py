@@ -17,6 +17,7 @@ from unet_cases import sdxl_refiner
 
 from afa_bench.afa.sabw import SABW
 from afa_bench.afa.transformer import Transformer
+from afa_bench.ensembles.aggregator import combine
 from afa_bench.errors import UserError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -27,6 +28,10 @@ def features(n_models: int = 3, size: tuple[int, int] = (4, 3)) -> tuple[list[to
     random = torch.Generator().manual_seed(2)
     maps = [torch.randn(2, 8, *size, generator=random) for _ in range(n_models)]
     return maps, torch.randn(2, 32, generator=random), torch.randn(2, 6, 16, generator=random)
+
+
+def weighed(sabw: SABW, index: int, maps: list[torch.Tensor], temb: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    return combine(sabw.maps(index, maps, temb, text), [(feature,) for feature in maps])[0]
 
 
 def parameters(unet: UNet2DConditionModel, n_models: int) -> int:
@@ -94,7 +99,7 @@ def test_maps_sum_to_one_and_weigh() -> None:
         assert maps.std(dim=(2, 3)).min() > 1e-3, "a map that is flat in space shows nothing"
         torch.testing.assert_close(maps.sum(dim=1), torch.ones(2, 4, 3))
         by_hand = sum(maps[:, n, None] * given[0][n] for n in range(3))
-        torch.testing.assert_close(sabw(index, *given), by_hand)
+        torch.testing.assert_close(weighed(sabw, index, *given), by_hand)
 
 
 def test_maps_depend_on_time_text_and_every_model() -> None:
@@ -115,9 +120,9 @@ def test_half_precision_features_are_weighed_in_fp32() -> None:
     maps, temb, text = features()
     half = [feature.half() for feature in maps], temb.half(), text.half()
     assert sabw.maps(0, *half).dtype == torch.float32
-    combined = sabw(0, *half)
+    combined = weighed(sabw, 0, *half)
     assert combined.dtype == torch.float16
-    torch.testing.assert_close(combined.float(), sabw(0, maps, temb, text), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(combined.float(), weighed(sabw, 0, maps, temb, text), rtol=1e-2, atol=1e-2)
 
 
 def test_record() -> None:
@@ -125,8 +130,8 @@ def test_record() -> None:
     given = features()
     with sabw.record() as maps:
         for _ in range(2):
-            sabw(2, *given)
-    sabw(1, *given)
+            sabw.maps(2, *given)
+    sabw.maps(1, *given)
     assert {index: len(calls) for index, calls in maps.items()} == {2: 2}
     assert torch.equal(maps[2][0], sabw.maps(2, *given))
 
@@ -137,7 +142,7 @@ def test_a_folder_holds_all(tmp_path: Path) -> None:
     for loaded in (SABW.read(tmp_path), SABW.from_pretrained(tmp_path)):
         for key, value in sabw.config.items():
             assert key.startswith("_") or loaded.config[key] == value
-        assert torch.equal(loaded(1, *features()), sabw(1, *features()))
+        assert torch.equal(loaded.maps(1, *features()), sabw.maps(1, *features()))
 
 
 def test_an_fp16_folder_is_read_in_fp32(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ folder = pathlib.Path(sys.argv[1])
 SABW.read(folder / "sabw").push_to_hub("someone/sabw")
 pipe = AFAPipeline.from_experts(sabw="someone/sabw", base="someone/base", safety_checker=None)
 local = SABW.read(folder / "sabw").state_dict()
-assert all(torch.equal(value, local[key]) for key, value in pipe.unet.aggregate.state_dict().items())
+assert all(torch.equal(value, local[key]) for key, value in pipe.unet.aggregator.state_dict().items())
 image = pipe("a red dog", num_inference_steps=1, height=8, width=8, output_type="pt").images
 print("drawn", tuple(image.shape))
 """

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from aggregators import Pick
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
 from tiny import tiny_unet
@@ -13,7 +14,8 @@ from unet_cases import CASES, SDXL, randn, sdxl_refiner
 
 from afa_bench.architectures.alike import first_difference, require_alike, require_same_prediction
 from afa_bench.architectures.unet_blocks import BlockView
-from afa_bench.ensembles.unets import EnsembleUNet, mean
+from afa_bench.ensembles.aggregator import Average
+from afa_bench.ensembles.unets import EnsembleUNet
 from afa_bench.errors import UserError
 
 SIZES = [(8, 8), (9, 7), (13, 10)]
@@ -40,7 +42,7 @@ def same(unet: UNet2DConditionModel, *args: torch.Tensor, **named: Any) -> None:
 
     with torch.no_grad():
         stock = unet(*args, **fresh()).sample
-        walked = EnsembleUNet([unet], mean)(*args, **fresh()).sample
+        walked = EnsembleUNet([unet], Average())(*args, **fresh()).sample
     assert torch.isfinite(stock).all()
     assert torch.equal(stock, walked)
 
@@ -74,18 +76,12 @@ def test_attention_mask() -> None:
 
 def shapes(size: tuple[int, int], **settings: Any) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
     """Of the skips and of the middle block's output."""
-    found: list[tuple[int, ...]] = []
-    pushed: list[tuple[int, ...]] = []
-    view = BlockView(tiny_unet(0, **settings))
-
-    def note(index: int, features: Any, temb: Any, text: Any) -> torch.Tensor:
-        (pushed if view[index].pushes else found).append(tuple(features[0].shape))
-        return features[0]  # type: ignore[no-any-return]
-
+    view, aggregator = BlockView(tiny_unet(0, **settings)), Pick(0)
     named = {"added_cond_kwargs": {"text_embeds": randn(2, 10), "time_ids": randn(2, 6)}} if settings else {}
     with torch.no_grad():
-        EnsembleUNet([view.unet], note)(*inputs(size), **named)
-    return pushed, found[0]
+        EnsembleUNet([view.unet], aggregator)(*inputs(size), **named)
+    pushed = [tuple(shape) for block, shape in zip(view, aggregator.shapes, strict=True) if block.pushes]
+    return pushed, tuple(aggregator.shapes[len(pushed)])
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -98,7 +94,7 @@ def test_controlnet(size: tuple[int, int]) -> None:
     same(tiny_unet(0), *inputs(size), **named)
     named["down_block_additional_residuals"].pop()
     with pytest.raises(ValueError, match="shorter"):
-        EnsembleUNet([tiny_unet(0)], mean)(*inputs(size), **named)
+        EnsembleUNet([tiny_unet(0)], Average())(*inputs(size), **named)
 
 
 @pytest.mark.parametrize("form", ["down_intrablock_additional_residuals", "down_block_additional_residuals"])
@@ -108,7 +104,7 @@ def test_t2i_adapter(form: str) -> None:
     same(tiny_unet(0), *inputs(), **{form: residuals})
     kept = list(residuals)
     with torch.no_grad():
-        EnsembleUNet([tiny_unet(0), tiny_unet(1)], mean)(*_side_by_side(2), **{form: kept})
+        EnsembleUNet([tiny_unet(0), tiny_unet(1)], Average())(*_side_by_side(2), **{form: kept})
     assert len(kept) == 4, "the caller's list is the caller's"
 
 
@@ -133,7 +129,7 @@ def test_cross_attention_kwargs() -> None:
     with torch.no_grad():
         assert not torch.equal(unet(*inputs(), cross_attention_kwargs={"gain": 0.3}).sample, unet(*inputs()).sample)
     with pytest.raises(UserError, match="scale: a LoRA scale"):
-        EnsembleUNet([unet], mean)(*inputs(), cross_attention_kwargs={"scale": 0.5})
+        EnsembleUNet([unet], Average())(*inputs(), cross_attention_kwargs={"scale": 0.5})
 
 
 def test_freeu() -> None:
@@ -153,7 +149,7 @@ def _side_by_side(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def test_freeu_leaves_what_models_share() -> None:
-    ensemble, one = EnsembleUNet([tiny_unet(0), tiny_unet(0)], mean), tiny_unet(0)
+    ensemble, one = EnsembleUNet([tiny_unet(0), tiny_unet(0)], Average()), tiny_unet(0)
     ensemble.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4)
     one.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4)
     with torch.no_grad():

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from checkpoints import SD15, SDXL, names, shape, small_unets
 
-from afa_bench.architectures import layout
-from afa_bench.architectures.layout import BASE, TIME, Layout, layout_of, layout_of_unet
-from afa_bench.merging.sources import join, split
+from afa_bench.architectures import layout, sd15, sdxl
+from afa_bench.architectures.find import architecture_with
+from afa_bench.architectures.layout import BASE, TIME, Layout, layout_of_unet
+from afa_bench.merging.checkpoint import join, split
 
-LAYOUTS = {SD15: layout.SD15, SDXL: layout.SDXL}
+LAYOUTS = {SD15: sd15.SD15.layout, SDXL: sdxl.SDXL.layout}
 UNETS = dict(small_unets())
 COUNTS = {SD15: 686, SDXL: 1680}
 
@@ -95,34 +98,34 @@ def test_the_text_encoders_as_diffusers_converts_them() -> None:
     tensors = {key: torch.randn(shape(key), generator=random) for key in ldm}
     tensors[layout.CLIP_G + "text_projection"] = torch.randn(2, 3, generator=random)
     theirs = convert_open_clip_checkpoint(SimpleNamespace(config=None), dict(tensors), layout.CLIP_G)
-    links = [layout.SDXL.of_ldm(key) for key in ldm]
+    links = [LAYOUTS[SDXL].of_ldm(key) for key in ldm]
     ours = {n: t for link in links if link for n, t in zip(link.diffusers, split(link.change, tensors[link.ldm]), strict=True)}
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], value) for key, value in theirs.items())
     for link in links:
         assert link is not None
         assert torch.equal(join(link.change, split(link.change, tensors[link.ldm])), tensors[link.ldm])
-        assert {layout.SDXL.of_diffusers("text_encoder_2", name) for name in link.diffusers} == {link}
+        assert {LAYOUTS[SDXL].of_diffusers("text_encoder_2", name) for name in link.diffusers} == {link}
     for config in (SD15, SDXL):
         small = convert_ldm_clip_checkpoint({key: key for key in names(config, "clip_l")})
         assert small == {link.diffusers[0]: link.ldm for key in names(config, "clip_l") if (link := LAYOUTS[config].of_ldm(key))}
 
 
 def test_what_a_name_without_counterpart_gives() -> None:
-    assert layout.SD15.of_ldm("model.diffusion_model.input_blocks.99.0.weight") is None
-    assert layout.SD15.of_diffusers("unet", "down_blocks.9.resnets.0.norm1.weight") is None
-    old = layout.SD15.of_diffusers("vae", "encoder.mid_block.attentions.0.query.weight")
+    assert LAYOUTS[SD15].of_ldm("model.diffusion_model.input_blocks.99.0.weight") is None
+    assert LAYOUTS[SD15].of_diffusers("unet", "down_blocks.9.resnets.0.norm1.weight") is None
+    old = LAYOUTS[SD15].of_diffusers("vae", "encoder.mid_block.attentions.0.query.weight")
     assert old is not None
     assert old.ldm == "first_stage_model.encoder.mid.attn_1.q.weight"
-    bare = layout.SD15.of_diffusers("text_encoder", "embeddings.token_embedding.weight")
+    bare = LAYOUTS[SD15].of_diffusers("text_encoder", "embeddings.token_embedding.weight")
     assert bare is not None
     assert bare.ldm == "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
 
 
 def test_the_layout_is_found_by_the_names() -> None:
     for config, expected in LAYOUTS.items():
-        assert layout_of(names(config)) is expected
-        assert layout_of(unet_names(config)) is expected
+        assert architecture_with(names(config), Path("a.safetensors")).layout is expected
+        assert architecture_with(unet_names(config), Path("a")).layout is expected
         found = layout_of_unet({"layers_per_block": 2, **UNETS[config], "down_block_types": DOWN[config]})
         assert isinstance(found, Layout)
         assert found.blocks == expected.blocks

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 from tiny import tiny_unet
 
 import afa_bench
 from afa_bench.errors import UserError
-from afa_bench.merging.core import merge
-from afa_bench.merging.forms import weighted
+from afa_bench.identity import canonical
+from afa_bench.log import deprecated
+from afa_bench.merging.methods import weighted
+from afa_bench.merging.place import Place
+from afa_bench.merging.tensors import merge_tensor, require_same_keys
 from afa_bench.method import Model, Options
-from baselines.averaging import BlockAverage, NoiseAverage
-from baselines.single import Base, BaseOptions
-from baselines.weighted import Weighted, WeightedOptions
+from baselines.base import Base, BaseOptions
+from baselines.block_average import BlockAverage
+from baselines.mbw import MBW
+from baselines.merge import Merge, MergeOptions, Weighted
+from baselines.noise_average import NoiseAverage
 
 NAMES = ("one", "two", "three")
 
@@ -129,7 +134,7 @@ def test_the_two_averages_differ() -> None:
 def test_a_merge_is_a_plain_loop(weights: tuple[float, ...] | None) -> None:
     loaded = models(shared=False)
     before = [{key: value.clone() for key, value in model.unet.state_dict().items()} for model in loaded]
-    denoiser = Weighted().build(group(), loaded, WeightedOptions(weights=weights))
+    denoiser = Merge().build(group(), loaded, MergeOptions(settings={"weights": weights}))
     w = weights or (1 / 3, 1 / 3, 1 / 3)
     for found, sources in (
         (denoiser.unet.state_dict(), [model.unet.state_dict() for model in loaded]),
@@ -145,11 +150,12 @@ def test_a_merge_is_a_plain_loop(weights: tuple[float, ...] | None) -> None:
 
 def test_one_text_encoder_is_not_merged() -> None:
     loaded = models(shared=True)
-    assert Weighted().build(group(), loaded, WeightedOptions()).text_encoders[0] is loaded[0].text_encoder
+    assert Merge().build(group(), loaded, MergeOptions()).text_encoders[0] is loaded[0].text_encoder
 
 
 def merged(*states: dict[str, torch.Tensor], weights: tuple[float, ...] | None = None) -> dict[str, torch.Tensor]:
-    return dict(merge(states, weighted, lambda key: {"weights": weights}, [f"m{n}" for n, _ in enumerate(states, 1)]))
+    require_same_keys(states, [f"m{n}" for n, _ in enumerate(states, 1)])
+    return {key: merge_tensor([state[key] for state in states], weighted, {"weights": weights}, Place(key)) for key in states[0]}
 
 
 def test_identical_sources_keep_their_bits() -> None:
@@ -197,12 +203,63 @@ def test_models_that_compute_differently_are_not_merged() -> None:
         Model("two", tiny_unet(1, attention_head_dim=4), torch.nn.Identity()),
     ]
     with pytest.raises(UserError, match="U-Nets: attention_head_dim: model 2 has 4; expected 2"):
-        Weighted().build(group(), loaded, WeightedOptions())
+        Merge().build(group(), loaded, MergeOptions())
 
 
 def test_weights_are_checked() -> None:
-    with pytest.raises(ValidationError, match=r"the weights' sum is 0\.9; expected 1"):
-        WeightedOptions(weights=(0.5, 0.4))
-    with pytest.raises(UserError, match="weights: 2 given; expected one for each of the 3 models"):
-        Weighted().variants(group(), WeightedOptions(weights=(0.5, 0.5)))
-    assert list(Weighted().variants(group(), WeightedOptions())) == ["weighted"]
+    for weights, message in (([0.5, 0.4, 0], "expected numbers with the sum 1"), ([0.5, 0.5], "2 given; expected one for each")):
+        options = Merge().read_options({"weights": weights}, "suite: merge", Path())
+        with pytest.raises(UserError, match=f"merge: weights: {message}"):
+            Merge().variants(group(), options)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"method": "tis"}, "here: method: unknown merge method 'tis': did you mean 'ties'"),
+        ({"method": "ties", "densty": 0.1}, "here: densty: unknown option: did you mean 'density'"),
+        ({"method": "ties", "alpha": True}, r"here: alpha: Input should be a valid number"),
+        ({"method": "ties", "alpha": "0.5"}, "here: alpha"),
+        ({"method": "ties", "alpha": float("nan")}, r"here: alpha: Input should be a finite number"),
+        ({"method": "ties", "density": 0}, "here: density: Input should be greater than 0"),
+        ({"method": "dare", "seed": 0.5}, "here: seed: Input should be a valid integer"),
+        ({"weights": [True, False, False]}, "here: weights"),
+        ({"weights": 1}, "here: weights"),
+        ({"recipe": "r.yaml", "alpha": 1}, "here: recipe: has the method, its settings and the models; expected no other option"),
+    ],
+)
+def test_options_that_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Merge().read_options(given, "here", Path())
+
+
+def identity(merge: Any, **given: Any) -> Any:
+    return json.loads(canonical(merge.identity(merge.read_options(given, "here", Path()))))
+
+
+def test_the_identity_of_a_merge_is_what_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    """Under its old names, its new ones and ``mbw``."""
+    deprecated.cache_clear()
+    nothing = dict.fromkeys(("alpha", "beta", "density", "models", "seed", "weights"))
+    plain = {"name": "weighted", "version": 1, "options": {**nothing, "form": "weighted"}}
+    assert identity(Merge()) == identity(Merge(), method="weighted") == identity(Weighted()) == plain
+    given = {"alpha": 1, "models": ["b", "a", "c"]}
+    added = {"name": "weighted", "version": 1, "options": {**nothing, **given, "alpha": 1.0, "form": "add-difference"}}
+    assert identity(Merge(), method="add-difference", **given) == identity(Weighted(), form="add-difference", **given) == added
+    assert identity(Merge(), method="dare")["version"] == 2
+    chain = {"chain": [{"blocks": "GRAD_A"}, {"blocks": "RING10_3", "base": 0}]}
+    ring = [0.0] * 6 + [1.0] * 5 + [0.0] * 3 + [1.0] * 5 + [0.0] * 6
+    steps = [{"base": 0.5, "blocks": "GRAD_A"}, {"base": 0.0, "blocks": ring}]
+    options = {"base": None, "chain": steps, "models": None, "recipe": None, "simplex": None, "time_embedding": "IN00"}
+    assert identity(MBW(), **chain) == identity(Merge(), method="mbw", **chain)
+    assert identity(MBW(), **chain) == {"name": "mbw", "version": 1, "options": options}
+    assert [record.getMessage() for record in caplog.records] == [
+        "the method weighted is the old name of merge; write the new one",
+        "form is the old name of method; write the new one",
+    ]
+
+
+def test_the_rows_of_merges() -> None:
+    for method, given, label in ((Merge(), {}, "weighted"), (Merge(), {"method": "ties"}, "ties"), (MBW(), {}, "mbw")):
+        assert list(method.variants(group(), method.read_options(given, "here", Path()))) == [label]
+    assert list(Weighted().variants(group(), Weighted().read_options({"form": "dare"}, "here", Path()))) == ["weighted"]

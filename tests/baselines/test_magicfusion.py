@@ -17,8 +17,8 @@ from afa_bench.generation.generator import Generator
 from afa_bench.method import Model
 from afa_bench.plan import make_plan
 from afa_bench.suite import read_suite
-from baselines.fusion import MagicFusionUNet, first_largest, fuse, smooth
 from baselines.magicfusion import MagicFusion, MagicFusionOptions
+from baselines.magicfusion_unet import MagicFusionUNet, first_largest, fuse, smooth
 
 
 def group(count: int = 2) -> Any:
@@ -104,7 +104,7 @@ def test_the_pipeline_s_formula_gives_the_fused_prediction() -> None:
     sample, step, text = inputs()
     with torch.no_grad(), unet.record() as record:
         nothing, conditional = unet(sample, step, text).sample.chunk(2)
-        halves = [m(sample, step, part).sample for m, part in zip(unet.unets, text.chunk(3, -1), strict=True)]
+        halves = [m(sample, step, part).sample for m, part in zip(unet.models, text.chunk(3, -1), strict=True)]
     expected, winner = fuse(halves, 4.0, (1.0,) * 3)
     assert torch.equal(nothing + 4.0 * (conditional - nothing), expected)
     (shares,) = record[300]
@@ -120,7 +120,7 @@ def test_outside_its_window_the_first_model_works_alone() -> None:
         unet.guide(4.0)
         with torch.no_grad():
             found = unet(sample, step, text).sample
-            assert torch.equal(found, unet.unets[0](sample, step, text.chunk(3, -1)[0].contiguous()).sample)
+            assert torch.equal(found, unet.models[0](sample, step, text.chunk(3, -1)[0].contiguous()).sample)
     for window in ({"at_most": 300}, {"above": 299}):
         unet = MagicFusionUNet([tiny_unet(n) for n in range(3)], (1.0,) * 3, **window)  # type: ignore[arg-type]
         unet.guide(4.0)

@@ -15,10 +15,11 @@ from afa_bench.errors import UserError
 from afa_bench.method import Model
 from afa_bench.mini.recipe.settings import GROUPS
 from afa_bench.mini.recipe.zoo import Zoo
-from baselines.moe import BlockMoE, DenoiserMoE, MoEOptions, routed
-from baselines.moe_training import RouterOptions, TrainBlockMoE, TrainDenoiserMoE
-from baselines.moe_usage import picture
-from baselines.router import Router, one_hot
+from baselines.moe.method import BlockMoE, DenoiserMoE, MoEOptions
+from baselines.moe.router import Router, one_hot
+from baselines.moe.trainable import RouterOptions, TrainBlockMoE, TrainDenoiserMoE
+from baselines.moe.unets import build_mixture
+from baselines.moe.usage import picture
 
 LEVELS = ("block", "denoiser")
 UNETS = [tiny_unet(seed).requires_grad_(False) for seed in range(3)]
@@ -39,7 +40,7 @@ def mixture(level: Any, bias: torch.Tensor | None = None) -> Any:
             torch.nn.init.normal_(block.head.weight, std=5.0)
         else:
             block.head.bias.data.copy_(bias)
-    unet = routed(UNETS, router.requires_grad_(False), level).eval()
+    unet = build_mixture(UNETS, router.requires_grad_(False), level).eval()
     if bias is None:
         hooks = [block.head.register_forward_pre_hook(centre) for block in router.blocks]
         with torch.no_grad():

@@ -12,8 +12,9 @@ import typer
 from results_factory import write_cell, write_results
 from typer.testing import CliRunner, Result
 
+from afa_bench.cli.exits import NOTHING_TO_DO, USAGE, exit_code
 from afa_bench.cli.table import print_table, table
-from afa_bench.errors import NOTHING_TO_DO, USAGE, UserError
+from afa_bench.errors import UserError
 from afa_bench.tables import build_table, find, load_results, render
 
 
@@ -84,11 +85,11 @@ def test_shipped_results_by_name(here: Path) -> None:
 
 def test_nothing_here(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "empty").mkdir()
-    assert refused("empty").code == NOTHING_TO_DO
+    assert exit_code(refused("empty")) == NOTHING_TO_DO
     write_cell(here / "package" / "mini_full")
     monkeypatch.chdir(here / "empty")
     error = refused()
-    assert error.code == NOTHING_TO_DO
+    assert exit_code(error) == NOTHING_TO_DO
     assert "mini_full" in str(error)
 
 
@@ -106,5 +107,5 @@ def test_nothing_here(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mistakes_are_one_line(here: Path, words: tuple[str, ...], message: str) -> None:
     error = refused(*words)
     assert re.search(message, str(error)), error
-    assert error.code == USAGE
+    assert exit_code(error) == USAGE
     assert "\n" not in str(error)

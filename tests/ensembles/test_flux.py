@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from aggregators import randomised
+from aggregators import Pick, randomised
 from diffusers import FluxTransformer2DModel
 from tiny import tiny_flux
 from unet_cases import randn
 
-from afa_bench.afa.method import ensemble
 from afa_bench.afa.sabw import SABW
+from afa_bench.architectures.find import view_of
 from afa_bench.architectures.flux_blocks import FluxView, grid, residuals
-from afa_bench.architectures.view import view_of
+from afa_bench.ensembles.aggregator import Average
 from afa_bench.ensembles.flux import EnsembleFlux
 from afa_bench.errors import UserError
 
@@ -53,7 +53,7 @@ def same(model: FluxTransformer2DModel, **named: Any) -> None:
     """The stock forward and the block-wise one of one model give the same bits."""
     with torch.no_grad():
         stock = model(**named).sample
-        walked = EnsembleFlux([model])(**named).sample
+        walked = EnsembleFlux([model], Average())(**named).sample
     assert torch.isfinite(stock).all()
     assert torch.equal(stock, walked)
 
@@ -104,7 +104,7 @@ def test_copies_of_one_model_are_that_model(n_models: int) -> None:
 def test_fresh_is_block_averaging() -> None:
     with torch.no_grad():
         fresh = EnsembleFlux(models(), tiny_sabw())(**inputs(texts=3)).sample
-        mean = EnsembleFlux(models())(**inputs(texts=3)).sample
+        mean = EnsembleFlux(models(), Average())(**inputs(texts=3)).sample
         trained = EnsembleFlux(models(), randomised(tiny_sabw()))(**inputs(texts=3)).sample
     torch.testing.assert_close(fresh, mean, rtol=1e-5, atol=1e-6)
     assert (trained - mean).abs().max() > 1e-3
@@ -122,17 +122,11 @@ def test_fresh_last_only_is_noise_averaging() -> None:
 
 
 def test_each_model_has_its_own_text() -> None:
-    """A SABW that always takes one model leaves that model alone with its own text and pooled text, in both streams."""
-    sabw = tiny_sabw(2)
-    sabw.maps = (
-        lambda index, features, *rest: torch.tensor([0.0, 1.0])[None, :, None, None].expand(  # type: ignore[method-assign]
-            len(features[0]), -1, *features[0].shape[2:]
-        )
-    )
+    """An aggregator that always takes one model leaves that model alone with its own text and pooled text, in both streams."""
     both = inputs(texts=2)
     own = {key: both[key].chunk(2, -1)[1] for key in ("encoder_hidden_states", "pooled_projections")}
     with torch.no_grad():
-        found = EnsembleFlux(models(2), sabw)(**both).sample
+        found = EnsembleFlux(models(2), Pick(1))(**both).sample
         expected = tiny_flux(1)(**{**both, **own}).sample
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -149,20 +143,20 @@ def test_maps_lie_on_the_image() -> None:
 
 def test_only_the_zero_convolutions_learn_at_first_then_all() -> None:
     sabw = tiny_sabw(2)
-    together = EnsembleFlux(models(2), sabw).requires_grad_(False)
+    ensemble = EnsembleFlux(models(2), sabw).requires_grad_(False)
     sabw.requires_grad_(True)
     optimizer = torch.optim.AdamW(sabw.parameters(), lr=1e-2)
 
     def moved() -> set[str]:
         optimizer.zero_grad()
-        together(**inputs(texts=2)).sample.square().mean().backward()
+        ensemble(**inputs(texts=2)).sample.square().mean().backward()
         return {name for name, value in sabw.named_parameters() if value.grad is not None and value.grad.abs().max() > 0}
 
-    before = {key: value.clone() for key, value in together.transformers.state_dict().items()}
+    before = {key: value.clone() for key, value in ensemble.models.state_dict().items()}
     assert moved() == {f"blocks.{index}.conv_out.weight" for index in range(5)}
     optimizer.step()
     assert moved() == {name for name, _ in sabw.named_parameters()}
-    assert all(torch.equal(value, before[key]) for key, value in together.transformers.state_dict().items())
+    assert all(torch.equal(value, before[key]) for key, value in ensemble.models.state_dict().items())
 
 
 def test_flux_1_s_partition() -> None:
@@ -197,15 +191,15 @@ def test_text_is_projected_once() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(UserError, match="FLUX: guidance_embeds: model 2 has False; expected True, which model 1 has"):
-        EnsembleFlux([tiny_flux(0), tiny_flux(0, guidance_embeds=False)])
+        EnsembleFlux([tiny_flux(0), tiny_flux(0, guidance_embeds=False)], Average())
     with pytest.raises(UserError, match="SABW: channels"):
-        ensemble([tiny_flux(0, num_single_layers=2)] * 3, tiny_sabw())
+        EnsembleFlux([tiny_flux(0, num_single_layers=2)] * 3, tiny_sabw())
     with pytest.raises(UserError, match=r"encoder_hidden_states: last axis: 24; expected 3 models' states of 12"):
-        EnsembleFlux(models())(**inputs(texts=2, pooled_projections=randn(2, 10)))
+        EnsembleFlux(models(), Average())(**inputs(texts=2, pooled_projections=randn(2, 10)))
     with pytest.raises(UserError, match="ip_adapter_image_embeds: IP-Adapters are not supported"):
-        EnsembleFlux(models())(**inputs(joint_attention_kwargs={"ip_adapter_image_embeds": []}))
+        EnsembleFlux(models(), Average())(**inputs(joint_attention_kwargs={"ip_adapter_image_embeds": []}))
     with pytest.raises(UserError, match="joint_attention_kwargs: scale: a LoRA scale"):
-        EnsembleFlux(models())(**inputs(joint_attention_kwargs={"scale": 0.5}))
+        EnsembleFlux(models(), Average())(**inputs(joint_attention_kwargs={"scale": 0.5}))
     with pytest.raises(UserError, match="FLUX: Linear is not supported"):
         FluxView(torch.nn.Linear(1, 1))
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from aggregators import randomised, tiny_sabw
+from aggregators import Pick, randomised, tiny_sabw
 from diffusers import StableDiffusionPipeline
 from tiny import tiny_unet
 from unet_cases import CASES
 
 from afa_bench.afa.method import AFA, AFAOptions
 from afa_bench.afa.sabw import SABW
-from afa_bench.ensembles.last_block import LastBlockUNet
-from afa_bench.ensembles.unets import EnsembleUNet, mean
+from afa_bench.ensembles.aggregator import Average
+from afa_bench.ensembles.unets import EnsembleUNet
 from afa_bench.errors import UserError
 from afa_bench.method import Model
 
@@ -50,7 +50,7 @@ def test_copies_of_one_model_are_that_model(n_models: int, size: tuple[int, int]
 def test_fresh_is_block_averaging() -> None:
     with torch.no_grad():
         fresh = EnsembleUNet(unets(), tiny_sabw())(*inputs()).sample
-        average = EnsembleUNet(unets(), mean)(*inputs()).sample
+        average = EnsembleUNet(unets(), Average())(*inputs()).sample
         trained = EnsembleUNet(unets(), randomised(tiny_sabw()))(*inputs()).sample
     torch.testing.assert_close(fresh, average, rtol=1e-5, atol=1e-6)
     assert (trained - average).abs().max() > 1e-3
@@ -69,13 +69,10 @@ def test_the_invariants_hold_for_sdxl(shape: str) -> None:
     one = {"added_cond_kwargs": {"time_ids": times, "text_embeds": pooled[:, 10:].contiguous()}}
     both = {"added_cond_kwargs": {"time_ids": times, "text_embeds": pooled}}
 
-    def pick(index: int, features: Any, temb: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        return features[1]  # type: ignore[no-any-return]
-
     with torch.no_grad():
         expected = pair[1](sample, timestep, text[..., 16:].contiguous(), **one).sample
-        assert torch.equal(EnsembleUNet(pair, pick)(sample, timestep, text, **both).sample, expected)
-        average = EnsembleUNet(pair, mean)(sample, timestep, text, **both).sample
+        assert torch.equal(EnsembleUNet(pair, Pick(1))(sample, timestep, text, **both).sample, expected)
+        average = EnsembleUNet(pair, Average())(sample, timestep, text, **both).sample
         torch.testing.assert_close(
             EnsembleUNet(pair, fresh)(sample, timestep, text, **both).sample, average, rtol=1e-5, atol=1e-6
         )
@@ -87,31 +84,20 @@ def test_the_invariants_hold_for_sdxl(shape: str) -> None:
 def test_each_model_has_its_own_text_and_time(chosen: int) -> None:
     """An aggregator that always takes one model's features leaves that model alone with its own text."""
     sample, timestep, text = inputs()
-
-    def pick(index: int, features: Any, temb: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        return features[chosen]  # type: ignore[no-any-return]
-
     with torch.no_grad():
-        found = EnsembleUNet(unets(), pick)(sample, timestep, text).sample
+        found = EnsembleUNet(unets(), Pick(chosen))(sample, timestep, text).sample
         expected = tiny_unet(chosen)(sample, timestep, text.chunk(3, dim=-1)[chosen].contiguous()).sample
     assert torch.equal(found, expected)
 
 
 def test_the_aggregator_s_time_and_text_are_means() -> None:
     sample, timestep, text = inputs()
-    seen = []
-
-    def note(index: int, features: Any, temb: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        seen.append((index, len(features), temb, states))
-        return features[0]  # type: ignore[no-any-return]
-
-    models = unets()
+    models, aggregator = unets(), Pick(0)
     with torch.no_grad():
-        EnsembleUNet(models, note)(sample, timestep, text)
+        EnsembleUNet(models, aggregator)(sample, timestep, text)
         embeddings = [unet.time_embedding(unet.get_time_embed(sample=sample, timestep=timestep)) for unet in models]
-    assert [index for index, *_ in seen] == list(range(25))
-    for _, count, temb, states in seen:
-        assert count == 3
+    assert (len(aggregator.given), aggregator.prepared) == (25, 1)
+    for temb, states in aggregator.given:
         torch.testing.assert_close(temb, torch.stack(embeddings).mean(0))
         torch.testing.assert_close(states, torch.stack(text.chunk(3, dim=-1)).mean(0))
 
@@ -161,14 +147,14 @@ def test_it_stands_in_a_stock_pipeline(tiny_group: Path) -> None:
 
 def test_models_that_differ_are_refused() -> None:
     with pytest.raises(UserError, match="U-Nets: attention_head_dim: model 2 has 4; expected 2"):
-        EnsembleUNet([tiny_unet(0), tiny_unet(0, attention_head_dim=4)], mean)
-    EnsembleUNet([tiny_unet(0), tiny_unet(0, sample_size=96)], mean)
+        EnsembleUNet([tiny_unet(0), tiny_unet(0, attention_head_dim=4)], Average())
+    EnsembleUNet([tiny_unet(0), tiny_unet(0, sample_size=96)], Average())
 
 
 def test_text_of_another_width_is_refused() -> None:
     sample, timestep, text = inputs(2)
     with pytest.raises(UserError, match="last axis: 32; expected 3 models' states of 16 side by side, or one for all"):
-        EnsembleUNet(unets(), mean)(sample, timestep, text)
+        EnsembleUNet(unets(), Average())(sample, timestep, text)
 
 
 # --- the method
@@ -211,7 +197,7 @@ def test_the_aggregator_follows_its_models(tmp_path: Path) -> None:
     with torch.no_grad():
         out = denoiser.unet(sample.bfloat16(), timestep, text.bfloat16()).sample
     assert out.dtype == torch.bfloat16
-    assert isinstance(denoiser.unet.aggregate, SABW)
+    assert isinstance(denoiser.unet.aggregator, SABW)
 
 
 @pytest.mark.parametrize("form", ["text", ["spatial", "timestep"]])
@@ -233,20 +219,20 @@ def test_last_only_has_n_streams(tmp_path: Path) -> None:
     sample, timestep, text = inputs()
     with torch.no_grad():
         noises = [unet(sample, timestep, own).sample for unet, own in zip(unets(), text.chunk(3, dim=-1), strict=True)]
-        with unet.aggregate.record() as maps:
+        with unet.aggregator.record() as maps:
             found = unet(sample, timestep, text).sample
         (weights,) = maps[24]
         torch.testing.assert_close(found, sum(weights[:, n, None] * noises[n] for n in range(3)))
         assert weights.std() > 1e-3
-        fresh = LastBlockUNet(unets(), tiny_sabw(last_only=True))(sample, timestep, text).sample
+        fresh = EnsembleUNet(unets(), tiny_sabw(last_only=True))(sample, timestep, text).sample
     torch.testing.assert_close(fresh, torch.stack(noises).mean(0), rtol=1e-5, atol=1e-6)
 
 
 def test_one_text_for_all() -> None:
     sample, timestep, text = inputs(1)
-    together = EnsembleUNet(unets(), randomised(tiny_sabw()))
+    ensemble = EnsembleUNet(unets(), randomised(tiny_sabw()))
     with torch.no_grad():
-        assert torch.equal(together(sample, timestep, text).sample, together(sample, timestep, text.repeat(1, 1, 3)).sample)
+        assert torch.equal(ensemble(sample, timestep, text).sample, ensemble(sample, timestep, text.repeat(1, 1, 3)).sample)
 
 
 def test_options_as_they_always_were_leave_no_trace_in_results() -> None:

@@ -164,3 +164,15 @@ def test_weights_that_are_not_there_are_named_with_the_way_to_get_them(tmp_path,
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"timm/vit_large_patch14_clip_224.openai@main/open_clip_model.safetensors: not fetched"):
         ClipL14().weights()
+
+
+def test_captions_that_are_cut_are_counted_at_the_very_token(tmp_path):
+    words = {length: " ".join(["dog"] * length) for length in (33, 34, 75, 76, 500)}
+    assert ClipL14().cut(list(words.values())) == (2, 77)
+    assert PickScoreClip().cut(list(words.values())) == (2, 77)
+    assert HPSv2Clip().cut(["", "!" * 75, "a dog"]) == (0, 77)
+    vocabulary(tmp_path)
+    reward = ImageRewardBlip.from_state(reward_state(), SMALL_REWARD, vocabulary=vocabulary(tmp_path))
+    letters = reward.tokenizer(words[33]).input_ids
+    per_word = (len(letters) - 2) // 33
+    assert reward.cut([" ".join(["dog"] * (33 // per_word)), words[500]]) == (1, 35)

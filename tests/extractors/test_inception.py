@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 from afa_bench.errors import UserError
 from afa_bench.extractors.inception import Bilinear, Clean, Inception
 from afa_bench.extractors.inception_network import inception_2015
+from afa_bench.images.find import find_images
 from afa_bench.metrics.gaussian import fitted
-from afa_bench.metrics.reference import compute, image_files, read_statistics, write_statistics
+from afa_bench.metrics.reference import compute, read_statistics, write_statistics
 
 
 def picture(seed, width, height):
@@ -71,7 +72,7 @@ def test_neither_batch_nor_order_changes_features(extractor):
 def test_statistics_are_checked_against_the_extractor(extractor, state, tmp_path):
     for number in range(2):
         picture(number, 50, 40).save(tmp_path / f"{number}.png")
-    files, seen = image_files(tmp_path), []
+    files, seen = find_images(tmp_path).paths, []
     statistics = compute(files, extractor, "cpu", 1, seen.append)
     assert seen == [1, 1]
     expected = fitted([extractor.images([Image.open(path) for path in files])["pool"].astype(np.float64)])
@@ -86,11 +87,8 @@ def test_statistics_are_checked_against_the_extractor(extractor, state, tmp_path
 def test_a_damaged_image_is_named(extractor, tmp_path):
     picture(0, 20, 20).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:200])
-    with pytest.raises(UserError, match=r"b.png: damaged image"):
-        compute(image_files(tmp_path), extractor, "cpu", 4, lambda count: None)
-    (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="expected two images at least"):
-        image_files(tmp_path / "none")
+    with pytest.raises(UserError, match=r"b.png: not an image, or a damaged one"):
+        compute(find_images(tmp_path).paths, extractor, "cpu", 4, lambda count: None)
 
 
 def test_the_verb_writes_a_file(tmp_path):
@@ -104,3 +102,7 @@ def test_the_verb_writes_a_file(tmp_path):
     assert statistics.gaussian.mean.shape == (1280,)
     assert statistics.about["images"] == 3
     assert statistics.about["extractor"]["name"] == "lite0"
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / ".a.png").write_bytes((tmp_path / "0.png").read_bytes())
+    refused = CliRunner().invoke(app(), ["stats", str(tmp_path / "none"), "-o", str(tmp_path / "t.npz"), "--features", "lite0"])
+    assert "expected two images at least" in str(refused.exception)

@@ -15,7 +15,8 @@ from results_factory import METHODS, metric, rewrite, write_cell, write_results
 from typer.testing import CliRunner, Result
 
 from afa_bench.cli import app
-from afa_bench.errors import NOTHING_TO_DO, USAGE, UserError
+from afa_bench.cli.exits import NOTHING_TO_DO, USAGE, exit_code
+from afa_bench.errors import UserError
 
 HOSTILE = "::error::x\r\n## [y](z)|%0A,\x1b[31m<script>\"'&]]>\x00"
 POLICY = "metrics: {clip_t_mini: {margin: 0.02}}\n"
@@ -112,7 +113,7 @@ def test_nothing_comparable() -> None:
     assert done.exit_code == NOTHING_TO_DO
     assert "seed: 0 in BASE, 1 in HEAD" in done.stdout
     assert json.loads(Path("out/gate.json").read_text())["exit_code"] == NOTHING_TO_DO
-    assert refused("compare", "base", "head").code == NOTHING_TO_DO
+    assert exit_code(refused("compare", "base", "head")) == NOTHING_TO_DO
 
 
 def test_a_filter_that_leaves_nothing() -> None:
@@ -144,9 +145,9 @@ def test_usage(policy: str, words: tuple[str, ...], message: str) -> None:
     Path("policy.yaml").write_text(policy)
     error = refused(*words, "--policy", "policy.yaml")
     assert re.search(message, str(error)), error
-    assert error.code == USAGE
-    assert refused("compare", "base", "base", "--only", "aaf").code == USAGE
-    assert refused("compare", "base", "base", "--format", "jsn").code == USAGE
+    assert exit_code(error) == USAGE
+    assert exit_code(refused("compare", "base", "base", "--only", "aaf")) == USAGE
+    assert exit_code(refused("compare", "base", "base", "--format", "jsn")) == USAGE
     assert run("gate", "base").exit_code == USAGE
 
 
@@ -154,7 +155,7 @@ def test_corrupt_samples_are_refused() -> None:
     write_cell(Path("base"))
     write_cell(Path("head")).samples.write_bytes(b"PAR1")
     error = refused("gate", "base", "head")
-    assert error.code == USAGE
+    assert exit_code(error) == USAGE
     assert "samples.parquet: corrupt" in str(error)
 
 
@@ -164,7 +165,7 @@ def test_an_error_of_ours_is_no_regression(monkeypatch: pytest.MonkeyPatch) -> N
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("afa_bench.gate.judge", broken)
+    monkeypatch.setattr(sys.modules["afa_bench.gate"], "judge", broken)  # which `afa_bench.gate`, the function, hides
     done = run("gate", "base", "base")
     assert done.exit_code == 5
     assert "ZeroDivisionError" in done.stderr

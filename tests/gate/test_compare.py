@@ -9,7 +9,7 @@ import pytest
 from gate_cases import gap, one, sides
 from results_factory import IMAGES, PROMPTS, metric, write_cell, write_results
 
-from afa_bench.errors import NOTHING_TO_DO, UserError
+from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.gate import (
     Selection,
     Verdict,
@@ -122,6 +122,5 @@ def test_telling_without_a_margin(tmp_path: Path) -> None:
 
 
 def test_nothing_in_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no results in it") as caught:
+    with pytest.raises(NothingToDoError, match="no results in it"):
         load_results(tmp_path)
-    assert caught.value.code == NOTHING_TO_DO

@@ -18,16 +18,17 @@ import torch
 import yaml
 from runs import run
 
+from afa_bench.cells import Plan
 from afa_bench.errors import UserError
 from afa_bench.generation.generator import Generator
-from afa_bench.generation.monitor import Watch
+from afa_bench.generation.monitor import NonFiniteMonitor
 from afa_bench.memory import in_batches
 from afa_bench.method import Denoiser
-from afa_bench.plan import Plan, make_plan
+from afa_bench.plan import make_plan
 from afa_bench.store.layout import CellStore
 from afa_bench.store.retry import retry_failed
 from afa_bench.suite import read_suite
-from baselines.single import Base
+from baselines.base import Base
 
 
 def plan_of(suite: Path, **changes: object) -> Plan:
@@ -153,11 +154,11 @@ def test_a_decoder_that_overflows_is_told_from_the_sampler():
     decoder = torch.nn.Conv2d(4, 3, 1)
     pipeline = SimpleNamespace(vae=SimpleNamespace(decoder=decoder))
     latents = torch.ones(3, 4, 2, 2)
-    with Watch(pipeline) as watch:
+    with NonFiniteMonitor(pipeline) as monitor:
         for step in range(2):
-            assert watch.step(pipeline, step, 0, {"latents": latents}) == {}
+            assert monitor.step(pipeline, step, 0, {"latents": latents}) == {}
         decoder(torch.stack([latents[0], latents[1] / 0, latents[2]]))
-    assert watch.errors() == [None, "not finite after the VAE; its latents were in all 2 steps", None]
+    assert monitor.errors() == [None, "not finite after the VAE; its latents were in all 2 steps", None]
     assert not decoder._forward_hooks
 
 

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs import CELLS, Silent, hashes, planned, rows, run, summaries
+from runs import CELLS, hashes, planned, rows, run, summaries
 
 from afa_bench.errors import UserError
 from afa_bench.generation.ray import ATTEMPTS, REACHED, RayEngine, _cluster
 from afa_bench.plan import make_plan
-from afa_bench.run import Outcome, run_plan
+from afa_bench.progress import Silent
+from afa_bench.run import RunOutcome, run_plan
 from afa_bench.suite import read_suite
-from baselines.weighted import Weighted
+from baselines.merge import Merge
 
 
 class Killing(Silent):
@@ -38,7 +39,7 @@ class Killing(Silent):
             self.killed = workers[0].pid
 
 
-def run_ray(suite, out, progress) -> Outcome:
+def run_ray(suite, out, progress) -> RunOutcome:
     return run_plan(make_plan(read_suite(suite)), out, "cpu", 4, progress, engine=RayEngine(workers=2))
 
 
@@ -55,7 +56,7 @@ def test_workers_make_the_rows_of_one_process_though_one_is_killed(tiny_suite, t
     assert not list((tmp_path / "ray").rglob("*.claim.*"))
 
 
-class Deadly(Weighted):
+class Deadly(Merge):
     """Its process dies whenever its denoiser is built, as of a driver's fault or too much memory."""
 
     def __init__(self, deaths: Path) -> None:

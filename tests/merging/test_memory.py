@@ -12,8 +12,9 @@ import yaml
 from checkpoints import SD15, names
 from safetensors.torch import save_file
 
+from afa_bench.merging.merge import prepare
 from afa_bench.merging.recipe import read_recipe
-from afa_bench.merging.stream import merge_to, open_recipe
+from afa_bench.merging.write import write_merge
 
 MIB = 2**20
 
@@ -52,7 +53,7 @@ def test_a_merge_holds_a_few_tensors(tmp_path: Path) -> None:
     copied = time.perf_counter() - begun
     reset_peak()
     before, begun = peak(), time.perf_counter()
-    merge_to(open_recipe(read_recipe(path), tmp_path), tmp_path / "out.safetensors")
+    write_merge(prepare(read_recipe(path), tmp_path), tmp_path / "out.safetensors")
     seconds, more = time.perf_counter() - begun, peak() - before
     print(f"{size / MIB:.0f} MiB each: {more / MIB:.0f} MiB more memory, {seconds:.1f} s, {seconds / copied:.1f} x a copy")
     assert size > 300 * MIB

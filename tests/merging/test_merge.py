@@ -21,11 +21,12 @@ from typer.testing import CliRunner
 
 from afa_bench.cli import app
 from afa_bench.errors import UserError
+from afa_bench.merging.checkpoint import open_checkpoint
+from afa_bench.merging.merge import prepare
 from afa_bench.merging.recipe import read_recipe
-from afa_bench.merging.sources import open_source
-from afa_bench.merging.stream import merge_to, open_recipe
+from afa_bench.merging.write import write_merge
 from afa_bench.method import Model
-from baselines.weighted import Weighted, WeightedOptions
+from baselines.merge import Merge, MergeOptions
 
 POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
 
@@ -37,7 +38,7 @@ def recipe(folder: Path, **keys: Any) -> Path:
 
 
 def merge(path: Path, out: Path) -> Path:
-    merge_to(open_recipe(read_recipe(path), path.parent), out)
+    write_merge(prepare(read_recipe(path), path.parent), out)
     return out
 
 
@@ -48,7 +49,7 @@ def pair(folder: Path, config: str = SD15, dtype: torch.dtype = torch.float16) -
 @pytest.mark.parametrize("config", [SD15, SDXL])
 def test_a_merged_file_has_the_sources_names_and_number_formats(tmp_path: Path, config: str) -> None:
     a, b = pair(tmp_path, config)
-    found = load_file(merge(recipe(tmp_path, form="weight-sum", alpha=0.3), tmp_path / "out.safetensors"))
+    found = load_file(merge(recipe(tmp_path, method="weight-sum", alpha=0.3), tmp_path / "out.safetensors"))
     assert found.keys() == a.keys()
     for key, value in found.items():
         assert value.dtype == a[key].dtype
@@ -74,7 +75,7 @@ def test_all_the_weight_on_one_model_is_its_file(tmp_path: Path) -> None:
 def test_the_recipe_and_the_sources_are_kept_and_give_the_same_bytes_again(tmp_path: Path) -> None:
 
     pair(tmp_path)
-    path = recipe(tmp_path, form="dare", seed=5, density=0.5)
+    path = recipe(tmp_path, method="dare", seed=5, density=0.5)
     one, two = (merge(path, tmp_path / f"{n}.safetensors") for n in (1, 2))
     assert one.read_bytes() == two.read_bytes()
     with safe_open(one, "pt") as file:
@@ -130,10 +131,8 @@ def test_a_tensor_of_no_known_name_and_another_architecture(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("out", ["out.safetensors", "out"])
-def test_an_interrupted_merge_leaves_nothing(tmp_path: Path, out: str) -> None:
-    pair(tmp_path)
-    (tmp_path / "like").mkdir()
-    path = recipe(tmp_path, like="like")
+def test_an_interrupted_merge_leaves_nothing(tmp_path: Path, small: Path, out: str) -> None:
+    path = recipe(tmp_path, models={name: str(small / "sd15" / name) for name in "AB"})
     before = sorted(tmp_path.iterdir())
     done = 0
 
@@ -144,29 +143,29 @@ def test_an_interrupted_merge_leaves_nothing(tmp_path: Path, out: str) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        merge_to(open_recipe(read_recipe(path), tmp_path), tmp_path / out, interrupt)
+        write_merge(prepare(read_recipe(path), tmp_path), tmp_path / out, interrupt)
     assert done == 100
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("config", [SD15, SDXL])
-def test_to_a_folder_and_back(tmp_path: Path, config: str) -> None:
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_to_a_folder_and_back(tmp_path: Path, small: Path, family: str) -> None:
     """A merge written as a folder, read as a source and written as a file again: the bits of the direct merge."""
-    pair(tmp_path, config)
-    (tmp_path / "like" / "unet").mkdir(parents=True)
-    (tmp_path / "like" / "unet" / "config.json").write_text("{}")
-    path = recipe(tmp_path, like="like")
+    path = recipe(tmp_path, models={name: str(small / family / name) for name in "AB"})
     direct = load_file(merge(path, tmp_path / "direct.safetensors"))
     folder = merge(path, tmp_path / "folder")
-    assert (folder / "unet" / "config.json").read_text() == "{}"
-    source = open_source(folder)
-    assert direct.keys() - source.specs.keys() <= {"alphas_cumprod", "v_pred", "conditioner.embedders.1.model.logit_scale"}
+    assert (folder / "unet" / "config.json").read_bytes() == (small / family / "A" / "unet" / "config.json").read_bytes()
+    source = open_checkpoint(folder)
+    assert direct.keys() == source.specs.keys()
     for key in source.specs:
         assert torch.equal(source.read(key), direct[key]), key
         assert source.specs[key].shape == tuple(direct[key].shape)
     (tmp_path / "copy.yaml").write_text("models: {X: folder}")
     copy = load_file(merge(tmp_path / "copy.yaml", tmp_path / "copy.safetensors"))
     assert all(torch.equal(value, direct[key]) for key, value in copy.items())
+    (tmp_path / "from-file.yaml").write_text("models: {X: copy.safetensors}\nlike: folder\n")
+    back = open_checkpoint(merge(tmp_path / "from-file.yaml", tmp_path / "back"))
+    assert all(torch.equal(back.read(key), value) for key, value in direct.items())
     with pytest.raises(UserError, match="exists already; expected the name of a new folder"):
         merge(path, folder)
 
@@ -174,11 +173,11 @@ def test_to_a_folder_and_back(tmp_path: Path, config: str) -> None:
 @pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="needs files without a name")
 def test_a_killed_merge_leaves_no_file(tmp_path: Path) -> None:
     pair(tmp_path)
-    job = open_recipe(read_recipe(recipe(tmp_path)), tmp_path)
+    job = prepare(read_recipe(recipe(tmp_path)), tmp_path)
     before = sorted(tmp_path.iterdir())
     child = os.fork()
     if child == 0:
-        merge_to(job, tmp_path / "out.safetensors", lambda count: os.kill(os.getpid(), signal.SIGKILL))
+        write_merge(job, tmp_path / "out.safetensors", lambda count: os.kill(os.getpid(), signal.SIGKILL))
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert sorted(tmp_path.iterdir()) == before
@@ -196,9 +195,9 @@ def test_real_models_through_a_single_file(tmp_path: Path) -> None:
         models.append(Model(name, tiny_unet(seed), CLIPTextModel(text)))
         models[-1].unet.save_pretrained(tmp_path / name / "unet")  # type: ignore[operator]
         models[-1].text_encoder.save_pretrained(tmp_path / name / "text_encoder")  # type: ignore[operator]
-    path = recipe(tmp_path, models={"one": "one", "two": "two"}, form="weight-sum", alpha=0.3)
+    path = recipe(tmp_path, models={"one": "one", "two": "two"}, method="weight-sum", alpha=0.3)
     group: Any = SimpleNamespace(name="tiny", models=models)
-    expected = Weighted().build(group, models, WeightedOptions(form="weight-sum", alpha=0.3))
+    expected = Merge().build(group, models, MergeOptions(method="weight-sum", settings={"alpha": 0.3}))
 
     file = merge(path, tmp_path / "out.safetensors")
     loaded = UNet2DConditionModel.from_single_file(
@@ -229,14 +228,15 @@ def test_places_that_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"form": "weihgted"}, "form: unknown form 'weihgted': did you mean 'weighted'"),
-        ({"form": "weight-sum", "alfa": 0.5}, "alfa: weight-sum has no such setting; it takes alpha"),
-        ({"form": "weight-sum", "alpha": "half"}, "alpha: expected a number, found 'half'"),
-        ({"weights": [0.5, 0.6]}, r"weights: expected a list of numbers with the sum 1, found \[0.5, 0.6\]"),
-        ({"weights": 1}, "weights: expected a list of numbers with the sum 1, found 1"),
-        ({"form": "ties", "density": "all"}, "density: expected a number, found 'all'"),
-        ({"form": "add-difference"}, "models: add-difference takes 3; 2 given"),
-        ({"form": "mbw", "chian": []}, "chian: unknown key: did you mean 'chain'"),
+        ({"method": "weihgted"}, "method: unknown merge method 'weihgted': did you mean 'weighted'"),
+        ({"method": "weight-sum", "alfa": 0.5}, "alfa: unknown key: did you mean 'alpha'"),
+        ({"method": "weight-sum", "alpha": "half"}, "alpha: .*blocks: unknown preset 'half'"),
+        ({"method": "weight-sum", "alpha": True}, "alpha: Input should be a valid number"),
+        ({"weights": [0.5, 0.6]}, r"weights: expected numbers with the sum 1, found \[0.5, 0.6\]"),
+        ({"weights": 1}, "weights: Input should be a valid tuple"),
+        ({"method": "ties", "density": "all"}, "density: Input should be a valid number"),
+        ({"method": "add-difference"}, "models: add-difference takes 3; 2 given"),
+        ({"method": "mbw", "chian": []}, "chian: unknown key: did you mean 'chain'"),
         ({"vae": "C"}, "vae: unknown model 'C'"),
         ({"models": {}}, "models: "),
     ],
@@ -248,7 +248,7 @@ def test_recipes_that_are_refused(tmp_path: Path, keys: dict[str, Any], message:
 
 def test_the_command(tmp_path: Path) -> None:
     pair(tmp_path)
-    path = recipe(tmp_path, form="mbw", chain=[{"blocks": "WRAP08", "base": 0.25}])
+    path = recipe(tmp_path, method="mbw", chain=[{"blocks": "WRAP08", "base": 0.25}])
     runner = CliRunner()
     shown = runner.invoke(app(), ["merge", str(path), "--dry-run"])
     assert shown.exit_code == 0, shown.output

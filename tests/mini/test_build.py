@@ -13,30 +13,30 @@ import pytest
 
 from afa_bench.errors import UserError
 from afa_bench.mini.recipe.build import build, plan
-from afa_bench.mini.recipe.settings import GROUPS, Recipe, scaled
+from afa_bench.mini.recipe.settings import GROUPS, ZooRecipe, scaled
 
-TINY = replace(scaled(Recipe(), 0.002), every=60, mixed_scenes=64, pure_scenes=64, heldout=16, reference=64, base_processes=2)
+TINY = replace(scaled(ZooRecipe(), 0.002), every=60, mixed_scenes=64, pure_scenes=64, heldout=16, reference=64, base_processes=2)
 TINY = replace(TINY, **{name: replace(getattr(TINY, name), batch=8) for name in ("base", "expert", "sabw", "router")})
 
 
 def test_every_stage_stands_after_what_it_needs() -> None:
     seen: set[str] = set()
-    for name, step in plan(Recipe()).items():
+    for name, step in plan(ZooRecipe()).items():
         assert set(step.needs) <= seen
         seen.add(name)
     assert {f"{group}-{name}" for group, names in GROUPS.items() for name in names} < seen
 
 
 def test_experts_differ_in_their_seeds() -> None:
-    numbers = [dict(step.arguments)["number"] for step in plan(Recipe()).values() if step.function == "expert"]
+    numbers = [dict(step.arguments)["number"] for step in plan(ZooRecipe()).values() if step.function == "expert"]
     assert sorted(numbers) == list(range(7))
 
 
 def test_scale_changes_how_much_and_nothing_else() -> None:
-    small = scaled(Recipe(), 0.01)
-    assert small.base.steps == round(Recipe().base.steps * 0.01)
-    assert small.base.lr == Recipe().base.lr
-    assert small.unet_widths == Recipe().unet_widths
+    small = scaled(ZooRecipe(), 0.01)
+    assert small.base.steps == round(ZooRecipe().base.steps * 0.01)
+    assert small.base.lr == ZooRecipe().base.lr
+    assert small.unet_widths == ZooRecipe().unet_widths
 
 
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from afa_bench.mini.recipe import vocabulary as v
 from afa_bench.mini.recipe.drawings import fit, recolour
-from afa_bench.mini.recipe.pairs import Figure, Painter, Pair
+from afa_bench.mini.recipe.pairs import Figure, Painter, Scene
 
 FOX, BUS, BABY = Figure("nature", "fox"), Figure("things", "bus"), Figure("people", "baby")
 
@@ -32,7 +32,7 @@ def test_scenic_subjects_are_subjects() -> None:
 
 
 def test_image_and_background(painter: Painter) -> None:
-    image = painter(Pair((FOX,), "mint"))
+    image = painter(Scene((FOX,), "mint"))
     assert image.shape == (32, 32, 3)
     assert image.dtype == np.uint8
     assert tuple(image[0, 0]) == v.BACKGROUNDS["mint"]
@@ -40,16 +40,16 @@ def test_image_and_background(painter: Painter) -> None:
 
 @pytest.mark.parametrize(("layout", "axis"), [("left of", 1), ("above", 0)])
 def test_each_object_stays_in_its_half(painter: Painter, layout: str, axis: int) -> None:
-    one = painter(Pair((FOX, BUS), "sky", layout)).astype(int)
-    other = painter(Pair((FOX, BABY), "sky", layout)).astype(int)
+    one = painter(Scene((FOX, BUS), "sky", layout)).astype(int)
+    other = painter(Scene((FOX, BABY), "sky", layout)).astype(int)
     changed = np.nonzero((one != other).any(axis=-1))[axis]
     assert changed.min() >= 16
-    assert (np.roll(one, 16, axis=axis) == painter(Pair((BUS, FOX), "sky", layout))).all()
+    assert (np.roll(one, 16, axis=axis) == painter(Scene((BUS, FOX), "sky", layout))).all()
 
 
 def test_colours_dominate(painter: Painter) -> None:
     for colour, channel in (("red", 0), ("green", 1), ("blue", 2)):
-        pixels = painter(Pair((Figure("nature", "fox", colour),), "white")).reshape(-1, 3).astype(int)
+        pixels = painter(Scene((Figure("nature", "fox", colour),), "white")).reshape(-1, 3).astype(int)
         inked = pixels[pixels.sum(axis=1) < 600]
         assert inked.mean(axis=0).argmax() == channel
 

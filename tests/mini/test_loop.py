@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from afa_bench.mini.recipe.loop import Log, fit, generator, warm_cosine
+from afa_bench.mini.recipe.loop import Losses, fit, generator, warm_cosine
 from afa_bench.mini.recipe.muon import Muon, orthogonalise
 
 
@@ -16,7 +16,7 @@ class KilledError(Exception):
     """Stands for the end of a process."""
 
 
-def train(folder: Path, killed_after: int | None = None) -> tuple[nn.Module, Log]:
+def train(folder: Path, killed_after: int | None = None) -> tuple[nn.Module, Losses]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.SiLU(), nn.Linear(16, 4))
     goal = torch.randn(8, 4)

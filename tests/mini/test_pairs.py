@@ -7,26 +7,32 @@ import pytest
 
 from afa_bench.mini.recipe import vocabulary as v
 from afa_bench.mini.recipe.dataset import heldout_pairs, training_pairs
-from afa_bench.mini.recipe.pairs import Figure, Pair, _is_held_out, parse, scenes, singles
+from afa_bench.mini.recipe.pairs import Figure, Scene, _is_held_out, parse, scenes, singles
 
 TRAIN = training_pairs(mixed=600, pure=200, rng=np.random.default_rng(0))
 HELD = heldout_pairs(256, np.random.default_rng(1))
 
 
-def words(pairs: list[Pair]) -> set[str]:
+def words(pairs: list[Scene]) -> set[str]:
     return {word for pair in pairs for word in pair.caption.split()}
 
 
 @pytest.mark.parametrize(
     ("pair", "caption"),
     [
-        (Pair((Figure("nature", "fox"),), "mint"), "fox on mint"),
-        (Pair((Figure("people", "baby", tone="dark"),), "sky"), "baby with dark skin on sky"),
-        (Pair((Figure("nature", "fox", "red"), Figure("things", "bus")), "grey", "left of"), "red fox left of bus on grey"),
-        (Pair((Figure("things", "bus"), Figure("nature", "fox", "blue")), "white", "above"), "bus above blue fox on white"),
+        (Scene((Figure("nature", "fox"),), "mint"), "fox on mint"),
+        (Scene((Figure("people", "baby", tone="dark"),), "sky"), "baby with dark skin on sky"),
+        (
+            Scene((Figure("nature", "fox", "red"), Figure("things", "bus")), "grey", "left of"),
+            "red fox left of bus on grey",
+        ),
+        (
+            Scene((Figure("things", "bus"), Figure("nature", "fox", "blue")), "white", "above"),
+            "bus above blue fox on white",
+        ),
     ],
 )
-def test_captions(pair: Pair, caption: str) -> None:
+def test_captions(pair: Scene, caption: str) -> None:
     assert pair.caption == caption
 
 

@@ -10,8 +10,9 @@ import torch
 import yaml
 from runs import run
 
+from afa_bench.cells import Plan
 from afa_bench.generation.generator import Generator
-from afa_bench.plan import Plan, make_plan
+from afa_bench.plan import make_plan
 from afa_bench.store.atomic import read_json
 from afa_bench.suite import read_suite
 

@@ -116,7 +116,7 @@ def test_our_conditions_are_those_of_the_stock_pipeline(zoo, name):
     stock, _, _ = generator._denoiser(cell)
     longest = {"max_sequence_length": 20} if name == "flux" else {}
     expected = pipeline(
-        [sample.prompt.text for sample in plan.samples], latents=initial_noise(stock, plan.suite, list(plan.samples)),
+        [sample.prompt.text for sample in plan.samples], latents=initial_noise(of.family, stock, plan.suite, list(plan.samples)),
         num_inference_steps=2, guidance_scale=SAMPLERS[name]["guidance"], height=32, width=32, output_type="pt", **longest,
     ).images  # fmt: skip
     assert torch.allclose(found, expected, atol=1e-5)
@@ -185,10 +185,11 @@ def test_a_single_file_of_flux_loads_at_its_true_width(folder, tmp_path):
     """One double and one single block: diffusers' converter knows the true width alone."""
     from diffusers import FluxTransformer2DModel
 
-    from afa_bench.architectures.families import FLUX, family_of
+    from afa_bench.architectures.find import architecture_of
+    from afa_bench.architectures.flux import FLUX
     from afa_bench.architectures.single_file import load_denoiser
 
-    config = json.loads((FLUX.configs / "transformer/config.json").read_text()) | {"num_layers": 1, "num_single_layers": 1}
+    config = json.loads((FLUX().configs / "transformer/config.json").read_text()) | {"num_layers": 1, "num_single_layers": 1}
     (tmp_path / "transformer").mkdir()
     (tmp_path / "transformer/config.json").write_text(json.dumps(config))
     with torch.device("meta"):
@@ -197,9 +198,9 @@ def test_a_single_file_of_flux_loads_at_its_true_width(folder, tmp_path):
     for index, tensor in enumerate(expected.values()):
         tensor.view(-1)[:: max(1, tensor.numel() // 97)] = index
     path = tiny_models.flux_file(expected, tmp_path / "flux.safetensors")
-    assert family_of(path) is FLUX
+    assert isinstance(architecture_of(path), FLUX)
     shared = {"text_encoder": torch.nn.Identity(), "text_encoder_2": torch.nn.Identity()}
-    found = load_denoiser(path, FLUX, tmp_path, torch.bfloat16, shared)["transformer"].state_dict()
+    found = load_denoiser(path, FLUX(), tmp_path, torch.bfloat16, shared)["transformer"].state_dict()
     assert set(found) == set(expected)
     assert all(torch.equal(found[key].view(torch.int16), expected[key].view(torch.int16)) for key in expected)
 
@@ -265,8 +266,14 @@ def test_packaged_groups_name_every_file_that_they_need(name, monkeypatch, tmp_p
         ({"pipeline": "p", "models": [{"name": "a", "civitai": 1}, {"name": "a", "civitai": 2}]}, "a name of its own"),
         ({"pipeline": "p", "models": {"a": {"civitei": 1}}}, "civitei: unknown key"),
         ({"pipeline": "p", "models": {"a": "none"}}, "pipeline: no such folder"),
-        ({"pipeline": ".", "models": {"a": "."}, "architecture": "sd14"}, "architecture: unknown 'sd14': did you mean 'sd15'"),
-        ({"pipeline": {"hub": "a/b"}, "models": {"a": "."}}, "architecture: expected sd15, sdxl or flux"),
+        (
+            {"pipeline": ".", "models": {"a": "."}, "architecture": "sd14"},
+            "architecture: unknown architecture 'sd14': did you mean 'sd15'",
+        ),
+        (
+            {"pipeline": {"hub": "a/b"}, "models": {"a": "."}},
+            "architecture: expected flux or sd15 or sdxl, which says what files a/b has",
+        ),
     ],
 )
 def test_a_mistake_in_a_groups_file_is_one_line(tmp_path, content, message):

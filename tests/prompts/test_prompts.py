@@ -11,11 +11,13 @@ from afa_bench.prompts.folder import FolderPrompts
 TRICKY = ["a/b \"c\" 'd'", "x" * 5000, "狗 🐕", "<script>alert(1)</script>"]
 
 
-@pytest.mark.parametrize("suffix", ["txt", "csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("suffix", ["txt", "csv", "tsv", "jsonl", "json", "TXT", "CSV"])
 def test_every_kind_of_file_gives_the_same_prompts(tmp_path, suffix):
     path = tmp_path / f"prompts.{suffix}"
-    if suffix == "txt":
+    if suffix.lower() == "txt":
         path.write_text("\n\n".join(TRICKY), encoding="utf-8")
+    elif suffix == "json":
+        path.write_text(json.dumps(TRICKY), encoding="utf-8")
     elif suffix == "jsonl":
         path.write_text("\n".join(json.dumps({"prompt": text}) for text in TRICKY), encoding="utf-8")
     else:
@@ -35,12 +37,13 @@ def test_ids_and_categories_come_from_columns(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.csv", b"caption\na\n", "row 1: prompt: expected this column"),
-        ("p.csv", b"prompt,id\na,1\nb,1\n", "id: expected unique ids"),
+        ("p.csv", b"words\na\n", "prompt: expected one of the columns prompt, text, caption, found none of them in words"),
+        ("p.csv", b"prompt,id\na,1\nb,1\n", "id: expected unique ids, 1 is there twice"),
         ("p.jsonl", b'{"prompt": 1', "cannot be read as .jsonl"),
-        ("p.jsonl", b'["a"]', "row 1: prompt: expected this column"),
+        ("p.jsonl", b'["a"]', "row 1: expected an object"),
+        ("p.json", b'{"prompt": "a"}', "expected a list of objects, or of texts"),
         ("p.txt", b"\xff\xfe", "cannot be read as .txt"),
-        ("p.docx", b"a", "expected a .txt, .csv, .tsv, .jsonl, .parquet file"),
+        ("p.docx", b"a", "expected a .txt, .csv, .tsv, .jsonl, .json, .parquet file"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, name, content, message):

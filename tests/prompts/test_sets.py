@@ -115,7 +115,8 @@ def test_coco_gives_each_image_its_first_caption_and_the_train_split_as_referenc
     assert images.read(prompts[1].image) == sets.picture(9, "JPEG")
     assert [images.read(picture) for picture in prompt_set.reference(HERE)] == [sets.picture(i, "JPEG") for i in (1, 2, 4)]
     every = coco2017.Coco2017(captions="all").prompts(HERE)
-    assert [prompt.id for prompt in every] == ["3-31", "3-32", "9-91", "9-92"]
+    assert [(prompt.id, prompt.cluster) for prompt in every] == [("3-31", "3"), ("3-32", "3"), ("9-91", "9"), ("9-92", "9")]
+    assert {prompt.cluster for prompt in prompts} == {None}
 
 
 def test_a_selection_is_random_seeded_and_paired_with_its_images(world):

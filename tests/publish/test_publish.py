@@ -18,8 +18,10 @@ from results_factory import rewrite, write_cell, write_results
 from typer.testing import CliRunner, Result
 
 from afa_bench.cli import app
-from afa_bench.errors import NOTHING_TO_DO, USAGE, UserError
+from afa_bench.cli.exits import NOTHING_TO_DO, USAGE, exit_code
+from afa_bench.errors import UserError
 from afa_bench.publish.submission import MANIFEST, sha256
+from afa_bench.store.outputs import RECORD
 
 REAL = ROOT / "results/gate/mini"
 
@@ -100,9 +102,19 @@ def test_the_hubs_own_library_reads_it(made):
     assert "95% interval) over 48 samples" in (entries[1].notes or "")
 
 
+def test_what_git_and_file_browsers_put_beside_it_is_no_fault(copy):
+    for name in (".gitattributes", ".DS_Store", "tables/.DS_Store"):
+        (copy / name).touch()
+    assert run("verify", str(copy)).exit_code == 0
+    (copy / "tables" / "more.md").touch()
+    assert "more.md: is not in submission.json" in run("verify", str(copy)).output
+
+
 def test_any_changed_byte_is_named(copy):
     chance = np.random.default_rng(0)
-    files = sorted(path for path in copy.rglob("*") if path.is_file() and path.name != MANIFEST and path.suffix != ".png")
+    files = sorted(
+        path for path in copy.rglob("*") if path.is_file() and path.name not in (MANIFEST, RECORD) and path.suffix != ".png"
+    )
     files += sorted(copy.rglob("*.png"))[:3]
     for path in files[:: max(1, len(files) // 12)]:
         data = bytearray(path.read_bytes())
@@ -201,7 +213,7 @@ def test_missing_and_strange_files_are_named(copy):
 
 
 def test_usage(tmp_path, copy):
-    assert refused("verify", str(tmp_path)).code == USAGE
+    assert exit_code(refused("verify", str(tmp_path))) == USAGE
     manifest = json.loads((copy / MANIFEST).read_text())
     for change, words in (
         ({"schema": 99}, "schema: expected at most"),
@@ -212,7 +224,7 @@ def test_usage(tmp_path, copy):
         (copy / MANIFEST).write_text(json.dumps(manifest | change))
         assert words in str(refused("verify", str(copy)))
     (copy / MANIFEST).write_text(json.dumps(manifest | {"files": {}}))
-    assert refused("verify", str(copy)).code == NOTHING_TO_DO
+    assert exit_code(refused("verify", str(copy))) == NOTHING_TO_DO
 
     write_cell(tmp_path / "in")
     assert "--dataset: expected owner/name" in str(refused("export", str(tmp_path / "in"), "--dataset", "x"))

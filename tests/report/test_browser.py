@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from report_factory import SCRIPT, add_images, png, write_many
 from results_factory import write_cell, write_results
 
@@ -179,6 +180,29 @@ def test_one_sample_by_the_keyboard(folder, opened):
     page.keyboard.press("Escape")
     assert not viewer.is_visible()
     assert page.evaluate("document.activeElement.dataset.key") == "2 weighted"
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 32), (32, 96)], ids=["square", "wide", "tall"])
+def test_a_larger_image_is_that_much_larger_and_still_in_its_frame(tmp_path, opened, size):
+    results = write_results(tmp_path / "tiny", steps=(20,))
+    add_images(results)
+    for file in results.glob("*/images/*.png"):
+        Image.new("RGB", size, (200, 30, 30)).save(file)
+    page = opened(make(results, tmp_path / "report"))
+    page.locator(".thumb").first.click()
+    image, frame = page.locator("#large"), page.locator(".frame")
+    before, around = image.bounding_box(), frame.bounding_box()
+    assert before == pytest.approx(around, abs=1)
+    for keys in ("+", "+", "-", "++++++"):
+        for key in keys:
+            page.keyboard.press(key)
+        now = image.bounding_box()
+        factor = page.evaluate("view.zoom")
+        assert (now["width"], now["height"]) == pytest.approx((before["width"] * factor, before["height"] * factor), abs=2)
+        assert frame.bounding_box() == pytest.approx(around, abs=1)
+        for place, side in (("x", "width"), ("y", "height")):  # what is in the middle stays there, but for a scroll bar's width
+            assert now[place] + now[side] / 2 == pytest.approx(around[place] + around[side] / 2, abs=12)
+    assert factor == 8
 
 
 def test_failures_and_maps_are_shown(folder, opened):

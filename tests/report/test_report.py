@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from afa_bench.cli import app
 from afa_bench.errors import UserError
+from afa_bench.store.outputs import RECORD
 from afa_bench.tables import build_table, load_results
 
 PAGE = ROOT / "afa_bench/report/page"
@@ -137,9 +138,19 @@ def test_a_report_is_replaced_and_nothing_else_is(tmp_path):
     add_images(tmp_path / "in")
     out = tmp_path / "out"
     report(tmp_path / "in", out)
-    (out / "left over").touch()
+    (out / ".git").mkdir()
+    (out / "thesis.tex").touch()
+    stale = out / "images" / "stale.png"
+    stale.touch()
+    record = json.loads((out / RECORD).read_text())
+    (out / RECORD).write_text(json.dumps(record | {"files": [*record["files"], "images/stale.png", "../mine", "/etc/passwd"]}))
+    (tmp_path / "mine").touch()
     report(tmp_path / "in", out)
-    assert not (out / "left over").exists()
+    assert not stale.exists()  # the record says that a report had it
+    assert (tmp_path / "mine").exists()
+    (tmp_path / "mine").unlink()
+    assert (out / ".git").is_dir()
+    assert (out / "thesis.tex").exists()
     before = (out / "data.js").read_bytes()
 
     broken = next(tmp_path.glob("in/*/images/*.png"))
@@ -153,9 +164,41 @@ def test_a_report_is_replaced_and_nothing_else_is(tmp_path):
     mine.mkdir()
     (mine / "thesis.tex").touch()
     for place in (mine, mine / "thesis.tex"):
-        with pytest.raises(UserError, match=r"has no index\.html"):
+        with pytest.raises(UserError, match="was not written by afa-bench report"):
             report(tmp_path / "in", place)
+    (mine / "index.html").write_text("my own page")
+    with pytest.raises(UserError, match="was not written by afa-bench report"):
+        report(tmp_path / "in", mine)
+    assert (mine / "index.html").read_text() == "my own page"
     assert (mine / "thesis.tex").exists()
+
+
+def test_a_file_of_ones_own_in_a_report_is_not_replaced(tmp_path):
+    write_cell(tmp_path / "in")
+    add_images(tmp_path / "in")
+    out = tmp_path / "out"
+    report(tmp_path / "in", out)
+    record = json.loads((out / RECORD).read_text())
+    (out / RECORD).write_text(json.dumps(record | {"files": [name for name in record["files"] if name != "index.html"]}))
+    (out / "index.html").write_text("mine")
+    with pytest.raises(UserError, match=r"index\.html: was not written by afa-bench report and would be replaced"):
+        report(tmp_path / "in", out)
+    assert (out / "index.html").read_text() == "mine"
+
+
+def test_a_link_is_followed_and_the_working_directory_is_a_folder_too(tmp_path, monkeypatch):
+    write_cell(tmp_path / "in")
+    add_images(tmp_path / "in")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    report(tmp_path / "in", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "index.html").is_file()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    report(tmp_path / "in", Path())
+    report(tmp_path / "in", Path())
+    assert (tmp_path / "here" / "index.html").is_file()
 
 
 @pytest.mark.parametrize("name", ["../x.png", "/etc/passwd", "a/b.png", "a\\b.png", ".hidden"])
@@ -187,7 +230,7 @@ def test_the_page_asks_for_nothing_from_elsewhere(results, tmp_path):
     assert "default-src 'none'" in page
     assert "unsafe" not in page
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
-        [*(path.name for path in PAGE.iterdir()), "data.js", "images"]
+        [*(path.name for path in PAGE.iterdir()), RECORD, "data.js", "images"]
     )
     for path in PAGE.iterdir():
         text = path.read_text()

@@ -13,7 +13,7 @@ from afa_bench.extractors.clip_l14 import ClipL14
 from afa_bench.extractors.hpsv2 import HPSv2Clip
 from afa_bench.extractors.imagereward import ImageRewardBlip
 from afa_bench.extractors.pickscore import PickScoreClip
-from afa_bench.scoring.extraction import Item, Passes, Task, Texts
+from afa_bench.scoring.extraction import Extracted, Extraction, ImageInput, ImageRequest, TextRequest
 
 PICTURES = [image for seed in range(3) for image in images(seed)]
 
@@ -30,7 +30,7 @@ class Narrow(HPSv2Clip):
         return super().run(pixels, captions)
 
 
-def extracted(extractors, order, batch, shard, threads=2, passes=None):
+def extracted(extractors, order, batch, shard, threads=2, extraction=None):
     """Features by extractor, in the order of PICTURES."""
     found: dict[str, dict[int, np.ndarray]] = {}
     decoded = []
@@ -39,19 +39,22 @@ def extracted(extractors, order, batch, shard, threads=2, passes=None):
         decoded.append(index)
         return PICTURES[index]
 
-    def keep(chunk, extractor, arrays):
-        (array,) = arrays.values()
-        found.setdefault(extractor.name, {}).update(zip(chunk, array, strict=True))
+    def keep(chunk, result: Extracted):
+        for extractor in extractors:
+            if extractor.key in result.features:
+                (array,) = result.features[extractor.key].values()
+                found.setdefault(extractor.name, {}).update(zip(chunk, array, strict=True))
 
-    def tasks():
+    def requests():
         for start in range(0, len(order), shard):
             chunk = order[start : start + shard]
-            items = [Item(partial(read, index), CAPTIONS[index % len(CAPTIONS)]) for index in chunk]
-            yield Task(items, extractors, partial(keep, chunk))
+            inputs = [ImageInput(partial(read, index), CAPTIONS[index % len(CAPTIONS)]) for index in chunk]
+            yield ImageRequest(inputs, extractors, partial(keep, chunk))
 
-    passes = passes or Passes("cpu", batch, threads)
-    passes.run(tasks)
-    return {name: np.stack([rows[i] for i in range(len(PICTURES))]) for name, rows in found.items()}, decoded, passes.record
+    extraction = extraction or Extraction("cpu", batch, threads)
+    for result in extraction.run(requests):
+        result.request.keep(result)
+    return {name: np.stack([rows[i] for i in range(len(PICTURES))]) for name, rows in found.items()}, decoded, extraction.record
 
 
 def test_batch_order_and_shards_change_no_value(tmp_path):
@@ -103,6 +106,6 @@ def test_a_network_that_has_no_room_beside_another_takes_part_in_a_later_pass():
 
 
 def test_texts_are_embedded_while_the_network_is_there():
-    kept = []
-    Passes("cpu").run(tuple, [Texts(CAPTIONS, ClipL14.from_state(clip_state(), SMALL_CLIP), kept.append)])
-    assert kept[0].shape == (len(CAPTIONS), 32)
+    network = ClipL14.from_state(clip_state(), SMALL_CLIP)
+    (found,) = Extraction("cpu").run(tuple, [TextRequest(CAPTIONS, network)])
+    assert found.features[network.key]["text"].shape == (len(CAPTIONS), 32)

@@ -1,6 +1,7 @@
 """``afa-bench score`` on a folder of images: what is amiss is named, the rest is scored."""
 
 import json
+import shutil
 import struct
 import zlib
 
@@ -14,6 +15,7 @@ from afa_bench.cli import app
 from afa_bench.errors import UserError
 from afa_bench.extractors.hpsv2 import WEIGHTS
 from afa_bench.fetch import Library
+from afa_bench.prompts.folder import FolderPrompts
 from afa_bench.scoring.folder import choice, read_metrics
 
 MINI = "clip-t:features=mini-clip,clip-i:features=mini-clip,is:features=lite0:splits=1"
@@ -85,18 +87,20 @@ def test_what_is_amiss_is_an_error_row_and_the_rest_is_scored(folder):
     (images / "h.png").write_text("no image at all")
     bomb(images / "i.png")
     (images / "j.png").symlink_to(images / "gone.png")
-    Image.open(whole).save(images / "k.png")  # one more than there are captions
+    Image.fromarray(np.zeros((8, 8), np.float32)).save(images / "k.tif")
+    Image.new("RGB", (1, 40_000)).save(images / "l.png")
     lines = (folder / "captions.txt").read_text().splitlines()
-    (folder / "captions.txt").write_text("\n".join([*lines, "g", "h", "i", "j"]), encoding="utf-8")
+    (folder / "captions.txt").write_text("\n".join([*lines, *"ghijkl"]), encoding="utf-8")
     result = score(images, "--prompts", folder / "captions.txt", "--metrics", MINI, "--out", out)
     assert result.exit_code == 1, result.output
     errors = {name: row["error"] for name, row in rows(out).items() if row["error"]}
-    assert set(errors) == {"g.png", "h.png", "i.png", "j.png", "k.png"}
+    assert set(errors) == {"g.png", "h.png", "i.png", "j.png", "k.tif", "l.png"}
     assert "not an image, or a damaged one" in errors["g.png"]
     assert "not an image, or a damaged one" in errors["h.png"]
     assert "too large: expected at most 89478485 pixels" in errors["i.png"]
     assert "cannot be read: No such file" in errors["j.png"]
-    assert "no caption: captions.txt has 10 lines for 11 images" in errors["k.png"]
+    assert "its pixels are of mode F, which says no range" in errors["k.tif"]
+    assert "too narrow: expected sides of at most 200 to 1: 1 x 40000" in errors["l.png"]
     for name in errors:
         assert sum(name in line for line in result.stderr.splitlines()) == 1
     alone = folder / "alone"
@@ -117,6 +121,113 @@ def test_a_table_names_the_files_and_one_that_is_not_there_is_an_error_row(folde
     assert (found["a.png"]["prompt"], found["b.png"]["prompt"]) == ("red", "blue")
     assert found["captions.csv z.png"]["error"] == "no image for this caption"
     assert found["c.png"]["error"] == "no caption: not in captions.csv"
+
+
+def test_images_that_look_alike_score_alike_where_they_are_scored_as_seen(folder, caplog):
+    images = folder / "odd"
+    images.mkdir()
+    plain = Image.open(folder / "images" / "a.png").convert("RGB")
+    white = plain.copy()
+    white.paste((255, 255, 255), (0, 0, 15, 40))
+    for orientation, back in ((3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        white.transpose(back).save(images / f"turned{orientation}.png", exif=exif)
+    for number, hidden in enumerate([(0, 0, 0), (255, 0, 0), (0, 200, 0)]):
+        seen_through = plain.copy()
+        seen_through.paste(hidden, (0, 0, 15, 40))
+        seen_through.putalpha(255)
+        seen_through.paste((*hidden, 0), (0, 0, 15, 40))
+        seen_through.save(images / f"alpha{number}.png")
+    white.save(images / "plain.png")
+    (folder / "odd.csv").write_text("file,prompt\n" + "".join(f"{path.name},red dog\n" for path in images.iterdir()))
+    options = (images, "--prompts", folder / "odd.csv", "--metrics", MINI, "--out", folder / "out")
+    assert score(*options).exit_code == 0
+    as_official = {name: row["clip_t_mini"] for name, row in rows(folder / "out").items()}
+    assert np.ptp(list(as_official.values())) > 0.01
+    assert "6 of 7 images are not scored as they are seen (3 turned by EXIF, 3 transparent)" in caplog.text
+    assert score(*options, "--as-seen").exit_code == 0
+    as_seen = {name: row["clip_t_mini"] for name, row in rows(folder / "out").items()}
+    assert np.ptp(list(as_seen.values())) < 1e-6
+    assert as_seen["plain.png"] == pytest.approx(as_official["plain.png"], abs=1e-6)
+    assert json.loads((folder / "out" / "summary.json").read_text())["as_seen"] is True
+
+
+def test_a_folder_is_the_same_images_to_stats_to_a_reference_and_to_prompts(folder, caplog):
+    real = folder / "real"
+    real.mkdir()
+    for number, suffix in enumerate(("png", "bmp", "tif", "ppm", "webp", "TIFF")):
+        image = Image.open(folder / "images" / "a.png").rotate(number * 40)
+        image.save(real / f"{number}.{suffix}")
+        (real / f"{number}.txt").write_text("a dog")
+    (real / "below").mkdir()
+    (folder / "images" / "b.txt").write_text("a cat")
+    (real / "linked").symlink_to(folder / "images")
+    (real / ".thumbnails").mkdir()
+    (real / ".thumbnails" / "0.png").write_bytes((real / "0.png").read_bytes())
+    (real / "._0.png").write_bytes(b"of a Mac")
+    done = CliRunner().invoke(app(), ["stats", str(real), "-o", str(folder / "s.npz"), "--features", "lite0"])
+    assert done.exit_code == 0, done.output
+    assert "2 hidden (._0.png, .thumbnails)" in caplog.text
+    assert "12 images" in done.stderr
+    found = {}
+    for name, reference in (("folder", real), ("npz", folder / "s.npz")):
+        options = ("--metrics", "fid:features=lite0", "--reference", reference, "--out", folder / name)
+        assert score(folder / "images", *options).exit_code == 0
+        found[name] = summary(folder / name)["fid_lite0"]["value"]
+    assert found["folder"] == pytest.approx(found["npz"], rel=1e-6)
+    for name in "acdef":
+        (folder / "images" / f"{name}.txt").write_text("a cat")
+    assert len(FolderPrompts(path="real").prompts(folder)) == 12
+
+
+def test_two_real_images_of_one_name_are_refused_where_pairs_are_compared(folder):
+    shutil.copytree(folder / "images", folder / "real")
+    Image.new("RGB", (8, 8)).save(folder / "real" / "a.webp")
+    options = (folder / "images", "--reference", folder / "real", "--out", folder / "out")
+    with pytest.raises(UserError, match=r"--reference: a\.png and a\.webp: expected one real image for a\.png"):
+        score(*options, "--metrics", "clip-i:features=mini-clip")
+    assert score(*options, "--metrics", "fid:features=lite0").exit_code == 0
+
+
+def test_captions_that_a_network_does_not_read_to_their_ends_are_counted(folder, caplog):
+    options = (folder / "images", "--prompts", folder / "captions.txt", "--metrics", MINI, "--out", folder / "out")
+    assert score(*options).exit_code == 0
+    written = json.loads((folder / "out" / "summary.json").read_text())
+    line = "mini-clip: 2 of 5 captions are cut: it reads 16 tokens"
+    assert line in written["notes"]
+    assert line in caplog.text
+    assert written["scoring"]["cut"] == {"mini-clip": 2}
+
+
+@pytest.mark.parametrize("damage", ["bytes", "gone", "large"])
+def test_a_damaged_reference_image_is_named_and_costs_its_own_metrics(folder, damage):
+    shutil.copytree(folder / "images", folder / "real")
+    odd = folder / "real" / "b.png"
+    if damage == "bytes":
+        odd.write_bytes(odd.read_bytes()[:300])
+    elif damage == "gone":
+        odd.unlink()
+        odd.symlink_to(folder / "nowhere.png")
+    else:
+        bomb(odd)
+    metrics = f"{MINI},fid:features=lite0"
+    options = (folder / "images", "--prompts", folder / "captions.txt", "--reference", folder / "real", "--metrics", metrics)
+    result = score(*options, "--out", folder / "out")
+    assert result.exit_code == 1
+    found = summary(folder / "out")
+    assert found["clip_t_mini"]["value"] is not None
+    assert found["is_lite0"]["value"] is not None
+    for key, title in (("clip_i_mini", "CLIP-I (mini)"), ("fid_lite0", "FID (lite0)")):
+        assert found[key]["value"] is None
+        assert found[key]["note"].startswith(f"no value: {odd}: ")
+        assert sum(line.startswith(f"afa-bench: {title}: {odd}: ") for line in result.stderr.splitlines()) == 1
+    shutil.copy(folder / "images" / "b.png", folder / "c.png")
+    odd.unlink()
+    (folder / "c.png").rename(odd)
+    mended = score(*options, "--out", folder / "out")
+    assert mended.exit_code == 0, mended.output
+    assert summary(folder / "out")["clip_i_mini"]["value"] == pytest.approx(1, abs=0.2)
 
 
 def test_weights_that_are_missing_or_damaged_leave_the_other_metrics_alone(folder, monkeypatch):
@@ -147,9 +258,9 @@ def test_weights_that_are_missing_or_damaged_leave_the_other_metrics_alone(folde
     [
         (["--metrics", "clipt"], "did you mean 'clip-t'"),
         (["--metrics", "hpsv2:relase=v2.1"], "unknown option: did you mean 'release'"),
-        (["--metrics", "clip-t:features=zoo:mini-clip:preprocess=fast"], "unknown feature 'zoo:mini-clip'"),
+        (["--metrics", "clip-t:features=zoo:mini-clip:preprocess=fast"], "unknown extractor 'zoo:mini-clip'"),
         (["--metrics", "clip-t:mini-clip"], "expected NAME:OPTION=VALUE, found 'mini-clip' without an option"),
-        (["--metrics", "is:features=lite0:splits=1:splits=2"], "splits is there twice"),
+        (["--metrics", "is:features=lite0:splits=1:splits=2"], "splits is specified twice"),
         (["--metrics", "denoising-loss"], "measures a denoiser"),
         (["--metrics", "clip-t:features=mini-clip"], "--prompts: CLIP-T"),
         (["--metrics", "clip-t:features=mini-clip", "--preprocess", "fast"], "preprocess, dtype: expected exact and float32"),

@@ -91,7 +91,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path, monkeypatch: pytes
     site = tmp_path / "site"
     (site / "wide-1.0.dist-info").mkdir(parents=True)
     (site / "wide-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: wide\nVersion: 1.0\n")
-    (site / "wide-1.0.dist-info" / "entry_points.txt").write_text("[afa_bench.features]\nwide = wide:Wide\n")
+    (site / "wide-1.0.dist-info" / "entry_points.txt").write_text("[afa_bench.extractors]\nwide = wide:Wide\n")
     (site / "wide.py").write_text(WIDE)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]))
     peaks = {}

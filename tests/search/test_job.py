@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from typer.testing import CliRunner
 
+from afa_bench.architectures.layout import BASE
 from afa_bench.cli import app
+from afa_bench.merging import methods
+from afa_bench.merging.recipe import read_recipe
 from afa_bench.models.group import read_group
 from afa_bench.models.load import load_group
 from afa_bench.plan import make_plan
+from afa_bench.reading import Choice
+from afa_bench.search.auto_mbw import Budget, Rules
+from afa_bench.search.job import make_job, run_job
 from afa_bench.search.rewriting import Rewriter
-from afa_bench.search.space import start
+from afa_bench.search.space import models_space
 from afa_bench.suite import read_suite
-from baselines.mbw import MBW, MBWOptions
+from baselines.mbw import MBW
 
 
 @pytest.fixture
@@ -66,9 +74,11 @@ def test_a_search_ends_in_a_recipe_that_merge_and_mbw_take(suite: Path, tmp_path
 
 
 def test_only_what_changes_is_rewritten_and_always_from_the_sources() -> None:
-    models = load_group(read_group("mini-1", Path(), "test"), "cpu", torch.float32).models
-    rewriter = Rewriter(models)
-    weights = start(rewriter.layout, 3, "simplex")
+    group = read_group("mini-1", Path(), "test")
+    models = load_group(group, "cpu", torch.float32).models
+    space = models_space([model.name for model in models], "simplex")
+    rewriter = Rewriter(models, group.family, methods.mbw, space)
+    weights = space.begin(rewriter.layout.blocks)
     rewriter.write(weights)
     everything = rewriter.rewritten
     assert everything == 25 + 2  # the time embedding and BASE
@@ -77,7 +87,27 @@ def test_only_what_changes_is_rewritten_and_always_from_the_sources() -> None:
     assert rewriter.rewritten == everything + 3 * 2
     rows = [weights[block] for block in rewriter.layout.blocks]
     rows[2] = rows[3] = (0.5, 0.5, 0.0)
-    expected = MBW().build(None, models, MBWOptions(simplex=tuple(rows))).unet.state_dict()  # type: ignore[arg-type]
+    expected = MBW().build(group, models, MBW.Options(settings={"simplex": tuple(rows), "base": weights[BASE]})).unet.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in rewriter.denoiser.unet.state_dict().items())
     rewriter.write({**weights, "IN00": (1.0, 0.0, 0.0)})
     assert rewriter.rewritten == everything + 3 * 2 + 4  # back, and IN00 with the time embedding
+
+
+def test_an_interrupted_search_leaves_the_best_so_far(suite: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scorer = Choice.model_validate({"name": "clip-t", "features": "mini-clip"})
+    job = make_job(read_suite(suite), scorer, "mini-1", rules=Rules((1, 2)), budget=Budget())
+    seen: list[float] = []
+
+    def interrupt(line: Mapping[str, Any]) -> None:
+        seen.append(line["best"])
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "found"
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job, out, "cpu", interrupt)
+    assert read_recipe(out / "recipe.yaml").method.name == "mbw"
+    assert f"has the best so far, {seen[-1]:.4f}; the same command goes on" in caplog.text
+    assert not (out / "search.json").exists()
+    with pytest.raises(KeyboardInterrupt):  # the log is not held any more
+        run_job(job, out, "cpu", lambda line: (_ for _ in ()).throw(KeyboardInterrupt))

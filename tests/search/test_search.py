@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from afa_bench.architectures.layout import BASE, SD15, SDXL
+from afa_bench.architectures import sd15, sdxl
+from afa_bench.architectures.layout import BASE
 from afa_bench.errors import UserError
 from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
 from afa_bench.search.log import Log
-from afa_bench.search.space import Form, Row, Weights, block_groups, neighbours, points, same, stages, start
+from afa_bench.search.space import Kind, Row, Weights, block_groups, models_space, neighbours, points, same
 
 NAMES = ("A", "B", "C")
+SD15, SDXL = sd15.SD15.layout, sdxl.SDXL.layout
 TARGET: dict[str, Row] = {
     "+".join(group): row
     for group, row in zip(
@@ -45,13 +49,14 @@ class Hills:
         return [0.5 if self.flat else 0.1 * image - gap * (1 + 0.01 * image) for image in range(first, last)]
 
 
-def search(judge: Hills, file: Path, form: Form = "simplex", names: tuple[str, ...] = NAMES, **settings: object) -> Found:
+def search(judge: Hills, file: Path, form: Kind = "simplex", names: tuple[str, ...] = NAMES, **settings: object) -> Found:
     budget = settings.pop("budget", Budget())
     log = Log(file, {"search": "test", "form": form})
     groups = block_groups(SD15)
-    job = Search(judge, groups, stages(names, form), Rules(**settings), budget, log)  # type: ignore[arg-type]
+    space = models_space(names, form)
+    job = Search(judge, groups, space.stages, Rules(**settings), budget, log)  # type: ignore[arg-type]
     try:
-        return job.run(start(SD15, len(names), form))
+        return job.run(space.begin(SD15.blocks))
     finally:
         log.close()
 
@@ -161,6 +166,40 @@ def test_what_is_refused(tmp_path: Path) -> None:
         search(Hills(TARGET), tmp_path / "log.jsonl", budget=Budget(images=7))
     with pytest.raises(UserError, match=r"log\.jsonl: form: is the log of another search"):
         search(Hills(TARGET), tmp_path / "log.jsonl", "chain")
-    (tmp_path / "log.jsonl").write_text("{}\nno JSON\n")
-    with pytest.raises(UserError, match=r"log\.jsonl: damaged"):
+    (tmp_path / "log.jsonl").write_text('{"form": "simplex", "search": "test"}\nno JSON\n')
+    with pytest.raises(UserError, match=r"log\.jsonl:2: damaged"):
         search(Hills(TARGET), tmp_path / "log.jsonl")
+
+
+def test_two_searches_do_not_write_one_log(tmp_path: Path) -> None:
+    about = {"search": "test", "form": "simplex"}
+    first = Log(tmp_path / "log.jsonl", about)
+    code = (
+        f"from pathlib import Path; from afa_bench.search.log import Log; Log(Path({str(tmp_path / 'log.jsonl')!r}), {about!r})"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "another search is writing it; expected one search a folder" in other.stderr
+    assert len(lines(tmp_path / "log.jsonl")) == 1
+    first.close()
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"scores": [0.5], "verdict": "start", "seconds": 1}', r"log\.jsonl:2: damaged: id: Field required"),
+        ('{"id": "x", "scores": ["a"], "verdict": "start", "seconds": 1}', r"log\.jsonl:2: damaged: scores\.0: Input should be"),
+        ('{"id": "x", "scores": [NaN], "verdict": "start", "seconds": 1}', r"log\.jsonl:2: damaged: scores\.0: Input should be"),
+        ('{"id": "x", "scores": [1.0], "verdict": "start"}', r"log\.jsonl:2: damaged: seconds: Field required"),
+        ("[]", r"log\.jsonl:2: damaged: line: Input should be"),
+        ("{", r"log\.jsonl:2: damaged: .*expected a line of JSON"),
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    about = {"search": "test", "form": "simplex"}
+    (tmp_path / "log.jsonl").write_text(json.dumps(about) + "\n" + line + "\n")
+    with pytest.raises(UserError, match=message):
+        Log(tmp_path / "log.jsonl", about)
+    (tmp_path / "log.jsonl").write_text("3\n")
+    with pytest.raises(UserError, match=r"log\.jsonl:1: damaged: expected what is searched, found b'3'"):
+        Log(tmp_path / "log.jsonl", about)

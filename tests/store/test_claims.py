@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import pytest
 
-from afa_bench.store.claims import EXPIRES, claimed, lapsed, living
+from afa_bench.store.claims import EXPIRES, active_claims, claimed, expired_claims
 from afa_bench.store.layout import Store
 
 
@@ -33,8 +33,8 @@ def test_one_owner_at_a_time_and_nothing_left(tmp_path):
     work = tmp_path / "folder" / "shard"
     with claimed(work) as mine, claimed(work) as second, claimed(tmp_path / "folder" / "other") as other:
         assert (mine, second, other) == (True, False, True)
-        assert list(living(tmp_path / "folder")) == ["other", "shard"]
-        assert {owner.pid for owner in living(tmp_path / "folder").values()} == {os.getpid()}
+        assert list(active_claims(tmp_path / "folder")) == ["other", "shard"]
+        assert {owner.pid for owner in active_claims(tmp_path / "folder").values()} == {os.getpid()}
     assert not list((tmp_path / "folder").iterdir())
     with claimed(work) as again:
         assert again
@@ -46,7 +46,7 @@ def test_a_claim_of_another_machine_holds_until_it_expires(tmp_path):
     with claimed(work) as mine:
         assert not mine
     age(claim, EXPIRES + 5)
-    assert living(tmp_path) == {}
+    assert active_claims(tmp_path) == {}
     with claimed(work) as mine:
         assert mine
         assert (tmp_path / "shard.claim.1").is_file()
@@ -58,11 +58,11 @@ def test_a_claim_of_another_machine_holds_until_it_expires(tmp_path):
 def test_a_claim_counts_as_debris_only_once_nobody_has_taken_over(tmp_path):
     work = tmp_path / "shard"
     claim = elsewhere(work)
-    assert lapsed(tmp_path) == []
+    assert expired_claims(tmp_path) == []
     age(claim, EXPIRES + 5)
-    assert lapsed(tmp_path) == [claim]
+    assert expired_claims(tmp_path) == [claim]
     with claimed(work):
-        assert lapsed(tmp_path) == []
+        assert expired_claims(tmp_path) == []
 
 
 def test_a_damaged_claim_expires_too(tmp_path):

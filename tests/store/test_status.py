@@ -18,7 +18,7 @@ from afa_bench.cli import app
 from afa_bench.cli.status import duration, print_status, size
 from afa_bench.errors import UserError
 from afa_bench.store.claims import EXPIRES, claimed, clock
-from afa_bench.store.debris import find_debris, find_dropped, remove_debris
+from afa_bench.store.garbage import find_dropped, find_garbage, remove_garbage
 from afa_bench.store.layout import CellStore, PlannedCell, Store
 from afa_bench.store.retry import retry_failed
 from afa_bench.store.status import read_status
@@ -158,7 +158,7 @@ def age(path: Path, seconds: float = EXPIRES + 60) -> None:
 
 
 def test_gc_finds_debris_and_no_result(store):
-    assert find_debris(store.root) == []
+    assert find_garbage(store.root) == []
     half, gone = store.cell("half"), cell(store, "gone")
     shard(gone, 0)
     cell(store, "old", scored=0)  # a result, though in no plan
@@ -175,19 +175,19 @@ def test_gc_finds_debris_and_no_result(store):
     features = [half.features("lite0-01234567", number) for number in (0, 1)]
     for file in features:
         file.touch()
-    found = {debris.path for debris in find_debris(store.root)}
+    found = {garbage.path for garbage in find_garbage(store.root)}
     assert found == {*parts, stale, features[1], gone.folder}
     with claimed(gone.shard(1)):
-        assert gone.folder not in {debris.path for debris in find_debris(store.root)}
+        assert gone.folder not in {garbage.path for garbage in find_garbage(store.root)}
     (half.images / str(row(0)["file"])).unlink()
-    assert features[0] in {debris.path for debris in find_debris(store.root)}
+    assert features[0] in {garbage.path for garbage in find_garbage(store.root)}
 
     shown = CliRunner().invoke(app(), ["gc", str(store.root)])
     assert "7 to remove" in shown.output
-    assert all(debris.path.exists() for debris in find_debris(store.root))
+    assert all(garbage.path.exists() for garbage in find_garbage(store.root))
     kept = {path for name in ("whole", "old", "half") for path in store.root.joinpath(name).rglob("*") if path.is_file()}
     CliRunner().invoke(app(), ["gc", str(store.root), "--yes"])
-    assert find_debris(store.root) == []
+    assert find_garbage(store.root) == []
     assert {path for path in kept if not path.exists()} == {*parts, stale, *features} - {store.root / ".clock.0123abcd"}
     assert young.exists()
 
@@ -220,10 +220,28 @@ def test_gc_removes_finished_cells_that_the_suite_no_longer_has_only_if_asked_to
     assert store.cells() == ["half", "whole"]
 
 
+def test_gc_leaves_alone_what_no_run_writes(store, tmp_path):
+    strangers = [
+        store.root / "notes" / ".thesis.tex.0123abcd.part",
+        store.root / "notes" / "storm.claim.1",
+        store.root / ".bashrc.old",
+        store.root / "storm.claim.1",
+        store.root / "whole" / "mine" / ".x.0123abcd.part",
+    ]
+    elsewhere = tmp_path / "home" / ".bashrc.0123abcd.part"
+    for path in (*strangers, elsewhere):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+        age(path)
+    assert find_garbage(store.root) == []
+    with pytest.raises(UserError, match="home: no results in it"):
+        find_garbage(elsewhere.parent)
+
+
 def test_without_a_plan_no_cell_is_debris(store):
     (store.root / "suite.json").unlink()
-    assert find_debris(store.root) == find_dropped(store.root) == []
-    remove_debris([])
+    assert find_garbage(store.root) == find_dropped(store.root) == []
+    remove_garbage([])
 
 
 def test_claims_survive_a_clock_that_is_set(tmp_path):

@@ -17,7 +17,7 @@ from runs import run
 from afa_bench.cli.compare import compare
 from afa_bench.errors import UserError
 from afa_bench.store.claims import EXPIRES, _machine, claimed
-from afa_bench.store.debris import find_debris, remove_debris
+from afa_bench.store.garbage import find_garbage, remove_garbage
 from afa_bench.store.layout import PlannedCell, Store
 from afa_bench.store.place import place
 from afa_bench.store.status import read_status
@@ -89,11 +89,11 @@ def test_debris_on_a_url(tiny_suite, memory):
     run(tiny_suite, memory, only=["weighted"])
     claim = memory / "tiny" / "scoring.claim.0"
     claim.write_bytes(json.dumps({"machine": _machine(), "pid": 1, "process": "1-1"}).encode())
-    assert [debris.path for debris in find_debris(memory / "tiny")] == [claim]
+    assert [garbage.path for garbage in find_garbage(memory / "tiny")] == [claim]
     status = read_status(memory / "tiny")
     assert (status.cells[0].done, status.cells[0].scored, status.scoring) == (10, True, None)
     assert status.disk == sum(file.size for file in memory.fs.store.values())
-    remove_debris(find_debris(memory / "tiny"))
+    remove_garbage(find_garbage(memory / "tiny"))
     assert not claim.exists()
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from afa_bench.plan import Plan, Sample, make_plan
+from afa_bench.cells import Plan, Sample
+from afa_bench.plan import make_plan
 from afa_bench.store.layout import Store
 from afa_bench.suite import read_suite
 

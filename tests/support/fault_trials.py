@@ -32,9 +32,10 @@ from runs import run
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from afa_bench import cli
+from afa_bench.cli.exits import SIGNAL
 from afa_bench.errors import UserError
 from afa_bench.generation import generator as generate
-from afa_bench.store.debris import find_debris
+from afa_bench.store.garbage import find_garbage
 from afa_bench.tables import build_table, load_results
 
 torch.set_num_threads(1)
@@ -180,7 +181,7 @@ def child(suite: Path, out: Path, report: Path, at: int, kind: str) -> None:
         "read-only": (partial(remount, out.parent, "ro"), True),
     }
     saboteur = Saboteur(out, at, *faults[kind])
-    signal.signal(signal.SIGTERM, cli._terminate)
+    signal.signal(signal.SIGTERM, cli.end)
     sys.addaudithook(saboteur)
     code, text = 0, ""
     try:
@@ -188,8 +189,8 @@ def child(suite: Path, out: Path, report: Path, at: int, kind: str) -> None:
         text = str(saboteur.count)
     except (UserError, OSError) as error:
         code, text = 2, str(error)
-    except cli._Terminated:
-        code = cli.TERMINATED
+    except cli.Ended as ended:
+        code = SIGNAL + ended.number
     except BaseException:  # whatever it is, the trial is to show it
         code, text = 5, traceback.format_exc()
     saboteur.resting = True
@@ -314,7 +315,7 @@ def mended(bench: Bench, suite: Path, out: Path) -> str:
         for path in named:
             path.unlink()
     assert numbers(out) == bench.numbers, f"not mended: {words}"
-    return "; ".join(words) or told_by(lambda: find_debris(out / "tiny"))
+    return "; ".join(words) or told_by(lambda: find_garbage(out / "tiny"))
 
 
 def interrupt(bench: Bench, chance: random.Random, folder: Path) -> Told:
@@ -360,15 +361,15 @@ def broken_off(bench: Bench, chance: random.Random, folder: Path, kind: str) -> 
 
 
 def resumed(bench: Bench, told: Told, folder: Path) -> Told:
-    """The same command again gives what an undisturbed run gives, to the byte; until then no number is wrong."""
+    """The same command again gives what an signals_deferred run gives, to the byte; until then no number is wrong."""
     out = folder / "disk" / "out"
     if list(out.glob("tiny/*/cell.json")):
         told_by(lambda: agree(numbers(out), bench))
     run(folder / "suite" / "suite.yaml", out, batch_size=2)
     assert numbers(out) == bench.numbers, f"other numbers: {told}"
     assert images(out) == bench.images, f"other images: {told}"
-    debris = {one.path for one in find_debris(out / "tiny")}
-    assert debris >= set(out.rglob("*.claim.*")), f"a claim is left for ever: {told}"
+    garbage = {one.path for one in find_garbage(out / "tiny")}
+    assert garbage >= set(out.rglob("*.claim.*")), f"a claim is left for ever: {told}"
     return told
 
 

@@ -1,4 +1,4 @@
-"""Throws damaged suites and results at their readers: anything but a value or a UserError is a finding.
+"""Throws damaged suites, results, prompts, captions and images at their readers: all but a value or a UserError is a finding.
 
 ``python tests/support/fuzz.py SECONDS [SEED]`` prints the findings, with what produced them.
 """
@@ -10,9 +10,8 @@ import random
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fuzz_texts import captions, images, prompts
+from fuzzing import WORDS, Finding, mutated, tried
 from results_factory import write_cell
 
 from afa_bench.errors import UserError
 from afa_bench.estimate import estimate
 from afa_bench.report.rows import read_rows
-from afa_bench.store.debris import find_debris
+from afa_bench.store.garbage import find_garbage
 from afa_bench.store.layout import PlannedCell, Store
 from afa_bench.store.rows import encode_rows
 from afa_bench.store.status import read_status
@@ -33,40 +34,10 @@ from afa_bench.suite import packaged_suites, read_suite
 from afa_bench.tables import build_table, load_results, render
 from afa_bench.tables.pairs import read_samples
 
-WORDS = (
-    "null", "~", "true", "-1", "0", "1e999", ".nan", ".inf", "[]", "{}", "''", '"\\ud800"', '"\\0"', "9" * 400, "x" * 5000,
-    "!!python/object:os.system x", "&a [*a]", "*b", "<<: *b", "? [a, b] : c", "2020-01-01", "!!binary aGk=", "!!set {a}",
-    "- - - -", "|", ">", "%YAML 9", "---", "...", "../..", "/dev/null", "mini", "mini-1", "afa", "base", "weighted", "clip-t",
-    "fid", "name", "{name: mini}", "{name: file, path: x}", "{name: weighted, weights: [1]}", "{name: afa, label: 3}", "\t",
-    "\ufeff", "\u2028", "狗",
-)  # fmt: skip
 KEYS = (
     "name", "revision", "groups", "prompts", "methods", "metrics", "sampler", "steps", "size", "images_per_prompt", "repeats",
     "seed", "dtype", "extends", "description", "file",
 )  # fmt: skip
-Finding = tuple[str, str]
-
-
-def mutated(data: bytes, chance: random.Random) -> bytes:
-    """Some bytes, words or lines changed."""
-    made = bytearray(data)
-    for _ in range(chance.choice([1, 1, 1, 2, 4, 16])):
-        place = chance.randrange(len(made) + 1)
-        kind = chance.randrange(6)
-        if kind == 0 and place < len(made):
-            made[place] ^= 1 << chance.randrange(8)
-        elif kind == 1:
-            del made[place : place + chance.randrange(1, 40)]
-        elif kind == 2:
-            made[place:place] = chance.choice(WORDS).encode("utf-8", "surrogatepass")
-        elif kind == 3:
-            made[place:place] = chance.randbytes(chance.randrange(1, 9))
-        elif kind == 4:
-            start = chance.randrange(len(made) + 1)
-            made[place:place] = made[start : start + chance.randrange(1, 60)]
-        else:
-            made[place : place + chance.randrange(1, 9)] = bytes(chance.randrange(1, 9))
-    return bytes(made)
 
 
 def reworded(data: bytes, chance: random.Random) -> bytes:
@@ -151,7 +122,7 @@ def read_all(root: Path) -> None:
     errors = []
     for read in (
         lambda: read_status(root).as_json(),
-        lambda: find_debris(root),
+        lambda: find_garbage(root),
         lambda: [read_samples(file, ["category"]) for file in root.glob("*/samples.parquet")],
         lambda: read_rows(load_results(root).cells),
         lambda: render(build_table(load_results(root), versus="afa", by="category"), "markdown"),
@@ -164,24 +135,14 @@ def read_all(root: Path) -> None:
         raise errors[0]
 
 
-def tried(work: Callable[[], object], what: str) -> Finding:
-    """What became of it: a value, an error, or the traceback and what led to it."""
-    try:
-        work()
-    except UserError as error:
-        return ("several lines", what) if "\n" in str(error) else ("error", "")
-    except Exception:
-        return "traceback", f"{what}\n{traceback.format_exc()}"
-    return "value", ""
-
-
 def fuzz(seconds: float = math.inf, trials: float = math.inf, seed: int = 0) -> tuple[Counter[str], list[str]]:
-    """Half of the time, and so many trials, for each reader. Returns how often what came out, and the findings."""
+    """An equal part of the time, and so many trials, for each reader. Returns how often what came out, and the findings."""
     counts: Counter[str] = Counter()
     found: dict[str, str] = {}
-    for kind in (suites, results):
+    kinds = (suites, results, prompts, captions, images)
+    for kind in kinds:
         with tempfile.TemporaryDirectory() as folder:
-            end = time.monotonic() + seconds / 2
+            end = time.monotonic() + seconds / len(kinds)
             for number, (outcome, what) in enumerate(kind(Path(folder), random.Random(seed)), start=1):
                 counts[f"{kind.__name__}: {outcome}"] += 1
                 if what:

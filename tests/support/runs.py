@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
 
+from afa_bench.cells import SHARD, Plan
 from afa_bench.generation.inline import run_shards
-from afa_bench.plan import SHARD, Plan, make_plan
-from afa_bench.run import WHOLE, Engine, Outcome, Part, run_plan
+from afa_bench.generation.loop import Engine
+from afa_bench.plan import make_plan
+from afa_bench.progress import Silent
+from afa_bench.run import RunOutcome, run_plan
 from afa_bench.suite import read_suite
+from afa_bench.workspace import WHOLE, Share
 
 torch.set_num_threads(1)  # in the processes that tests start too: the last digit of a sum depends on it
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[None]:
-        yield
-
-    def begin(self, total: int) -> None:
-        pass
-
-    def advance(self, label: str, steps: int) -> None:
-        pass
 
 
 def planned(suite: Path, shard_size: int = SHARD, **options: object) -> Plan:
@@ -43,13 +31,13 @@ def run(
     suite: Path,
     out: Path,
     batch_size: int = 4,
-    part: Part = WHOLE,
+    share: Share = WHOLE,
     shard_size: int = SHARD,
     engine: Engine = run_shards,
     **options: object,
-) -> Outcome:
+) -> RunOutcome:
     """What ``afa-bench run`` does, but for the table."""
-    return run_plan(planned(suite, shard_size, **options), out, "cpu", batch_size, Silent(), part=part, engine=engine)
+    return run_plan(planned(suite, shard_size, **options), out, "cpu", batch_size, Silent(), share=share, engine=engine)
 
 
 CELLS = 6  # three base models, a merge, two ensembles

@@ -108,12 +108,13 @@ def configs_of(pipeline: Path, folder: Path) -> Path:
 
 def merged_file(folder: Path, models: dict[str, str], name: str = "merged.safetensors") -> Path:
     """What ``afa-bench merge`` writes as a single file (LDM's names)."""
+    from afa_bench.merging.merge import prepare
     from afa_bench.merging.recipe import read_recipe
-    from afa_bench.merging.stream import merge_to, open_recipe
+    from afa_bench.merging.write import write_merge
 
     recipe = folder / f"{name}.yaml"
-    recipe.write_text(json.dumps({"models": models, "form": "weighted"}))
-    merge_to(open_recipe(read_recipe(recipe), folder), folder / name, lambda count: None)
+    recipe.write_text(json.dumps({"models": models, "method": "weighted"}))
+    write_merge(prepare(read_recipe(recipe), folder), folder / name, lambda count: None)
     return folder / name
 
 

@@ -11,6 +11,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from tiny import tiny_unet
 
 from afa_bench.afa.trainable import SABWOptions, TrainAFA
+from afa_bench.architectures.objective import Diffusion
 from afa_bench.method import Denoiser, Model
 from afa_bench.training.loop import fit
 from afa_bench.training.pairs import TensorPairs
@@ -64,7 +65,7 @@ def train(steps: int = 4, stop: int | None = None, start: Callable[[], Learner] 
     learning = start()
     options = {key: settings.pop(key) for key in ("folder", "validation", "about") if key in settings}
     chosen = Settings(**{"steps": steps, "batch": 2, "lr": 2e-3, "log_every": 1, **settings})
-    fit(learning, settings.pop("scheduler", scheduler()), pairs(), chosen, report=kill, **options)
+    fit(learning, Diffusion(settings.pop("scheduler", scheduler())), pairs(), chosen, report=kill, **options)
     return learning
 
 

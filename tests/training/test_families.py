@@ -18,11 +18,10 @@ from PIL import Image
 
 from afa_bench.afa.sabw import SABW
 from afa_bench.afa.wins import denoising_wins
-from afa_bench.architectures.objective import Diffusion, Flow, objective_of, packed
-from afa_bench.architectures.text import conditions
+from afa_bench.architectures.flux_flow import FluxFlow, packed
+from afa_bench.architectures.objective import Diffusion
 from afa_bench.errors import UserError
 from afa_bench.identity import seed_of
-from afa_bench.method import Denoiser
 from afa_bench.models.group import read_group
 from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.prompts.base import Prompt
@@ -134,17 +133,17 @@ def test_from_images_to_weights(family: str, groups: dict[str, Path], prompts: l
 def test_a_model_is_called_as_its_stock_pipeline_calls_it(family: str, loaded: dict[str, LoadedGroup]) -> None:
     group = loaded[family]
     model = group.models[1]
-    pipeline = group.pipeline(Denoiser(model.unet, [model.text_encoder]), group.group.family.scheduler)
+    pipeline = group.pipeline(model.unet, [model.text_encoder], group.group.family.scheduler)
     seen: list[dict[str, Any]] = []
     hook = model.unet.register_forward_pre_hook(lambda _, args, named: seen.append({**_named(args), **named}), with_kwargs=True)
-    told: dict[str, Any] = conditions(["a red dog"], "", False, group, [model.text_encoder])
+    told: dict[str, Any] = group.group.family.conditions(["a red dog"], group.tokenizers, [model.text_encoder])
     size: dict[str, Any] = {"height": 64, "width": 32}
     sdxl = {"original_size": (40, 60), "crops_coords_top_left": (3, 5), "target_size": (64, 32)} if family == "sdxl" else {}
     guidance = 1.0 if family == "sdxl" else 2.5
     pipeline(**told, **size, **sdxl, num_inference_steps=1, guidance_scale=guidance, output_type="latent")
     if family == "sdxl":
         told["time_ids"] = torch.tensor([[40.0, 60, 3, 5, 64, 32]])
-    objective = objective_of(group.scheduler, model.unet, guidance)
+    objective = group.group.family.objective(group.scheduler, model.unet, guidance)
     latents = torch.randn(1, group.vae.config.latent_channels, 8, 4)
     with torch.no_grad():
         predicted = objective.predict(model.unet, latents, torch.tensor([999]), told)
@@ -182,14 +181,14 @@ def _same(ours: Any, stock: Any, name: str) -> None:
 def test_a_flow_mixes_latents_and_noise_and_asks_for_the_direction() -> None:
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     scheduler.set_timesteps(4, mu=0.5)
-    objective = Flow(scheduler, 3.5)
+    objective = FluxFlow(scheduler, 3.5)
     assert objective.timesteps == 1000
     latents, noise, times = torch.randn(2, 16, 4, 6), torch.randn(2, 16, 4, 6), torch.tensor([249, 999])
     noisy, target = objective.noisy(latents, noise, times), objective.target(latents, noise, times)
     torch.testing.assert_close(noisy[0], 0.75 * latents[0] + 0.25 * noise[0])
     torch.testing.assert_close(noisy[1], noise[1])
     torch.testing.assert_close(noisy[0] - 0.25 * target[0], latents[0])
-    shifted = Flow(FlowMatchEulerDiscreteScheduler(shift=3.0))
+    shifted = FluxFlow(FlowMatchEulerDiscreteScheduler(shift=3.0))
     torch.testing.assert_close(shifted.sigmas[[0, 499, 999]], torch.tensor([0.003 / 1.002, 0.75, 1.0]))
 
     def knows(hidden_states: torch.Tensor, timestep: torch.Tensor, guidance: torch.Tensor, **named: Any) -> Any:
@@ -221,17 +220,17 @@ def test_the_cache_holds_what_the_encoders_say(
             clean = group.vae.encode(torch.tensor(pixels).permute(2, 0, 1)[None] / 127.5 - 1).latent_dist.mode()
         shift = group.vae.config.shift_factor or 0
         torch.testing.assert_close(latents[1:], (clean - shift) * group.vae.config.scaling_factor)
-        said = conditions([prompts[4].text, prompts[1].text], "", False, group, encoders)
+        said = group.group.family.conditions([prompts[4].text, prompts[1].text], group.tokenizers, encoders)
         if family == "sdxl":
             said["time_ids"] = told["time_ids"]
             assert told["time_ids"][1].tolist() == [36, 40, top, left, 32, 32]
         assert said.keys() == told.keys()
         for name, value in said.items():
             torch.testing.assert_close(told[name], value, rtol=1e-4, atol=1e-5)
-    guided = conditions(["x"], "", True, group, encoders)
+    guided = group.group.family.conditions(["x"], group.tokenizers, encoders, guided=True)
     nothing = {name: guided.get(f"negative_{name}") for name in ("prompt_embeds", "pooled_prompt_embeds")}
     if family == "flux":
-        nothing = dict(conditions([""], "", False, group, encoders))
+        nothing = dict(group.group.family.conditions([""], group.tokenizers, encoders))
     assert pairs.empty.keys() == nothing.keys()
     for name, value in pairs.empty.items():
         torch.testing.assert_close(value, nothing[name])
@@ -245,5 +244,5 @@ def test_wins(family: str, loaded: dict[str, LoadedGroup], prompts: list[Prompt]
 
 
 def test_a_scheduler_says_what_is_predicted(loaded: dict[str, LoadedGroup]) -> None:
-    kinds = [type(objective_of(group.scheduler, group.models[0].unet, 1.0)) for group in loaded.values()]
-    assert kinds == [Diffusion, Flow]
+    kinds = [type(group.group.family.objective(group.scheduler, group.models[0].unet, 1.0)) for group in loaded.values()]
+    assert kinds == [Diffusion, FluxFlow]

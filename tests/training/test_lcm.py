@@ -16,7 +16,8 @@ from tiny import tiny_unet
 from trainings import Silent, aggregator, learner, pairs, scheduler, train, weights
 
 from afa_bench.afa.sabw import SABW
-from afa_bench.architectures.objective import Diffusion, Flow
+from afa_bench.architectures.flux_flow import FluxFlow
+from afa_bench.architectures.objective import Diffusion
 from afa_bench.errors import UserError
 from afa_bench.store.atomic import read_json
 from afa_bench.training.config import read_config
@@ -87,9 +88,9 @@ def test_only_the_student_gets_a_gradient_and_the_models_are_shared() -> None:
     loss_of(distillation).backward()
     moved = {name for name, value in unet.named_parameters() if value.grad is not None and value.grad.abs().max() > 0}
     assert {name for name in moved if name.endswith("conv_out.weight")} == {
-        f"aggregate.blocks.{index}.conv_out.weight" for index in range(25)
+        f"aggregator.blocks.{index}.conv_out.weight" for index in range(25)
     }
-    assert all(name.startswith("aggregate.") for name in moved)
+    assert all(name.startswith("aggregator.") for name in moved)
     copies = [value for part in distillation.parts.values() for value in part.parameters()]
     assert all(value.grad is None and not value.requires_grad for value in copies)
     assert len(copies) == 2 * len(list(learning.learned.parameters())), "no copy of a model"
@@ -206,11 +207,11 @@ def test_from_an_aggregator_to_images_in_two_steps(tiny_group: Path, tiny_suite:
 
 
 def test_flux_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="lcm: expected U-Nets"):
-        Distillation(torch.nn.Identity(), learner(), Flow(FlowMatchEulerDiscreteScheduler()), LCM())
+    with pytest.raises(UserError, match="lcm: expected models that predict noise"):
+        Distillation(torch.nn.Identity(), learner(), FluxFlow(FlowMatchEulerDiscreteScheduler()), LCM())
     (tmp_path / "group.yaml").write_text("architecture: flux\npipeline: one\nmodels: {one: one, two: two}\n")
     (tmp_path / "my.yaml").write_text("group: group.yaml\ndata: mini\ntrainable: {name: afa, start: one}\nlcm: {}\n")
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    with pytest.raises(UserError, match=r"my\.yaml: lcm: group group: expected models of SD 1\.5 or SDXL, not flux"):
+    with pytest.raises(UserError, match=r"my\.yaml: lcm: group group: expected models that predict noise, not FLUX"):
         train_file(read_config(tmp_path / "my.yaml"), tmp_path / "out", Silent())

@@ -46,19 +46,26 @@ def test_only_the_zero_convolutions_learn_at_first_then_all() -> None:
     assert moved() == zero
     optimizer.step()
     assert moved() == {name for name, _ in sabw.named_parameters()}
-    assert all(value.grad is None for name, value in learning.denoiser.unet.named_parameters() if name.startswith("unets."))
+    assert all(value.grad is None for name, value in learning.denoiser.unet.named_parameters() if name.startswith("models."))
 
 
 def test_experts_never_change_and_all_of_the_aggregator_does() -> None:
     before, after = weights(aggregator()), weights(train(2, start=aggregator))
     for key, value in before.items():
-        assert torch.equal(value, after[key]) == key.startswith("unets."), key
+        assert torch.equal(value, after[key]) == key.startswith("models."), key
 
 
 def test_training_lowers_the_loss() -> None:
     losses: list[float] = []
     chosen = Settings(steps=12, batch=2, lr=2e-3, validate_every=12)
-    fit(learner(), scheduler(), pairs(), chosen, validation=pairs(), report=lambda *now: losses.append(now[2]["validation_loss"]))
+    fit(
+        learner(),
+        Diffusion(scheduler()),
+        pairs(),
+        chosen,
+        validation=pairs(),
+        report=lambda *now: losses.append(now[2]["validation_loss"]),
+    )
     assert losses[-1] < losses[0]
 
 
@@ -68,7 +75,7 @@ def test_a_training_is_its_seed_and_leaves_the_caller_s_randomness_alone() -> No
     torch.manual_seed(5)
     learning = learner()
     torch.manual_seed(5)
-    fit(learning, scheduler(), pairs(), Settings(steps=2, batch=2, lr=2e-3))
+    fit(learning, Diffusion(scheduler()), pairs(), Settings(steps=2, batch=2, lr=2e-3))
     assert torch.equal(torch.rand(1), expected)
     again, other = weights(train(2)), weights(train(2, seed=1))
     assert all(torch.equal(value, again[key]) for key, value in weights(learning).items())
@@ -120,10 +127,10 @@ def test_ctrl_c_ends_the_step_writes_a_checkpoint_and_stops(tmp_path: Path) -> N
 
     chosen = Settings(steps=4, batch=2, lr=2e-3, log_every=1)
     with pytest.raises(KeyboardInterrupt):
-        fit(learner(), scheduler(), pairs(), chosen, folder=tmp_path, report=press)
+        fit(learner(), Diffusion(scheduler()), pairs(), chosen, folder=tmp_path, report=press)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["done"] == 2
     resumed = learner()
-    fit(resumed, scheduler(), pairs(), chosen, folder=tmp_path)
+    fit(resumed, Diffusion(scheduler()), pairs(), chosen, folder=tmp_path)
     whole = weights(train(4))
     assert all(torch.equal(value, whole[key]) for key, value in weights(resumed).items())
 
@@ -247,7 +254,13 @@ def test_what_a_learner_adds() -> None:
     )
     values: dict[str, float] = {}
     before = first.square().sum().item()
-    fit(extra, scheduler(), pairs(), Settings(steps=2, batch=2, log_every=1), report=lambda *given: values.update(given[2]))
+    fit(
+        extra,
+        Diffusion(scheduler()),
+        pairs(),
+        Settings(steps=2, batch=2, log_every=1),
+        report=lambda *given: values.update(given[2]),
+    )
     assert seen[0] == 0
     assert seen[2] == 0.5
     assert seen[1] != seen[3]

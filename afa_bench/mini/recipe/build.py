@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import platform
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench.errors import UserError
-from afa_bench.mini.recipe.settings import GROUPS, ROUTERS, VERSION, Recipe
+from afa_bench.mini.recipe.settings import GROUPS, ROUTERS, VERSION, ZooRecipe
+from afa_bench.store.atomic import write_bytes
 
 # One thread a process and no giving back of memory to the system between steps: what was fastest on CPUs.
 ENVIRONMENT = {
@@ -35,7 +37,7 @@ OnProgress = Callable[[str, int, int, float], None]  # stage, step, steps, loss
 
 
 @dataclass(frozen=True)
-class Step:
+class BuildStep:
     """A stage of the build: the function of :mod:`stages` or :mod:`measure` it calls, and what must be finished before."""
 
     function: str
@@ -44,37 +46,37 @@ class Step:
     processes: int = 1
 
 
-def plan(recipe: Recipe) -> dict[str, Step]:
+def plan(recipe: ZooRecipe) -> dict[str, BuildStep]:
     """All stages by name, in an order in which they can run."""
     steps = {
-        "data": Step("data"),
-        "vae": Step("vae", ("data",)),
-        "clip": Step("clip", ("data",)),
-        "evaluator": Step("evaluator", ("data",)),
-        "base": Step("base", ("vae", "clip"), processes=recipe.base_processes),
+        "data": BuildStep("data"),
+        "vae": BuildStep("vae", ("data",)),
+        "clip": BuildStep("clip", ("data",)),
+        "evaluator": BuildStep("evaluator", ("data",)),
+        "base": BuildStep("base", ("vae", "clip"), processes=recipe.base_processes),
     }
     number = 0
     for group, names in GROUPS.items():
         for name in names:
             arguments = (("own", name), ("folder", f"{group}/{name}"), ("number", number))
-            steps[f"{group}-{name}"] = Step("expert", ("base",), arguments)
+            steps[f"{group}-{name}"] = BuildStep("expert", ("base",), arguments)
             number += 1
-    steps["generalist"] = Step("expert", ("base",), (("own", None), ("folder", "generalist"), ("number", number)))
+    steps["generalist"] = BuildStep("expert", ("base",), (("own", None), ("folder", "generalist"), ("number", number)))
     for group, names in GROUPS.items():
-        steps[f"{group}-sabw"] = Step("sabw", tuple(f"{group}-{name}" for name in names), (("group", group),))
+        steps[f"{group}-sabw"] = BuildStep("sabw", tuple(f"{group}-{name}" for name in names), (("group", group),))
     for group, names in GROUPS.items():
         for method in ROUTERS:
             experts = tuple(f"{group}-{name}" for name in names)
-            steps[f"{group}-{method}"] = Step("router", experts, (("group", group), ("method", method)))
+            steps[f"{group}-{method}"] = BuildStep("router", experts, (("group", group), ("method", method)))
     for group in GROUPS:
-        steps[f"{group}-measure"] = Step("measure", (f"{group}-sabw", "generalist"), (("group", group),))
+        steps[f"{group}-measure"] = BuildStep("measure", (f"{group}-sabw", "generalist"), (("group", group),))
         routed = (f"{group}-sabw", *(f"{group}-{method}" for method in ROUTERS))
-        steps[f"{group}-routing"] = Step("routing", routed, (("group", group),))
-        steps[f"{group}-maps"] = Step("map_focus", (f"{group}-sabw",), (("group", group),))
+        steps[f"{group}-routing"] = BuildStep("routing", routed, (("group", group),))
+        steps[f"{group}-maps"] = BuildStep("map_focus", (f"{group}-sabw",), (("group", group),))
     return steps
 
 
-def build(root: Path, recipe: Recipe, only: Sequence[str] = (), jobs: int = 2, progress: OnProgress | None = None) -> None:
+def build(root: Path, recipe: ZooRecipe, only: Sequence[str] = (), jobs: int = 2, progress: OnProgress | None = None) -> None:
     """Build the zoo in ``root``, or only the named stages; what is finished is skipped.
 
     Raises:
@@ -93,7 +95,7 @@ def build(root: Path, recipe: Recipe, only: Sequence[str] = (), jobs: int = 2, p
         finish(root, recipe)
 
 
-def finish(root: Path, recipe: Recipe) -> None:
+def finish(root: Path, recipe: ZooRecipe) -> None:
     """Write ``zoo.json``: the recipe, every stage's facts, the sha256 of every file."""
     work = root / ".work"
     files = sorted(file for file in root.rglob("*") if file.is_file() and ".work" not in file.parts and file.name != "zoo.json")
@@ -107,14 +109,14 @@ def finish(root: Path, recipe: Recipe) -> None:
     (root / "zoo.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def _claim(file: Path, recipe: Recipe) -> None:
+def _claim(file: Path, recipe: ZooRecipe) -> None:
     text = json.dumps({"version": VERSION, **asdict(recipe)}, indent=1)
     if file.exists() and file.read_text() != text:
         raise UserError(f"{file.parent.parent}: holds a zoo of another recipe; expected the same one, or an empty folder")
     file.write_text(text)
 
 
-def _run(steps: dict[str, Step], root: Path, recipe: Recipe, jobs: int, progress: OnProgress | None) -> None:
+def _run(steps: dict[str, BuildStep], root: Path, recipe: ZooRecipe, jobs: int, progress: OnProgress | None) -> None:
     os.environ.update(ENVIRONMENT)
     context = _context()
     messages: Any = context.Queue()
@@ -172,8 +174,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(name: str, step: Step, root: Path, recipe: Recipe, rank: int, messages: Any) -> None:
+def _work(name: str, step: BuildStep, root: Path, recipe: ZooRecipe, rank: int, messages: Any) -> None:
     """One process of one stage."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the build as well, which ends this one
     import torch
 
     from afa_bench.mini.recipe import measure, stages
@@ -197,8 +200,7 @@ def _work(name: str, step: Step, root: Path, recipe: Recipe, rank: int, messages
     if rank == 0:
         facts |= {"device": "cpu", "processor": platform.machine(), "torch": torch.__version__}
         file = workspace.log_file(name)
-        file.with_suffix(".part").write_text(json.dumps(facts))
-        file.with_suffix(".part").replace(file)
+        write_bytes(file, json.dumps(facts).encode())
         workspace.checkpoint(name).unlink(missing_ok=True)
     if step.processes > 1:
         torch.distributed.destroy_process_group()

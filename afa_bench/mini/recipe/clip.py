@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
 
-from afa_bench.mini.recipe.loop import Log, Report, fit
+from afa_bench.mini.recipe.loop import Losses, Report, fit
 from afa_bench.mini.recipe.muon import Muon
-from afa_bench.mini.recipe.settings import Part
+from afa_bench.mini.recipe.settings import PartTraining
 from afa_bench.mini.recipe.text import LENGTH, tokens
 from afa_bench.mini.recipe.vae import to_model
 
@@ -52,8 +52,14 @@ def new_clip(tokenizer: CLIPTokenizer, width: int, layers: int) -> CLIPModel:
 
 
 def train_clip(
-    clip: CLIPModel, ids: Tensor, images: Tensor, weight: Tensor, part: Part, checkpoint: Path, report: Report | None = None
-) -> Log:
+    clip: CLIPModel,
+    ids: Tensor,
+    images: Tensor,
+    weight: Tensor,
+    part: PartTraining,
+    checkpoint: Path,
+    report: Report | None = None,
+) -> Losses:
     """Contrastive training on captions (``ids``: (N, L)) and images ((N, 32, 32, 3) uint8); a batch holds no pair twice."""
 
     def loss(rng: torch.Generator) -> Tensor:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from afa_bench.mini.recipe import vocabulary as v
 from afa_bench.mini.recipe.drawings import PIXELS
-from afa_bench.mini.recipe.pairs import Painter, Pair, parse, scenes, singles
+from afa_bench.mini.recipe.pairs import Painter, Scene, parse, scenes, singles
 
 FLOATS = NDArray[np.float64]
 
@@ -88,7 +88,7 @@ class Dataset:
         return mixed
 
 
-def draw(pairs: Sequence[Pair], painter: Painter, scene_share: float) -> Dataset:
+def draw(pairs: Sequence[Scene], painter: Painter, scene_share: float) -> Dataset:
     """Draw the pairs. In the full mix scenes have ``scene_share``, and the domains have equal parts of the rest."""
     scene = np.array([pair.is_scene for pair in pairs])
     weight = np.array([1.0 if pair.is_scene else _single_weight(pair) for pair in pairs])
@@ -104,18 +104,18 @@ def draw(pairs: Sequence[Pair], painter: Painter, scene_share: float) -> Dataset
     return Dataset(images, [pair.caption for pair in pairs], kinds, weight / weight.sum())
 
 
-def _single_weight(pair: Pair) -> float:
+def _single_weight(pair: Scene) -> float:
     figure = pair.figures[0]
     return 1 / 6 if figure.colour else 0.3 if figure.tone else 1.0
 
 
-def training_pairs(mixed: int, pure: int, rng: np.random.Generator, every: int = 1) -> list[Pair]:
+def training_pairs(mixed: int, pure: int, rng: np.random.Generator, every: int = 1) -> list[Scene]:
     """All single-object pairs that are not held out (or one in ``every``), and a sample of scenes: of two domains and of one."""
     plain = [pair for pair in singles() if not pair.held_out][::every]
     return plain + scenes(mixed, rng, held_out=False) + scenes(pure, rng, held_out=False, mixed=False)
 
 
-def heldout_pairs(count: int, rng: np.random.Generator) -> list[Pair]:
+def heldout_pairs(count: int, rng: np.random.Generator) -> list[Scene]:
     """``count`` held-out pairs in a shuffled order: a quarter scenes, the rest evenly over domains, half in natural colours."""
     scenic = count // 4
     chosen = scenes(scenic, rng, held_out=True)
@@ -136,7 +136,7 @@ def png(image: PIXELS) -> bytes:
     return file.getvalue()
 
 
-def write_heldout(pairs: Sequence[Pair], painter: Painter, file: Path) -> None:
+def write_heldout(pairs: Sequence[Scene], painter: Painter, file: Path) -> None:
     """The held-out table: id, prompt, category, layout, palette, image."""
     rows = [
         {

@@ -13,11 +13,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from afa_bench.store.atomic import writing
+
 Report = Callable[[int, int, float], None]  # step, steps, recent loss
 
 
 @dataclass
-class Log:
+class Losses:
     """What a training run leaves behind: ``(step, mean loss since the last entry)`` and the seconds it took."""
 
     losses: list[tuple[int, float]] = field(default_factory=list)
@@ -54,7 +56,7 @@ def fit(
     report: Report | None = None,
     save_seconds: float = 60.0,
     log_every: int = 50,
-) -> Log:
+) -> Losses:
     """Train ``modules`` in place for ``steps`` steps; they end with their averaged weights where ``ema`` is not 0.
 
     A killed run that is started again with the same arguments continues from ``checkpoint`` and ends with the same weights.
@@ -74,7 +76,7 @@ def fit(
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     averaged = [p.detach().clone() for p in parameters] if ema else []
     peaks = [group["lr"] for group in optimizer.param_groups]
-    log, start, recent = Log(), 0, []
+    log, start, recent = Losses(), 0, []
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         for module, weights in zip(modules, state["modules"], strict=True):
@@ -83,7 +85,7 @@ def fit(
         with torch.no_grad():
             for kept, saved in zip(averaged, state["averaged"], strict=True):
                 kept.copy_(saved)
-        log, start, recent = Log(state["losses"], state["seconds"]), state["step"], state["recent"]
+        log, start, recent = Losses(state["losses"], state["seconds"]), state["step"], state["recent"]
 
     began, saved_at = time.monotonic() - log.seconds, time.monotonic()
     for step in range(start, steps):
@@ -116,8 +118,8 @@ def fit(
                 "seconds": log.seconds,
                 "step": step + 1,
             }
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+            with writing(checkpoint) as file:
+                torch.save(state, file)
             saved_at = time.monotonic()
     log.seconds = time.monotonic() - began
     with torch.no_grad():

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from afa_bench.ensembles.unets import EnsembleUNet, mean
+from afa_bench.ensembles.aggregator import Average
+from afa_bench.ensembles.unets import EnsembleUNet
 from afa_bench.mini.recipe import unet as unets
 from afa_bench.mini.recipe.loop import Report, generator
 from afa_bench.mini.recipe.pairs import LAYOUTS
@@ -35,7 +36,7 @@ def measure(zoo: Zoo, report: Report, group: str) -> Facts:
     singles = {"base": zoo.unet("base"), **dict(zip(names, experts, strict=True)), "generalist": zoo.unet("generalist")}
     jobs: dict[str, Any] = {name: (unets.stock(unet), states) for name, unet in singles.items()}
     jobs["weighted"] = unets.stock(unets.weighted(experts)), states
-    jobs["block-average"] = _ensemble(EnsembleUNet(experts, mean)), together
+    jobs["block-average"] = _ensemble(EnsembleUNet(experts, Average())), together
     jobs["noise-average"] = unets.noise_average(experts), states
     jobs["afa"] = _ensemble(EnsembleUNet(experts, zoo.sabw(group))), together
     found: dict[str, FLOATS] = {}

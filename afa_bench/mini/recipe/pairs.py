@@ -46,7 +46,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Scene:
     """A caption and what its image shows: one figure, or two in a layout."""
 
     figures: tuple[Figure, ...]
@@ -96,7 +96,7 @@ def _is_held_out(combination: str) -> bool:
     return int.from_bytes(digest[:4], "big") < HELD_OUT * 2**32
 
 
-def parse(caption: str) -> Pair:
+def parse(caption: str) -> Scene:
     """The pair of a caption.
 
     Raises:
@@ -106,8 +106,8 @@ def parse(caption: str) -> Pair:
     for layout in LAYOUTS:
         parts = text.split(f" {layout} ")
         if len(parts) == 2:
-            return Pair(tuple(map(_figure, parts)), background, layout)
-    return Pair((_figure(text),), background)
+            return Scene(tuple(map(_figure, parts)), background, layout)
+    return Scene((_figure(text),), background)
 
 
 def _figure(text: str) -> Figure:
@@ -134,12 +134,12 @@ def figures(domain: str, scenic: bool = False) -> list[Figure]:
     return found
 
 
-def singles() -> list[Pair]:
+def singles() -> list[Scene]:
     """Every picture of one object."""
-    return [Pair((figure,), background) for domain in v.DOMAINS for figure in figures(domain) for background in v.BACKGROUNDS]
+    return [Scene((figure,), background) for domain in v.DOMAINS for figure in figures(domain) for background in v.BACKGROUNDS]
 
 
-def scenes(count: int, rng: np.random.Generator, held_out: bool, mixed: bool = True) -> list[Pair]:
+def scenes(count: int, rng: np.random.Generator, held_out: bool, mixed: bool = True) -> list[Scene]:
     """Different two-object pictures, drawn at random.
 
     Args:
@@ -151,7 +151,7 @@ def scenes(count: int, rng: np.random.Generator, held_out: bool, mixed: bool = T
     pool = {(d, p): [f for f in figures(d, scenic=True) if f.palette == p] for d in v.DOMAINS for p in v.PALETTES}
     two_domains = list(combinations(v.DOMAINS, 2))
     two_palettes = [("natural", "natural"), ("natural", "warm"), ("natural", "cool"), ("warm", "cool")]
-    found: dict[Pair, None] = {}
+    found: dict[Scene, None] = {}
     while len(found) < count:
         if mixed:
             domains = two_domains[rng.integers(3)]
@@ -165,7 +165,7 @@ def scenes(count: int, rng: np.random.Generator, held_out: bool, mixed: bool = T
             palettes = palettes[::-1]
         chosen = [pool[key][rng.integers(len(pool[key]))] for key in zip(domains, palettes, strict=True)]
         layout = list(LAYOUTS)[rng.integers(2)]
-        pair = Pair(tuple(chosen), list(v.BACKGROUNDS)[rng.integers(len(v.BACKGROUNDS))], layout)
+        pair = Scene(tuple(chosen), list(v.BACKGROUNDS)[rng.integers(len(v.BACKGROUNDS))], layout)
         if pair.held_out is held_out and chosen[0].subject != chosen[1].subject:
             found[pair] = None
     return list(found)
@@ -179,7 +179,7 @@ class Painter:
         self._rendered: dict[Figure, Image.Image] = {}
         self._sprites: dict[tuple[Figure, int, int], Image.Image] = {}
 
-    def __call__(self, pair: Pair) -> PIXELS:
+    def __call__(self, pair: Scene) -> PIXELS:
         """The image: (32, 32, 3) uint8 RGB."""
         canvas = blank((SIDE, SIDE), (*v.BACKGROUNDS[pair.background], 255))
         boxes = LAYOUTS[pair.layout] if pair.is_scene else ((0, 0, SIDE, SIDE),)

@@ -10,7 +10,7 @@ GROUPS = {"mini-1": ("people", "nature", "things"), "mini-2": ("natural", "warm"
 
 
 @dataclass(frozen=True)
-class Part:
+class PartTraining:
     """How one part is trained."""
 
     steps: int
@@ -24,7 +24,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ZooRecipe:
     """The whole zoo."""
 
     seed: int = 17
@@ -38,29 +38,29 @@ class Recipe:
 
     latent_channels: int = 8
     vae_widths: tuple[int, ...] = (16, 32, 64)
-    vae: Part = Part(steps=5_000, batch=16, lr=0.02, seed=1, ema=0.99)
+    vae: PartTraining = PartTraining(steps=5_000, batch=16, lr=0.02, seed=1, ema=0.99)
 
     text_width: int = 128
     text_layers: int = 4
-    clip: Part = Part(steps=800, batch=128, lr=0.01, adam_lr=2e-3, seed=2)
-    evaluator: Part = Part(steps=600, batch=128, lr=0.01, adam_lr=2e-3, seed=3)
+    clip: PartTraining = PartTraining(steps=800, batch=128, lr=0.01, adam_lr=2e-3, seed=2)
+    evaluator: PartTraining = PartTraining(steps=600, batch=128, lr=0.01, adam_lr=2e-3, seed=3)
 
     unet_widths: tuple[int, ...] = (32, 64, 64, 64)
-    base: Part = Part(steps=2_600, batch=96, lr=0.02, adam_lr=2e-3, seed=4, ema=0.998, cosine=3_600, cooldown=800)
+    base: PartTraining = PartTraining(steps=2_600, batch=96, lr=0.02, adam_lr=2e-3, seed=4, ema=0.998, cosine=3_600, cooldown=800)
     base_processes: int = 2
-    expert: Part = Part(steps=500, batch=48, lr=0.01, adam_lr=1e-3, seed=5, ema=0.99)
+    expert: PartTraining = PartTraining(steps=500, batch=48, lr=0.01, adam_lr=1e-3, seed=5, ema=0.99)
 
     sabw_hidden: int = 16
-    sabw: Part = Part(steps=550, batch=32, lr=0.01, adam_lr=3e-3, seed=6, ema=0.98)
-    router: Part = Part(steps=550, batch=32, lr=0.01, adam_lr=3e-3, seed=7, ema=0.98)
+    sabw: PartTraining = PartTraining(steps=550, batch=32, lr=0.01, adam_lr=3e-3, seed=6, ema=0.98)
+    router: PartTraining = PartTraining(steps=550, batch=32, lr=0.01, adam_lr=3e-3, seed=7, ema=0.98)
 
 
-def scaled(recipe: Recipe, scale: float) -> Recipe:
+def scaled(recipe: ZooRecipe, scale: float) -> ZooRecipe:
     """The recipe with every number of steps and of pairs multiplied by ``scale``: for tests and first looks."""
     changes: dict[str, object] = {}
     for entry in fields(recipe):
         value = getattr(recipe, entry.name)
-        if isinstance(value, Part):
+        if isinstance(value, PartTraining):
             lengths = {name: round(getattr(value, name) * scale) for name in ("steps", "cosine", "cooldown")}
             changes[entry.name] = replace(value, **lengths | {"steps": max(2, lengths["steps"])})
         elif entry.name in ("mixed_scenes", "pure_scenes", "heldout", "reference"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
@@ -24,10 +25,10 @@ from afa_bench.mini.recipe import clip as clips
 from afa_bench.mini.recipe import unet as unets
 from afa_bench.mini.recipe import vae as vaes
 from afa_bench.mini.recipe.dataset import Dataset, draw, heldout_pairs, training_pairs, write_heldout, write_reference
-from afa_bench.mini.recipe.loop import Log, Report, fit, rank_and_world
+from afa_bench.mini.recipe.loop import Losses, Report, fit, rank_and_world
 from afa_bench.mini.recipe.muon import Muon
 from afa_bench.mini.recipe.pairs import Painter
-from afa_bench.mini.recipe.settings import GROUPS, Part, Recipe
+from afa_bench.mini.recipe.settings import GROUPS, PartTraining, ZooRecipe
 from afa_bench.mini.recipe.text import save_tokenizer, tokens, train_tokenizer
 from afa_bench.mini.recipe.zoo import Zoo
 from afa_bench.training.loss import Draw, denoising_loss
@@ -36,7 +37,7 @@ from afa_bench.training.loss import Draw, denoising_loss
 class Workspace(Zoo):
     """The folder in which a zoo is built, and its recipe. What is not shipped lies in ``.work``."""
 
-    def __init__(self, root: Path, recipe: Recipe) -> None:
+    def __init__(self, root: Path, recipe: ZooRecipe) -> None:
         super().__init__(root)
         self.recipe = recipe
 
@@ -76,7 +77,7 @@ Stage = Callable[[Workspace, Report], Facts]
 
 def save_half(module: Any, folder: Path) -> None:
     """Write a model's weights in half precision, whole or not at all."""
-    temporary = folder.with_name(folder.name + ".part")
+    temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
     module.half().save_pretrained(temporary, safe_serialization=True)
     config = json.loads((temporary / "config.json").read_text())
     config.pop("_name_or_path", None)  # where it was trained is nobody's business, and would differ for equal zoos
@@ -94,7 +95,7 @@ def count(*modules: nn.Module) -> int:
     return sum(p.numel() for module in modules for p in module.parameters())
 
 
-def _facts(log: Log, *modules: nn.Module, **more: Any) -> Facts:
+def _facts(log: Losses, *modules: nn.Module, **more: Any) -> Facts:
     return {"parameters": count(*modules), "seconds": round(log.seconds, 1), "losses": log.losses, **more}
 
 
@@ -140,7 +141,7 @@ def evaluator(ws: Workspace, report: Report) -> Facts:
     return _facts(log, model, retrieval_of_512=_retrieval(ws, model.float()))
 
 
-def _train_clip(ws: Workspace, stage: str, sets: list[Dataset], report: Report) -> tuple[CLIPModel, Log]:
+def _train_clip(ws: Workspace, stage: str, sets: list[Dataset], report: Report) -> tuple[CLIPModel, Losses]:
     part = ws.recipe.clip if stage == "clip" else ws.recipe.evaluator
     torch.manual_seed(part.seed)
     model = clips.new_clip(ws.tokenizer, ws.recipe.text_width, ws.recipe.text_layers)
@@ -238,7 +239,7 @@ def _learned(
     report: Report,
     unet: Any,
     model: Any,
-    part: Part,
+    part: PartTraining,
     plain: str,
     folder: str,
     auxiliary: Callable[[], Tensor] = lambda: torch.zeros(()),

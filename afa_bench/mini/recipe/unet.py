@@ -10,9 +10,9 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from afa_bench.mini.recipe.loop import Log, Report, fit, generator, rank_and_world
+from afa_bench.mini.recipe.loop import Losses, Report, fit, generator, rank_and_world
 from afa_bench.mini.recipe.muon import Muon
-from afa_bench.mini.recipe.settings import Part
+from afa_bench.mini.recipe.settings import PartTraining
 
 PLAIN = ("conv_in", "conv_out", "time_embedding")  # layers which AdamW trains
 TEXT_DROPOUT = 0.1
@@ -53,11 +53,11 @@ def train_unet(
     latents: Tensor,
     text: Callable[[Tensor], Tensor],
     weight: Tensor,
-    part: Part,
+    part: PartTraining,
     checkpoint: Path,
     encoder: CLIPTextModel | None = None,
     report: Report | None = None,
-) -> Log:
+) -> Losses:
     """Train on the noise (equation 12 of the paper, weighted by min-SNR); in parallel where processes were started together.
 
     Args:

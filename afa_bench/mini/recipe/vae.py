@@ -9,9 +9,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
-from afa_bench.mini.recipe.loop import Log, Report, fit
+from afa_bench.mini.recipe.loop import Losses, Report, fit
 from afa_bench.mini.recipe.muon import Muon
-from afa_bench.mini.recipe.settings import Part
+from afa_bench.mini.recipe.settings import PartTraining
 
 PLAIN = ("conv_in", "conv_out", "quant")  # layers which AdamW trains
 
@@ -35,8 +35,8 @@ def to_model(images: Tensor) -> Tensor:
 
 
 def train_vae(
-    vae: AutoencoderKL, images: Tensor, weight: Tensor, part: Part, checkpoint: Path, report: Report | None = None
-) -> Log:
+    vae: AutoencoderKL, images: Tensor, weight: Tensor, part: PartTraining, checkpoint: Path, report: Report | None = None
+) -> Losses:
     """Train on squared and absolute error with a light KL term, then centre, scale the latents; images (N, 32, 32, 3) uint8."""
 
     def loss(rng: torch.Generator) -> Tensor:

@@ -43,9 +43,16 @@ function stage(row, cell) {
   return el("div", { class: "stage" }, tools, frame);
 }
 
+/** Larger or smaller, around the middle of what is seen. */
 function zoom(factor) {
-  view.zoom = Math.min(8, Math.max(1, factor));
-  byId("large")?.style.setProperty("--zoom", view.zoom);
+  const grown = Math.min(8, Math.max(1, factor)) / view.zoom;
+  view.zoom *= grown;
+  const image = byId("large");
+  if (!image) return;
+  const frame = image.parentElement;
+  const middle = [frame.scrollLeft + frame.clientWidth / 2, frame.scrollTop + frame.clientHeight / 2];
+  image.style.setProperty("--zoom", view.zoom);
+  frame.scrollTo(middle[0] * grown - frame.clientWidth / 2, middle[1] * grown - frame.clientHeight / 2);
 }
 
 function filmstrip(rows) {

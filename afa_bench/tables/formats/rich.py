@@ -49,6 +49,8 @@ def text_console(width: int | None, *, styled: bool) -> Console:
         force_terminal=styled,
         color_system="standard" if styled else None,
         legacy_windows=False,
+        markup=False,
+        emoji=False,
         highlight=False,
         _environ={},
     )

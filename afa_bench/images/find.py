@@ -1,0 +1,124 @@
+"""The one walk through a folder of images: which files are images, in which order, and what is passed over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from afa_bench.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+"""In any case."""
+
+BESIDE = (".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".npz")
+"""Files that lie beside images and are not meant to be one."""
+
+IMAGE, FOLDER, HIDDEN, LOOPS = "image", "folder", "hidden", "links into themselves"
+SHOWN = 3
+"""Names that stand for all that were passed over."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in a folder and in those below it.
+
+    Attributes:
+        folder: which.
+        files: the images, relative to it, with ``/``; in the order of their names as text.
+        skipped: what was passed over, by kind: hidden files and folders, links into themselves, files of other suffixes.
+    """
+
+    folder: Path
+    files: Sequence[str]
+    skipped: Mapping[str, Sequence[str]]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The images."""
+        return [self.folder / file for file in self.files]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was passed over, in one line."""
+        kinds = [f"{len(names)} {kind} ({_some(names)})" for kind, names in self.skipped.items()]
+        return [f"{self.folder}: not read: {', '.join(kinds)}"] if kinds else []
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is an image's."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def is_hidden(part: str) -> bool:
+    """Whether a part of a path is hidden: folders of editors and viewers (``.thumbnails``), a Mac's ``._a.png``."""
+    return part.startswith(".") and part.strip(".") != ""
+
+
+def find_images(folder: Path, what: str = "") -> Found:
+    """Look through a folder; linked folders are followed.
+
+    Args:
+        folder: where.
+        what: an option, for the error's first words.
+
+    Raises:
+        UserError: no such folder, one that cannot be read, or a name that is not UTF-8.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: {f'{what}: ' if what else ''}no such folder")
+    files: list[str] = []
+    skipped: dict[str, list[str]] = {}
+    waiting: list[tuple[str, tuple[Place, ...]]] = [("", ())]
+    while waiting:
+        prefix, above = waiting.pop()
+        entries, here = _listed(folder / prefix)
+        if here in above:
+            skipped.setdefault(LOOPS, []).append(prefix.rstrip("/"))
+            continue
+        for entry in entries:
+            name, kind = prefix + entry.name, _kind(entry)
+            if kind == FOLDER:
+                waiting.append((f"{name}/", (*above, here)))
+            elif kind == IMAGE:
+                files.append(name)
+            elif kind:
+                skipped.setdefault(kind, []).append(name)
+    files.sort(key=lambda file: file.split("/"))
+    return Found(folder, files, {kind: sorted(skipped[kind]) for kind in sorted(skipped)})
+
+
+Place: TypeAlias = tuple[int, int]
+"""A folder's device and number: the same, whatever way leads there."""
+
+
+def _listed(folder: Path) -> tuple[list[os.DirEntry[str]], Place]:
+    try:
+        status = folder.stat()
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
+    for entry in entries:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{folder}: {os.fsencode(entry.name)!r}: a name that is not UTF-8: expected another") from None
+    return entries, (status.st_dev, status.st_ino)
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """What an entry of a folder is: an image (or a link to one that is gone), a folder, or what is passed over, if it is told."""
+    if is_hidden(entry.name):
+        return HIDDEN
+    path = Path(entry.path)
+    if path.is_dir():
+        return FOLDER
+    if is_image(entry.name):
+        return IMAGE if path.is_file() or not path.exists() else "no files"
+    return "" if entry.name.lower().endswith(BESIDE) else path.suffix.lower() or "without suffix"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

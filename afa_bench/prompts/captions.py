@@ -1,0 +1,99 @@
+"""Texts of prompts and captions: files with one a line, and files beside images with one each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from afa_bench.errors import UserError
+from afa_bench.prompts.rows import text
+from afa_bench.prompts.webui import COMMAND, SETTINGS, Written, from_command, from_parameters, is_parameters
+
+SIDECARS = (".txt", ".caption")
+
+
+def read_text(path: Path) -> str:
+    """A text file's content.
+
+    Raises:
+        UserError: it cannot be read, or is no text.
+    """
+    try:
+        return decoded(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def decoded(data: bytes, where: str) -> str:
+    """A text in UTF-8, without a byte order mark; a line ends with a line feed.
+
+    Raises:
+        UserError: it is no text.
+    """
+    try:
+        content = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: cannot be read as {Path(where).suffix.lower()}: expected UTF-8: {error}") from error
+    return text(content, where).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: Path) -> list[Written]:
+    """The prompts of a text file: one a line, as it is or as a web UI's command line; or generation parameters, which end with
+    their line of settings. An empty line is an empty prompt.
+
+    Lines end with a line feed or a carriage return alone, not with U+2028 and the like.
+
+    Raises:
+        UserError: it cannot be read, or a line is none of these.
+    """
+    lines = read_text(path).split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    if is_parameters(lines):
+        return _parameters(path, lines)
+    return [_line(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def read_sidecar(path: Path) -> Written:
+    """The caption in a file of its own.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return written(read_text(path))
+
+
+def written(content: str) -> Written:
+    """The caption that a text of its own is: all of it, or the prompt of the generation parameters that it has."""
+    lines = content.strip().split("\n")
+    return from_parameters(lines) if is_parameters(lines) else Written(content.strip())
+
+
+def sidecar_of(image: Path) -> Path | None:
+    """The file beside an image that has its caption, if there is one.
+
+    Raises:
+        UserError: there are two.
+    """
+    names = [image.with_suffix(case) for suffix in SIDECARS for case in (suffix, suffix.upper())]
+    found = {path.stat().st_ino: path for path in reversed(names) if path.is_file()}  # where case is no matter, two are one
+    if len(found) > 1:
+        first, second, *_ = sorted(path.name for path in found.values())
+        raise UserError(f"{image}: {first} and {second}: expected one caption")
+    return next(iter(found.values()), None)
+
+
+def _line(line: str, where: str) -> Written:
+    return from_command(line, where) if COMMAND.match(line) else Written(line.strip())
+
+
+def _parameters(path: Path, lines: Sequence[str]) -> list[Written]:
+    found: list[Written] = []
+    begin = 0
+    for number, line in enumerate(lines):
+        if SETTINGS.match(line):
+            found.append(from_parameters(lines[begin : number + 1]))
+            begin = number + 1
+    if any(line.strip() for line in lines[begin:]):
+        raise UserError(f"{path}: line {begin + 1}: expected generation parameters that end with a line 'Steps: ...'")
+    return found

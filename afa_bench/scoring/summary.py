@@ -1,0 +1,167 @@
+"""Features to numbers: a value a sample, and a summary of a set of images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from afa_bench.errors import NotFetchedError, UserError
+from afa_bench.extractors.base import Extractor, Floats
+from afa_bench.metrics.base import Metric, sample_values, version_of
+from afa_bench.scoring.features import FeatureStore, named
+from afa_bench.scoring.image_set import ImageSet
+from afa_bench.scoring.spool import Column
+from afa_bench.stats import Interval, mean_interval
+from afa_bench.store.atomic import write_bytes
+from afa_bench.store.layout import CellStore, SampleRow
+from afa_bench.store.rows import encode_rows
+
+NO_WEIGHTS = "no value: its weights are not there, or not the pinned ones"
+
+
+def missing_weights(metrics: Sequence[Metric], strict: bool = False) -> dict[str, str]:
+    """The metrics whose weights are not on this machine: key -> why they have no value.
+
+    Raises:
+        UserError: the weights of one are there, but their bytes are others than the pinned ones; under ``strict`` one is missing.
+    """
+    reasons: dict[str, str] = {}
+    for metric in metrics:
+        try:
+            metric.identity()
+        except NotFetchedError as error:
+            if strict:
+                raise
+            reasons[metric.key] = str(error)
+    return reasons
+
+
+@dataclass
+class ImageFeatures:
+    """The features of some shards' images, as the metrics of one extractor ask for them (``metrics.base.Features``)."""
+
+    features: FeatureStore
+    extractor: Extractor
+    images: ImageSet
+    shards: Sequence[int]
+
+    @cached_property
+    def rows(self) -> list[SampleRow]:
+        return [row for shard in self.shards for row in self.images.good(shard)]
+
+    @property
+    def clusters(self) -> list[str]:
+        return [cluster_of(row) for row in self.rows]
+
+    def generated(self, name: str) -> Floats:
+        column = Column()
+        for shard in self.shards:
+            column.add(named(self.features.of_shard(self.extractor, self.images, shard), name, self.extractor))
+        return column.whole()  # type: ignore[no-any-return] # float32 where it is in a file
+
+    def texts(self) -> Floats:
+        return self.features.texts(self.extractor, self.rows)
+
+    def paired(self, name: str) -> Floats | None:
+        return self.features.paired(self.extractor, name, self.rows)
+
+    def reference(self, name: str, kind: str) -> Any:
+        return self.features.reference(self.extractor, name, kind)
+
+
+def summarize(
+    images: ImageSet, metrics: Sequence[Metric], features: FeatureStore, missing: Mapping[str, str]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Compute metrics of images: per-sample values go into their rows.
+
+    Per-sample metrics are computed shard by shard; what they hold in memory does not grow with the images.
+
+    Returns:
+        The metrics' entries of a summary, and by key why some have no value that should have one: a real image that cannot be
+        read costs the metrics that compare with it, and no other.
+    """
+    summary: dict[str, dict[str, Any]] = {}
+    failed: dict[str, str] = {}
+    for metric in metrics:
+        interval = None
+        try:
+            if metric.key not in missing:
+                interval = _compute(metric, images, features)
+        except UserError as error:
+            failed[metric.key] = str(error)
+        summary[metric.key] = _entry(metric, interval, metric.key in missing)
+        if metric.key in failed:
+            summary[metric.key]["note"] = f"no value: {failed[metric.key]}"
+    return summary, failed
+
+
+def write_results(
+    store: CellStore, shards: Sequence[Sequence[SampleRow]], summary: Mapping[str, Any], about: Mapping[str, Any]
+) -> None:
+    """Write ``samples.parquet``, then ``summary.json``."""
+    rows = [row for shard in shards for row in shard]
+    write_bytes(store.samples, encode_rows(rows))
+    failed = sum(row["error"] is not None for row in rows)
+    store.write_summary({**about, "samples": len(rows), "failed": failed, "metrics": dict(summary)})
+
+
+def _compute(metric: Metric, images: ImageSet, features: FeatureStore) -> Interval | None:
+    """One metric's value; a per-sample metric also fills its column of the rows."""
+    shards = [shard for shard in range(len(images.shards)) if images.good(shard)]
+    rows = [row for shard in shards for row in images.good(shard)]
+    if metric.task == "denoise":
+        return _mean(metric, rows)
+    if not shards:
+        return None
+    extractor, key = metric.extractor(), metric.key
+    if metric.kind == "set":
+        interval = metric.over_set(ImageFeatures(features, extractor, images, shards))
+        if not isinstance(interval, Interval | None):
+            raise UserError(f"{metric.title}: over_set: expected an Interval or None, found {interval!r}")
+        return interval
+    for shard in shards:
+        part = ImageFeatures(features, extractor, images, [shard])
+        values = sample_values(metric, part)
+        if values is None:
+            for row in rows:
+                row.pop(key, None)
+            return None
+        for row, value in zip(part.rows, values.tolist(), strict=True):
+            row[key] = value
+    return _mean(metric, rows)
+
+
+def _mean(metric: Metric, rows: Sequence[SampleRow]) -> Interval:
+    key = metric.key
+    column = np.array([row.get(key) for row in rows], dtype=np.float64)
+    return mean_interval(column, [cluster_of(row) for row in rows])
+
+
+def cluster_of(row: SampleRow) -> str:
+    """Which samples a row's is not independent of: those of its prompt, or of the picture that several prompts tell of."""
+    return str(row.get("cluster") or row["prompt_id"])
+
+
+def _entry(metric: Metric, interval: Interval | None, missing: bool) -> dict[str, Any]:
+    """A metric's part of a summary; null stands for what could not be computed."""
+    numbers = dict.fromkeys(("value", "low", "high"))
+    if interval:
+        bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
+        numbers = {name: value if math.isfinite(value) else None for name, value in bounds.items()}
+    return {
+        "title": metric.title,
+        **numbers,
+        "n": interval.n if interval else 0,
+        "kind": metric.kind,
+        "direction": metric.direction,
+        "unit": metric.unit,
+        "digits": metric.digits,
+        "version": version_of(metric),
+        "weights": {} if missing else metric.hashes(),
+        "note": NO_WEIGHTS if missing else metric.note,
+    }
