@@ -234,6 +234,11 @@ def standard_error(residuals: Floats, sizes: Floats) -> float:
     return math.sqrt((sizes.size - 1) / sizes.size * math.fsum((moved**2).tolist()))
 
 
+def too_few(prompts: int, least: int = FEW) -> str:
+    """Why there is no interval, in words."""
+    return f"too few prompts for an interval: {prompts}, expected {least} at least"
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values (Scandinavian Journal of Statistics 6, 1979), in the order given.
 

@@ -46,6 +46,7 @@ class Extractor:
         reads_captions: its features of an image depend on the image's caption (ImageReward's cross-attention).
         variants: whether it has other settings of ``preprocess`` and ``dtype`` than the default.
         cpu_batch: images or texts at once on a CPU, at most.
+        gives: the names of its arrays, and how wide they are, where that is not up to the weights; None: it will show.
         preprocess: ``exact``, by PIL on the CPU, or ``fast``, on the device, within one step of 255.
         dtype: in which the network computes.
     """
@@ -56,6 +57,7 @@ class Extractor:
     reads_captions: ClassVar[bool] = False
     variants: ClassVar[bool] = False
     cpu_batch: ClassVar[int] = 64
+    gives: ClassVar[Mapping[str, int | None] | None] = None
 
     preprocess: Preprocess = PREPROCESS
     dtype: Dtype = DTYPE
@@ -63,6 +65,15 @@ class Extractor:
     def __post_init__(self) -> None:
         if not self.variants and (self.preprocess, self.dtype) != (PREPROCESS, DTYPE):
             raise UserError(f"{self.name}: preprocess, dtype: expected {PREPROCESS} and {DTYPE}, it has no other")
+
+    def check(self, name: str, where: str) -> None:
+        """Make sure, before it is loaded, that it gives features of this name; an empty one asks for nothing.
+
+        Raises:
+            UserError: it does not; ``where`` begins the line.
+        """
+        if name and self.gives is not None and name not in self.gives:
+            raise UserError(f"{where}: features: {self.name} gives {', '.join(self.gives)}, expected an extractor with {name!r}")
 
     def sources(self) -> Sequence[Source]:
         """The files that ``afa-bench fetch`` brings for it; none for an extractor whose weights come with a package."""

@@ -19,13 +19,16 @@ from afa_bench.errors import UserError
 from afa_bench.extractors.base import DTYPE, PREPROCESS, Dtype, Extractor, Floats, Preprocess
 from afa_bench.identity import fingerprint
 from afa_bench.reading import anchored, validated
+from afa_bench.stats import Interval
 from afa_bench.store.rows import COLUMNS
 
 if TYPE_CHECKING:
     from afa_bench.fetch import Source
     from afa_bench.metrics.gaussian import Gaussian
     from afa_bench.metrics.probe import DenoiserProbe
-    from afa_bench.stats import Interval
+
+
+NO_REASON = "the metric gives none, and no reason"
 
 
 class NoValue(Exception):  # noqa: N818 # nothing is wrong
@@ -202,16 +205,34 @@ def version_of(metric: Metric) -> str:
     return f"{metric.version}+{fingerprint(origins)[:12]}" if origins else str(metric.version)
 
 
-def sample_values(metric: Metric, features: Features) -> Floats | None:
-    """A metric's value of each image ``(n,)``, or None where the prompt set lacks what it takes.
+def sample_values(metric: Metric, features: Features) -> Floats:
+    """A metric's value of each image ``(n,)``, NaN where it has none.
 
     Raises:
+        NoValue: it has none of them, and why.
         UserError: the metric gives something else.
     """
     values, count = metric.per_sample(features), len(features.clusters)
-    if values is not None and np.shape(values) != (count,):
+    if values is None:
+        raise NoValue(NO_REASON)
+    if np.shape(values) != (count,):
         raise UserError(f"{metric.title}: per_sample: expected {count} values, one an image, found the shape {np.shape(values)}")
     return values
+
+
+def set_value(metric: Metric, features: Features) -> Interval:
+    """A metric's value of all images.
+
+    Raises:
+        NoValue: it has none, and why.
+        UserError: the metric gives something else.
+    """
+    interval = metric.over_set(features)
+    if interval is None:
+        raise NoValue(NO_REASON)
+    if not isinstance(interval, Interval):
+        raise UserError(f"{metric.title}: over_set: expected an Interval or None, found {interval!r}")
+    return interval
 
 
 def read_metric(
@@ -237,6 +258,8 @@ def read_metric(
         raise UserError(f"{where}: {name}: {metric.task}, {metric.kind}: does not implement {work!r}")
     if (metric.task, metric.kind) == ("denoise", "set"):
         raise UserError(f"{where}: {name}: kind: expected per-sample for a metric of denoisers")
+    if metric.features:
+        metric.extractor().check(metric.reads, f"{where}: {name}")
     if metric.features and "texts" in metric.needs and type(metric.extractor()).texts is Extractor.texts:
         raise UserError(f"{where}: {name}: features: {metric.extractor().name} has no embeddings of texts")
     if not metric.key:

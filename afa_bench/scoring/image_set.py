@@ -96,6 +96,7 @@ class RealImages:
         vae: the VAE's sha256.
         size: of the generated images in pixels.
         moments: of an extractor's features, where a file of statistics stands in place of reference images.
+        moments_identity: the sha256 of that file.
     """
 
     paired: Mapping[str, Picture | None] = field(default_factory=dict)
@@ -105,6 +106,7 @@ class RealImages:
     vae: str | None = None
     size: int | None = None
     moments: Callable[[Extractor], Gaussian] | None = None
+    moments_identity: str | None = None
 
     @classmethod
     def of_plan(cls, plan: Plan) -> RealImages:
