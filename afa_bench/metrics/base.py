@@ -75,7 +75,6 @@ class Metric(BaseModel):
             A metric that compares with a set of reference images says which in a field ``reference``.
         reads: the name of the extractor's array that it is computed from.
         moments: whether statistics will do in place of the reference images.
-        lack: why an image has no value where others have one.
         digits: after the decimal point, in tables.
         preprocess, dtype: of the extractor; tables show what is not the default.
     """
@@ -92,7 +91,6 @@ class Metric(BaseModel):
     needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ()
     reads: ClassVar[str] = ""
     moments: ClassVar[bool] = False
-    lack: ClassVar[str] = "no finite value"
 
     features: str = ""
     preprocess: Preprocess = PREPROCESS

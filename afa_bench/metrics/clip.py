@@ -38,7 +38,6 @@ class ClipI(_Cosine):
 
     label: ClassVar[str] = "CLIP-I"
     needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ("paired",)
-    lack: ClassVar[str] = "no real image of its own"
 
     @override
     def per_sample(self, features: Features) -> Floats:

@@ -24,7 +24,7 @@ class FrechetDistance(InceptionMetric):
     """
 
     label: ClassVar[str] = "FID"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 1
     direction: ClassVar[Literal["higher", "lower"]] = "lower"
     digits: ClassVar[int] = 1
     reads: ClassVar[str] = "pool"

@@ -28,7 +28,7 @@ class InceptionScore(InceptionMetric):
     """
 
     label: ClassVar[str] = "IS"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 1
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
     digits: ClassVar[int] = 2
     reads: ClassVar[str] = "probabilities"

@@ -71,7 +71,7 @@ class ClipMaximumMeanDiscrepancy(Metric):
     """
 
     label: ClassVar[str] = "CMMD"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 1
     kind: ClassVar[Literal["per-sample", "set"]] = "set"
     direction: ClassVar[Literal["higher", "lower"]] = "lower"
     unit: ClassVar[str] = ""

@@ -36,13 +36,20 @@ class EarlierScores:
         return dict(sorted(found.items(), key=lambda item: item[1]["order"]))
 
     def added(self, summary: Mapping[str, dict[str, Any]], rows: Sequence[SampleRow]) -> dict[str, dict[str, Any]]:
-        """The earlier metrics, then those of ``summary``; what earlier rows have and these ``rows`` lack is put into them."""
+        """The earlier metrics and those of ``summary``; what earlier rows have and these ``rows`` lack is put into them.
+
+        A metric that had a value and now has none, such as one whose weights are gone, keeps it.
+        """
+        new = {key: entry for key, entry in summary.items() if entry["value"] is not None or not self._has(key)}
         for row in rows:
             for name, value in self.rows.get(row["sample_id"], {}).items():
-                if name not in COLUMNS and name not in summary:
-                    row.setdefault(name, value)
-        merged = {**{key: dict(entry) for key, entry in self.metrics.items()}, **summary}
+                if name not in COLUMNS and name not in new:
+                    row[name] = value
+        merged = {**{key: dict(entry) for key, entry in self.metrics.items()}, **new}
         return {key: {**entry, "order": order} for order, (key, entry) in enumerate(merged.items())}
+
+    def _has(self, key: str) -> bool:
+        return self.metrics.get(key, {}).get("value") is not None
 
 
 def read_earlier(out: Path, rows: Sequence[SampleRow], as_seen: bool, inputs: Mapping[str, str]) -> EarlierScores:
@@ -76,7 +83,7 @@ def read_earlier(out: Path, rows: Sequence[SampleRow], as_seen: bool, inputs: Ma
         raise UserError(f"{of}, read {'without' if as_seen else 'with'} --as-seen: {WAY_OUT}")
     for key, mark in inputs.items():
         known = earlier.metrics.get(key, {})
-        if known.get("value") is not None and known.get("inputs") not in (None, mark):
+        if known.get("inputs") not in (None, mark):
             raise UserError(f"{of}: {known['title']} of another version, with other weights or another reference: {WAY_OUT}")
     return earlier
 

@@ -162,7 +162,7 @@ def score_folder(
         features.fill([pictures], present, progress)
     summary, failed_metrics = summarize(pictures, metrics, features, {**missing, **damaged})
     for key, mark in inputs.items():
-        summary[key]["inputs"] = mark
+        summary[key]["inputs"] = None if key in failed_metrics else mark  # once the real images are whole, it is computed anew
     summary = earlier.added(summary, rows)
     notes += [*real_notes, *features.cut_notes()]
     for note in notes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -50,6 +50,8 @@ class ImageFeatures:
     extractor: Extractor
     images: ImageSet
     shards: Sequence[int]
+    unpaired: set[int] = field(default_factory=set)
+    """Places of the rows that were found to have no real image of their own."""
 
     @cached_property
     def rows(self) -> list[SampleRow]:
@@ -69,7 +71,9 @@ class ImageFeatures:
         return self.features.texts(self.extractor, self.rows)
 
     def paired(self, name: str) -> Floats:
-        return self.features.paired(self.extractor, name, self.rows)
+        found = self.features.paired(self.extractor, name, self.rows)
+        self.unpaired |= {*np.flatnonzero(np.isnan(found).all(axis=1)).tolist()}
+        return found
 
     def reference(self, name: str, kind: str) -> Any:
         return self.features.reference(self.extractor, name, kind)
@@ -131,17 +135,20 @@ def _compute(metric: Metric, images: ImageSet, features: FeatureStore) -> tuple[
         return interval, _without_interval(interval, len({cluster_of(row) for row in rows}), of_sets.FEW)
     for shard in shards:
         part = ImageFeatures(features, extractor, images, [shard])
-        for row, value in zip(part.rows, sample_values(metric, part).tolist(), strict=True):
-            row[key] = value
+        for place, (row, value) in enumerate(zip(part.rows, sample_values(metric, part).tolist(), strict=True)):
+            row[key] = None if place in part.unpaired else value
     return _mean(metric, rows)
 
 
 def _mean(metric: Metric, rows: Sequence[SampleRow]) -> tuple[Interval, str]:
-    column = np.array([row.get(metric.key) for row in rows], dtype=np.float64)
-    known = [row for row, value in zip(rows, column, strict=True) if math.isfinite(value)]
+    key = metric.key
+    column = np.array([row.get(key) for row in rows], dtype=np.float64)
     interval = mean_interval(column, [cluster_of(row) for row in rows])
-    lost = f"{len(rows) - len(known)} of {len(rows)} samples: {metric.lack}" if len(known) < len(rows) else ""
-    return interval, lost or _without_interval(interval, len({cluster_of(row) for row in known}), FEW)
+    prompts = {cluster_of(row) for row, value in zip(rows, column, strict=True) if math.isfinite(value)}
+    alone = sum(row.get(key) is None for row in rows)
+    lost = {"no real image of their own": alone, "no finite value": len(rows) - interval.n - alone}
+    reasons = [f"{count} of {len(rows)} samples have {words}" for words, count in lost.items() if count]
+    return interval, "; ".join(filter(None, [*reasons, _without_interval(interval, len(prompts), FEW)]))
 
 
 def _without_interval(interval: Interval, prompts: int, least: int) -> str:
