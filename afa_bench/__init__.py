@@ -9,60 +9,43 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from afa_bench.afa.pipeline import AFAPipeline
-    from afa_bench.afa.sabw import SABW
-    from afa_bench.api import Merged, Run, Scores, compare, gate, load_results, merge, run, score, table
-    from afa_bench.errors import NotFetchedError, NotFoundError, NothingToDoError, UserError
-    from afa_bench.extractors.base import Extractor
-    from afa_bench.gate import Decision, Finding, Policy, Verdict
-    from afa_bench.merging.recipe import Recipe
-    from afa_bench.method import Denoiser, Method, Model, Options
-    from afa_bench.metrics.base import Features, Metric
-    from afa_bench.prompts.base import Prompt, PromptSet
-    from afa_bench.suite import Suite
-    from afa_bench.tables import Results, Table
-    from afa_bench.training.trainable import Learner, Trainable
+    from afa_bench.afa.pipeline import AFAPipeline as AFAPipeline
+    from afa_bench.afa.sabw import SABW as SABW
+    from afa_bench.api import Merged as Merged
+    from afa_bench.api import Run as Run
+    from afa_bench.api import Scores as Scores
+    from afa_bench.api import compare as compare
+    from afa_bench.api import gate as gate
+    from afa_bench.api import load_results as load_results
+    from afa_bench.api import merge as merge
+    from afa_bench.api import run as run
+    from afa_bench.api import score as score
+    from afa_bench.api import table as table
+    from afa_bench.errors import NotFetchedError as NotFetchedError
+    from afa_bench.errors import NotFoundError as NotFoundError
+    from afa_bench.errors import NothingToDoError as NothingToDoError
+    from afa_bench.errors import UserError as UserError
+    from afa_bench.extractors.base import Extractor as Extractor
+    from afa_bench.gate import Decision as Decision
+    from afa_bench.gate import Finding as Finding
+    from afa_bench.gate import Policy as Policy
+    from afa_bench.gate import Verdict as Verdict
+    from afa_bench.merging.recipe import Recipe as Recipe
+    from afa_bench.method import Denoiser as Denoiser
+    from afa_bench.method import Method as Method
+    from afa_bench.method import Model as Model
+    from afa_bench.method import Options as Options
+    from afa_bench.metrics.base import Features as Features
+    from afa_bench.metrics.base import Metric as Metric
+    from afa_bench.prompts.base import Prompt as Prompt
+    from afa_bench.prompts.base import PromptSet as PromptSet
+    from afa_bench.suite import Suite as Suite
+    from afa_bench.tables import Results as Results
+    from afa_bench.tables import Table as Table
+    from afa_bench.training.trainable import Learner as Learner
+    from afa_bench.training.trainable import Trainable as Trainable
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "SABW",
-    "AFAPipeline",
-    "Decision",
-    "Denoiser",
-    "Extractor",
-    "Features",
-    "Finding",
-    "Learner",
-    "Merged",
-    "Method",
-    "Metric",
-    "Model",
-    "NotFetchedError",
-    "NotFoundError",
-    "NothingToDoError",
-    "Options",
-    "Policy",
-    "Prompt",
-    "PromptSet",
-    "Recipe",
-    "Results",
-    "Run",
-    "Scores",
-    "Suite",
-    "Table",
-    "Trainable",
-    "UserError",
-    "Verdict",
-    "__version__",
-    "compare",
-    "gate",
-    "load_results",
-    "merge",
-    "run",
-    "score",
-    "table",
-]
 
 _HOMES = {
     "afa.pipeline": ("AFAPipeline",),
@@ -80,6 +63,8 @@ _HOMES = {
     "training.trainable": ("Learner", "Trainable"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *_HOME]  # the one list of names is above
 
 
 def __getattr__(name: str) -> Any:

@@ -7,21 +7,18 @@ merge and an ensemble.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
 from afa_bench import registry
-from afa_bench.errors import UserError
+from afa_bench.denoiser import Denoiser
 from afa_bench.models.load import Model
 from afa_bench.reading import validated
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from afa_bench.models.group import Group
 
 __all__ = ["Denoiser", "Method", "Model", "O", "Options"]
@@ -34,31 +31,6 @@ class Options(BaseModel):
 
 
 O = TypeVar("O", bound=Options)  # noqa: E741 - the conventional one-letter name of a type variable
-
-
-@dataclass(frozen=True)
-class Denoiser:
-    """What a method builds.
-
-    Attributes:
-        unet: called as ``unet(sample, timestep, encoder_hidden_states, ...)``; ``sample`` is ``(B, C, H, W)``.
-        text_encoders: their last hidden states, each ``(B, L, D)``, are concatenated along the last axis in this order and
-            passed as ``encoder_hidden_states`` ``(B, L, len(text_encoders) * D)``; the denoiser takes its own part.
-        guide: told the guidance scale before images are sampled, where the method has ``needs_guidance``.
-    """
-
-    unet: nn.Module
-    text_encoders: Sequence[nn.Module]
-    guide: Callable[[float], None] | None = None
-
-
-def require_denoiser(denoiser: Denoiser, where: str) -> None:
-    """Raise a UserError for something that a plug-in built and that is no denoiser."""
-    if not isinstance(denoiser, Denoiser):
-        raise UserError(f"{where}: build: expected a Denoiser, found {denoiser!r}")
-    for name in ("config", "dtype", "device"):
-        if not hasattr(denoiser.unet, name):
-            raise UserError(f"{where}: build: {type(denoiser.unet).__name__} has no {name!r}; expected what a stock denoiser has")
 
 
 class Method(Generic[O]):

@@ -10,7 +10,8 @@ from afa_bench.errors import UserError
 from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Needed
 from afa_bench.log import LOG
-from afa_bench.metrics.base import Metric, read_metric
+from afa_bench.metrics.base import Metric
+from afa_bench.metrics.read import read_metric
 from afa_bench.models.group import packaged, read_group_file
 from afa_bench.plan import configured, rows_of
 from afa_bench.suite import Suite, find_suite, packaged_suites, read_suite

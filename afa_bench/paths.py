@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from afa_bench.errors import UserError
@@ -26,17 +27,14 @@ def shipped(name: str) -> Path:
 
 
 def zoo() -> Path:
-    """The folder of the miniature zoo that ships with the package."""
     return PACKAGE / "mini" / "zoo"
 
 
 def cache_folder() -> Path:
-    """``afa-bench`` in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "afa-bench"
 
 
 def data_folder() -> Path:
-    """``$AFA_BENCH_DATA``, or the user's cache folder."""
     own = os.environ.get(DATA_VARIABLE)
     return Path(own).expanduser() if own else cache_folder()
 
@@ -49,8 +47,23 @@ def located(text: str, folder: Path = Path()) -> Path:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path as users write it, with their home folder in the place of ``~``."""
-    return Path(os.path.expanduser(path))
+    """A path as users write it, with their home folder in the place of ``~``.
+
+    Raises:
+        UserError: no text.
+    """
+    return Path(as_text(os.path.expanduser(path)))
+
+
+def as_text(word: str) -> str:
+    """What a user wrote, which results and metadata are to name: it must be text, which the name of a file need not be.
+
+    Raises:
+        UserError: other bytes.
+    """
+    if re.search(r"[\ud800-\udfff]", word):
+        raise UserError(f"{word!r}: not UTF-8; expected a name that can be written down: rename it")
+    return word
 
 
 def new_file(path: str | os.PathLike[str], where: str, *suffixes: str) -> Path:

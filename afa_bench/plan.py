@@ -13,7 +13,8 @@ from afa_bench.identity import fingerprint_of_rows
 from afa_bench.images import stored as images
 from afa_bench.log import LOG
 from afa_bench.method import Method, Options
-from afa_bench.metrics.base import Metric, read_metric
+from afa_bench.metrics.base import Metric
+from afa_bench.metrics.read import read_metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.prompts.base import Prompt, notes_of, read_prompts

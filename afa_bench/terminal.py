@@ -60,7 +60,7 @@ class Bars:
         name, now = TextColumn(f"{title:8}", markup=False), TextColumn("{task.description}", markup=False)
         columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), now)
         with Progress(*columns, console=messages(), disable=not self.shown) as self.bars:
-            self.task = self.bars.add_task("", total=total)
+            self.task = self.bars.add_task("loading", total=total)
             yield
 
     def begin(self, total: int) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
+from afa_bench import AFAPipeline
 from afa_bench.afa.maps import attention_maps
 from afa_bench.afa.method import AFAOptions
 from afa_bench.afa.picture import draw_maps, save
-from afa_bench.afa.pipeline import AFAPipeline
 from afa_bench.afa.trainable import SABWOptions, TrainAFA
 from afa_bench.models.group import read_group
 from afa_bench.models.load import load_group

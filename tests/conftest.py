@@ -34,7 +34,7 @@ def tiny_suite(tmp_path: Path, tiny_group: Path) -> Path:
         "name": "tiny",
         "groups": [str(tiny_group)],
         "prompts": {"name": "file", "path": "prompts.txt"},
-        "methods": ["base", "weighted", "noise-average", "block-average"],
+        "methods": ["base", "merge", "noise-average", "block-average"],
         "metrics": [{"name": "is", "features": "lite0", "splits": 1}],
         "sampler": {"guidance": 2.0},
         "steps": [2],

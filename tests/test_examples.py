@@ -32,6 +32,17 @@ def test_train_sabw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 @pytest.mark.slow
+def test_compare_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["compare_methods.py", str(tmp_path)])
+    done = runpy.run_path(str(EXAMPLES / "compare_methods.py"), run_name="__main__")["done"]
+    assert done.outcome.failed == 0
+    assert len(done.results) == 5  # three base models and two ensembles
+    printed = capsys.readouterr().out
+    assert "noise-average" in printed
+    assert "Suite example, revision 1, with paired differences to afa" in printed
+
+
+@pytest.mark.slow
 def test_slurm(tiny_suite: Path, tmp_path: Path) -> None:
     """A job array of two tasks, as Slurm starts them."""
     tasks = {"SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "2"}

@@ -22,6 +22,16 @@ def test_an_old_name_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert {(record.name, record.levelno) for record in caplog.records} == {("afa_bench", logging.WARNING)}
 
 
+def test_the_command_line_shows_it() -> None:
+    code = (
+        "from afa_bench import cli\nfrom afa_bench.log import deprecated\n"
+        "cli.app = lambda: lambda: deprecated('form: [ties]', 'method: [ties]')\ncli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "warning: form: [ties] is the old name of method: [ties]; write the new one\n"
+    assert done.stdout == ""
+
+
 def test_prints_nothing_by_itself() -> None:
     code = "from afa_bench.log import LOG; LOG.warning('something')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -240,7 +240,7 @@ def test_the_command_line_says_one_line_and_the_exit_code(tiny_suite, tmp_path):
     for options, code, words in [
         (["--only", "onne"], 2, "did you mean 'one'"),
         (["--steps", "ten"], 2, "--steps: expected whole numbers"),
-        (["--out", str(tiny_suite)], 2, "cannot be written"),
+        (["--out", str(tiny_suite)], 2, "expected a folder"),
     ]:
         failed = subprocess.run(command(tiny_suite, out, *options), capture_output=True, text=True, check=False)
         assert failed.returncode == code, failed.stderr

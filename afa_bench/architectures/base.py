@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from afa_bench import registry
-from afa_bench.architectures.layout import Layout, Part, modern
-from afa_bench.architectures.tensors import Shapes
+from afa_bench.architectures.layout import Layout, Part
 from afa_bench.checkpoints.hashing import tensor_names
 from afa_bench.errors import UserError
 
@@ -28,9 +27,9 @@ SCHEDULER = ("scheduler_config.json",)
 class Architecture:
     """Base class of an architecture plug-in (entry-point group ``afa_bench.architectures``); made without arguments.
 
-    What it does by itself is what a U-Net with one CLIP text encoder takes, in the latents of an ``AutoencoderKL``. A plug-in
-    says what its pipelines consist of and overrides what is different. Whoever lists groups imports its file, so that torch is
-    imported in its methods alone.
+    What it does by itself is what a denoiser with one CLIP text encoder takes, in the latents of an ``AutoencoderKL``. A plug-in
+    says what its pipelines consist of and overrides what is different; one with U-Nets derives from ``UNetArchitecture``. Whoever
+    lists groups imports its file, so that torch is imported in its methods alone.
 
     Attributes:
         name: as in a group's file.
@@ -242,14 +241,12 @@ class Architecture:
     # Blocks and tensors
 
     def view(self, denoiser: nn.Module) -> Any:
-        """A denoiser as its blocks: a ``BlockView`` or a ``FluxView``.
+        """A denoiser as its blocks, such as a ``BlockView`` or a ``FluxView``.
 
         Raises:
-            UserError: a part which cannot be seen as blocks; the message names it.
+            UserError: it, or a part of it, cannot be seen as blocks; the message names it.
         """
-        from afa_bench.architectures.unet_blocks import BlockView
-
-        return BlockView(denoiser)
+        raise UserError(f"{self.title}: this architecture does not say what the blocks of its {self.denoiser[1]} are")
 
     def require_layout(self, where: str) -> Layout:
         """The layout of its checkpoints.
@@ -261,24 +258,12 @@ class Architecture:
             raise UserError(f"{where}: models of {self.title} cannot be merged: this architecture has no merge layout")
         return self.layout
 
-    def shapes(self, part: Part, config: Mapping[str, Any]) -> Shapes:
+    def shapes(self, part: Part, config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]] | None:
         """The tensors that a part has by its configuration: diffusers' names and their shapes, position ids aside.
 
-        Here the part is built of its class, without memory.
-
-        Raises:
-            UserError: a configuration of no such model.
+        None: whoever asks builds the part of its class, without memory, to see.
         """
-        import torch
-
-        kind = self.class_of({self.denoiser[0]: self.denoiser[1], "vae": self.vae, **self.encoders}[part])
-        try:
-            with torch.device("meta"):
-                module = kind.from_config(dict(config)) if hasattr(kind, "from_config") else kind(kind.config_class(**config))
-        except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
-            raise UserError(f"{part}/config.json: not the configuration of a {kind.__name__}: {error}") from error
-        named = ((modern(part, name), tensor) for name, tensor in module.state_dict().items())
-        return {name: tuple(tensor.shape) for name, tensor in named if not name.endswith("position_ids")}
+        return None
 
     def layout_in_memory(self, denoiser: Any) -> Layout | None:
         """The layout of a loaded model, whose depth may be another than the checkpoints'; None: its blocks have no numbers.

@@ -7,15 +7,16 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from afa_bench.architectures.base import Architecture
-from afa_bench.architectures.layout import Layout, Part, layout_of_unet, ldm_layout
+from afa_bench.architectures.layout import Part
+from afa_bench.architectures.ldm import ldm_layout
 from afa_bench.architectures.tensors import Shapes, tensors_of
+from afa_bench.architectures.unet import UNetArchitecture
 
 CROSS = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"
 SD2_WIDTH = 1024
 
 
-class SD15(Architecture):
+class SD15(UNetArchitecture):
     name = "sd15"
     title = "SD 1.5"
     version = 0
@@ -34,7 +35,3 @@ class SD15(Architecture):
     @override
     def shapes(self, part: Part, config: Mapping[str, Any]) -> Shapes:
         return tensors_of(part, config)
-
-    @override
-    def layout_in_memory(self, denoiser: Any) -> Layout:
-        return layout_of_unet(denoiser.config)

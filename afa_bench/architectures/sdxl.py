@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
-from afa_bench.architectures.base import Architecture
-from afa_bench.architectures.layout import CLIP_G, Layout, Part, layout_of_unet, ldm_layout
+from afa_bench.architectures.layout import Part
+from afa_bench.architectures.ldm import CLIP_G, ldm_layout
 from afa_bench.architectures.tensors import Shapes, tensors_of
+from afa_bench.architectures.unet import UNetArchitecture
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,7 +23,7 @@ UNUSED = ("text_model.encoder.layers.11.", "text_model.final_layer_norm.")
 """Begin names of what SDXL, which takes CLIP L's states before the last layer, does not use of CLIP L."""
 
 
-class SDXL(Architecture):
+class SDXL(UNetArchitecture):
     name = "sdxl"
     title = "SDXL"
     version = 0
@@ -66,7 +67,3 @@ class SDXL(Architecture):
     @override
     def shapes(self, part: Part, config: Mapping[str, Any]) -> Shapes:
         return tensors_of(part, config)
-
-    @override
-    def layout_in_memory(self, denoiser: Any) -> Layout:
-        return layout_of_unet(denoiser.config)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -36,16 +35,15 @@ def main() -> None:
 
 
 def _run() -> None:
-    from afa_bench.errors import UserError
     from afa_bench.log import LOG
+    from afa_bench.paths import as_text
     from afa_bench.terminal import Warnings
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a letter that the terminal does not have is no error
     for word in sys.argv[1:]:
-        if re.search(r"[\ud800-\udfff]", word):
-            raise UserError(f"{word!r}: not UTF-8; expected a name that can be written down: rename it")
+        as_text(word)
     LOG.addHandler(Warnings())
     app()()
 

@@ -50,7 +50,8 @@ def shares(merged: PreparedMerge) -> Table:
     from rich import box
     from rich.table import Table
 
-    from afa_bench.architectures.layout import BASE, TIME, VAE
+    from afa_bench.architectures.layout import BASE, TIME
+    from afa_bench.architectures.ldm import VAE
     from afa_bench.merging.place import Place
     from afa_bench.merging.recipe import described
 

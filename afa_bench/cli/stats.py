@@ -30,15 +30,18 @@ def stats(
 
     from afa_bench.devices import chosen_device
     from afa_bench.errors import UserError
-    from afa_bench.images.find import SUFFIXES, find_images
+    from afa_bench.extractors.base import POOL
+    from afa_bench.images.find import find_images
+    from afa_bench.images.names import SUFFIXES
     from afa_bench.log import LOG
     from afa_bench.metrics.frechet import FrechetDistance
-    from afa_bench.metrics.reference import POOL, compute, write_statistics
+    from afa_bench.metrics.read import check_features
+    from afa_bench.metrics.reference import compute, write_statistics
     from afa_bench.reading import validated
     from afa_bench.terminal import Bars, messages
 
     extractor = validated(FrechetDistance, {"features": features, "resize": resize}, "stats").extractor()
-    extractor.check(POOL, "stats")
+    check_features(extractor, POOL, "stats")
     chosen = chosen_device(device)
     found = find_images(images)
     if len(found.files) < 2:

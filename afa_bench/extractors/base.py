@@ -28,6 +28,9 @@ Arrays = Mapping[str, NDArray[np.float32]]
 Preprocess: TypeAlias = Literal["exact", "fast"]
 Dtype: TypeAlias = Literal["float32", "bfloat16"]
 
+POOL = "pool"
+"""The name of the features that Fréchet and kernel distances are of."""
+
 PREPROCESS: Preprocess = "exact"
 DTYPE: Dtype = "float32"
 """Defaults of an extractor's settings; the identity of what was computed with them does not name them."""
@@ -66,15 +69,6 @@ class Extractor:
         if not self.variants and (self.preprocess, self.dtype) != (PREPROCESS, DTYPE):
             raise UserError(f"{self.name}: preprocess, dtype: expected {PREPROCESS} and {DTYPE}, it has no other")
 
-    def check(self, name: str, where: str) -> None:
-        """Make sure, before it is loaded, that it gives features of this name; an empty one asks for nothing.
-
-        Raises:
-            UserError: it does not; ``where`` begins the line.
-        """
-        if name and self.gives is not None and name not in self.gives:
-            raise UserError(f"{where}: features: {self.name} gives {', '.join(self.gives)}, expected an extractor with {name!r}")
-
     def sources(self) -> Sequence[Source]:
         """The files that ``afa-bench fetch`` brings for it; none for an extractor whose weights come with a package."""
         return ()
@@ -101,7 +95,6 @@ class Extractor:
         raise NotImplementedError
 
     def images(self, images: Sequence[Image], captions: Sequence[str] = ()) -> Arrays:
-        """Features of images in one batch."""
         return self.encode([self.prepare(image) for image in images], captions)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -113,7 +106,6 @@ class Extractor:
         return 0, 0
 
     def hashes(self) -> dict[str, str]:
-        """sha256 of the weights, by name."""
         return {name: hash_weights(path) for name, path in self.weights().items()}
 
     def unload(self) -> None:
@@ -127,7 +119,6 @@ class Extractor:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The fields that differ from their defaults."""
         own = [field for field in fields(self) if not field.name.startswith("_")]
         return {field.name: value for field in own if (value := getattr(self, field.name)) != field.default}
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from afa_bench.differences import Difference, paired_difference
 from afa_bench.gate.model import Comparison, Evidence, Verdict
 from afa_bench.gate.selection import Selection
-from afa_bench.stats import LEVEL, Difference, paired_difference
+from afa_bench.stats import LEVEL
 from afa_bench.tables.load import CellFile, CellResult, MetricFile, Results, shared_identity, short
 from afa_bench.tables.model import Metric
 from afa_bench.tables.pairs import Samples, other_noise, positions, read_samples, where

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from afa_bench.stats import Difference
+from afa_bench.differences import Difference
 from afa_bench.tables.load import CellFile
 from afa_bench.tables.model import Metric
 

@@ -8,7 +8,7 @@ its interval of level 1 - alpha:
     pass           low >= -margin, and the p-value of "d > -margin" is at most alpha / 2
     inconclusive   anything else: more samples are needed to tell, or more prompts, where they are too few for an interval
 
-The interval is bootstrapped and the p-values are those of the cluster-robust Student statistic (``stats.p_below``): the one knows
+The interval is bootstrapped and the p-values are those of the cluster-robust Student statistic (``p_below``): the one knows
 about skewed differences, the other about few prompts, and a verdict takes both. So each of the three claims is wrong with a
 probability of at most alpha / 2, at 3 prompts as at 96. A margin is at least what is rounding: a hundredth of the last digit
 shown.
@@ -32,9 +32,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from afa_bench.differences import Difference, holm, p_below
 from afa_bench.gate.model import FAILING, OPEN, Comparison, Evidence, Finding, Verdict
 from afa_bench.gate.policy import Policy
-from afa_bench.stats import Difference, holm, p_below, too_few
+from afa_bench.stats import too_few
 
 OK, REGRESSION, NOTHING, UNDECIDED = 0, 1, 3, 4
 """Exit codes of the command, which ``gate.json`` has, too."""
@@ -69,6 +70,11 @@ class Decision:
     def code(self) -> int:
         """The exit code."""
         return exit_code((finding.verdict for finding in self.findings), strict=self.strict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the change may go in."""
+        return self.code == OK
 
     @property
     def headline(self) -> str:

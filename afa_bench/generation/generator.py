@@ -16,12 +16,12 @@ from torch import Tensor
 
 from afa_bench.architectures.base import Architecture
 from afa_bench.cells import Cell, Plan, Sample
+from afa_bench.denoiser import require_denoiser
 from afa_bench.errors import UserError
 from afa_bench.generation.monitor import NonFiniteMonitor
 from afa_bench.generation.probe import Real, as_rows, probe_of, real_of, values_of
 from afa_bench.identity import seed_of
 from afa_bench.memory import in_batches, is_out_of_memory
-from afa_bench.method import require_denoiser
 from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.store.layout import CellStore, SampleRow
 
@@ -236,7 +236,6 @@ def initial_noise(architecture: Architecture, pipeline: Any, suite: Suite, batch
 
 
 def failed(samples: Sequence[Sample], error: str) -> list[SampleRow]:
-    """The rows of samples that could not be made."""
     return [{**_columns(sample), "error": error, "seconds": 0.0, "device": ""} for sample in samples]
 
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from afa_bench.errors import UserError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-"""In any case."""
+from afa_bench.images.names import is_hidden, is_image
 
 BESIDE = (".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".npz")
 """Files that lie beside images and are not meant to be one."""
@@ -45,16 +43,6 @@ class Found:
         """What was passed over, in one line."""
         kinds = [f"{len(names)} {kind} ({_some(names)})" for kind, names in self.skipped.items()]
         return [f"{self.folder}: not read: {', '.join(kinds)}"] if kinds else []
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's name is an image's."""
-    return name.lower().endswith(SUFFIXES)
-
-
-def is_hidden(part: str) -> bool:
-    """Whether a part of a path is hidden: folders of editors and viewers (``.thumbnails``), a Mac's ``._a.png``."""
-    return part.startswith(".") and part.strip(".") != ""
 
 
 def find_images(folder: Path, what: str = "") -> Found:

@@ -20,8 +20,8 @@ from PIL import Image
 from afa_bench.errors import UserError
 from afa_bench.images import seen
 from afa_bench.images.decode import decode, opened
-from afa_bench.images.find import is_hidden, is_image
 from afa_bench.images.modes import COMMON
+from afa_bench.images.names import is_hidden, is_image
 
 LARGEST = 256 * 2**20
 """Bytes that an image in an archive may have."""
@@ -61,7 +61,6 @@ class StoredImage:
 
     @property
     def name(self) -> str:
-        """Names it in a message."""
         return f"{self.path}: {self.member}" if self.member else str(self.path)
 
 
@@ -70,7 +69,6 @@ Picture: TypeAlias = bytes | StoredImage
 
 
 def read(picture: Picture) -> bytes:
-    """The encoded bytes of a picture."""
     return picture if isinstance(picture, bytes) else picture.read()
 
 

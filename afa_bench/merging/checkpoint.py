@@ -11,7 +11,8 @@ from torch import Tensor
 
 from afa_bench.architectures.base import Architecture
 from afa_bench.architectures.find import architecture_of, architecture_with
-from afa_bench.architectures.layout import Change, Layout, Link, Part, carried, modern
+from afa_bench.architectures.layout import Change, Layout, Link, Part, modern
+from afa_bench.architectures.ldm import carried
 from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.checkpoints.safetensors import Reader, Spec
 from afa_bench.errors import UserError

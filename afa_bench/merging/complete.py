@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from afa_bench.architectures.layout import VAE, Layout, Part
+from afa_bench.architectures.base import Architecture
+from afa_bench.architectures.layout import Layout, Part, modern
+from afa_bench.architectures.ldm import VAE
 from afa_bench.architectures.tensors import Shapes
 from afa_bench.checkpoints.safetensors import Spec
 from afa_bench.errors import UserError
@@ -31,6 +34,29 @@ def parts_of(layout: Layout, specs: Mapping[str, Spec]) -> dict[Part, dict[str, 
     if unknown:
         raise UserError(f"merge: {listed(unknown)}: no tensors of {layout.name}'s VAE")
     return found
+
+
+def shapes_of(architecture: Architecture, part: Part, config: Mapping[str, Any]) -> Shapes:
+    """The tensors that a part has by its configuration: diffusers' names and their shapes, position ids aside.
+
+    Where the architecture does not say, the part is built of its class, without memory.
+
+    Raises:
+        UserError: a configuration of no such model.
+    """
+    if (known := architecture.shapes(part, config)) is not None:
+        return dict(known)
+    import torch
+
+    classes = {architecture.denoiser[0]: architecture.denoiser[1], "vae": architecture.vae, **architecture.encoders}
+    kind = architecture.class_of(classes[part])
+    try:
+        with torch.device("meta"):
+            module = kind.from_config(dict(config)) if hasattr(kind, "from_config") else kind(kind.config_class(**config))
+    except (TypeError, ValueError, KeyError, IndexError, RuntimeError) as error:
+        raise UserError(f"{part}/config.json: not the configuration of a {kind.__name__}: {error}") from error
+    named = ((modern(part, name), tensor) for name, tensor in module.state_dict().items())
+    return {name: tuple(tensor.shape) for name, tensor in named if not name.endswith("position_ids")}
 
 
 def require_complete(

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from afa_bench import registry
 from afa_bench.architectures.find import find_architecture
-from afa_bench.architectures.layout import UNET, VAE, Layout, Link, Part
+from afa_bench.architectures.layout import Layout, Link, Part
+from afa_bench.architectures.ldm import UNET, VAE
 from afa_bench.architectures.tensors import Shapes
 from afa_bench.checkpoints.safetensors import Spec
 from afa_bench.errors import UserError
@@ -28,7 +29,7 @@ from afa_bench.merging.checkpoint import (
     open_checkpoint,
     split,
 )
-from afa_bench.merging.complete import parts_of, require_complete
+from afa_bench.merging.complete import parts_of, require_complete, shapes_of
 from afa_bench.merging.kind import EMPTY, VELOCITY, Kind, common_kind, is_mark
 from afa_bench.merging.place import places_of
 from afa_bench.merging.recipe import Recipe
@@ -186,7 +187,7 @@ def _require_complete(merge: PreparedMerge, vae: Checkpoint) -> None:
         if config is None and merge.like is not None:
             config = config_of(merge.like, part)
         packaged = config_of(merge.sources[0].architecture.configs, part) or {}
-        wanted = merge.sources[0].architecture.shapes(part, packaged if config is None else config)
+        wanted = shapes_of(merge.sources[0].architecture, part, packaged if config is None else config)
         unused = merge.layout.unused.get(part, ())
         expected[part] = {name: shape for name, shape in wanted.items() if name in specs or not name.startswith(unused)}
     require_complete(parts, merge.layout, expected, shapes=False, what=f"merge: {' and '.join(merge.recipe.names)}")
@@ -241,7 +242,7 @@ def _noted(
     if absent:
         yield f"the models have no {' and no '.join(absent)}"
     lacking = [prefix for prefix in layout.spare if not any(key.startswith(prefix) for key in specs)]
-    if lacking and not absent:
+    if lacking and not any(part in absent for part in layout.texts):
         yield f"the models have no {listed(lacking)}: nothing uses it, but diffusers does not load a file without it"
     for key in specs:
         if key.endswith(POSITIONS) and key in origins and recipe.position_ids is None:

@@ -13,7 +13,7 @@ from afa_bench.checkpoints.safetensors import write
 from afa_bench.errors import UserError
 from afa_bench.log import LOG
 from afa_bench.merging.checkpoint import FILES, config_of, split, split_spec
-from afa_bench.merging.complete import parts_of, require_complete
+from afa_bench.merging.complete import parts_of, require_complete, shapes_of
 from afa_bench.merging.kind import EDM, EPSILON, SCHEDULER, fitted, kind_of_folder
 from afa_bench.merging.merge import Advance, PreparedMerge
 from afa_bench.store.atomic import json_text, new_folder, read_json, writing
@@ -114,7 +114,7 @@ def _require_like(merge: PreparedMerge, like: Path) -> None:
             raise UserError(
                 f"{like}: no {part}/config.json; expected like: of a folder with the configurations of the merged parts"
             )
-        expected[part] = merge.sources[0].architecture.shapes(part, config)
+        expected[part] = shapes_of(merge.sources[0].architecture, part, config)
     require_complete(parts, merge.layout, expected, shapes=True, what=f"{like}")
 
 

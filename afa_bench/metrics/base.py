@@ -18,28 +18,20 @@ from afa_bench.checkpoints.hashing import hash_weights
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import DTYPE, PREPROCESS, Dtype, Extractor, Floats, Preprocess
 from afa_bench.identity import fingerprint
-from afa_bench.reading import anchored, validated
-from afa_bench.stats import Interval
-from afa_bench.store.rows import COLUMNS
 
 if TYPE_CHECKING:
     from afa_bench.fetch import Source
     from afa_bench.metrics.gaussian import Gaussian
     from afa_bench.metrics.probe import DenoiserProbe
-
-
-NO_REASON = "the metric gives none, and no reason"
+    from afa_bench.stats import Interval
 
 
 class NoValue(Exception):  # noqa: N818 # nothing is wrong
-    """A metric has no value of these images; the message says why. Any metric may raise it, and so does what it asks for."""
+    """A metric has no value of these images; the message says why."""
 
 
 class Features(Protocol):
-    """The features of one cell's images, as a metric asks for them; all rows are in the order of the cell's good samples.
-
-    What is not there raises :class:`NoValue`.
-    """
+    """Of one cell's images, as a metric asks for them, in the order of its good samples; or :class:`NoValue` is raised."""
 
     @property
     def clusters(self) -> Sequence[str]:
@@ -55,10 +47,7 @@ class Features(Protocol):
         """``(n, D)`` of the prompts' own real images; NaN in the rows of those that have none."""
 
     def reference(self, name: str, kind: str) -> Floats | Gaussian:
-        """``(m, D)`` of the prompt set's reference images; ``kind`` is ``real``, or ``vae`` for their VAE reconstructions.
-
-        Only their moments where a file of statistics stands for the images.
-        """
+        """``(m, D)`` of the reference images (``real``) or of their VAE's reconstructions (``vae``); of a file, their moments."""
 
 
 class Metric(BaseModel):
@@ -74,7 +63,6 @@ class Metric(BaseModel):
         needs: what it asks for beside the images' features: embeddings of their ``texts``, features of ``paired`` real images.
             A metric that compares with a set of reference images says which in a field ``reference``.
         reads: the name of the extractor's array that it is computed from.
-        moments: whether statistics will do in place of the reference images.
         digits: after the decimal point, in tables.
         preprocess, dtype: of the extractor; tables show what is not the default.
     """
@@ -90,7 +78,6 @@ class Metric(BaseModel):
     task: ClassVar[Literal["generate", "denoise"]] = "generate"
     needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ()
     reads: ClassVar[str] = ""
-    moments: ClassVar[bool] = False
 
     features: str = ""
     preprocess: Preprocess = PREPROCESS
@@ -122,7 +109,6 @@ class Metric(BaseModel):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The options that are handed on to the extractor."""
         return {"preprocess": self.preprocess, "dtype": self.dtype}
 
     def extractor(self) -> Extractor:
@@ -137,7 +123,7 @@ class Metric(BaseModel):
     @field_validator("features")
     @classmethod
     def _anchored(cls, features: str, info: ValidationInfo) -> str:
-        return anchored(features, info)
+        return registry.anchored(features, (info.context or {}).get("folder") or Path())
 
     @field_serializer("features", when_used="json")
     def _without_path(self, features: str) -> Any:
@@ -152,12 +138,10 @@ class Metric(BaseModel):
         return {}
 
     def hashes(self) -> dict[str, str]:
-        """sha256 of all weights behind its values, by name."""
         shared = self.extractor().identity["weights"] if self.features else {}
         return {**shared, **{name: hash_weights(path) for name, path in self.weights().items()}}
 
     def identity(self) -> dict[str, Any]:
-        """Everything that fixes this metric's values for given images."""
         features = self.extractor().identity if self.features else None
         usual = {name for name, value in (("preprocess", PREPROCESS), ("dtype", DTYPE)) if getattr(self, name) == value}
         own = {name: hash_weights(path) for name, path in self.weights().items()}
@@ -171,19 +155,11 @@ class Metric(BaseModel):
         }
 
     def per_sample(self, features: Features) -> Floats | None:
-        """``(n,)`` values of a ``per-sample`` metric, NaN of images without one.
-
-        Raises:
-            NoValue: none of them has one. (None says the same without a reason.)
-        """
+        """``(n,)`` values of a ``per-sample`` metric, NaN of images without one; raises :class:`NoValue` where all are."""
         raise NotImplementedError
 
     def over_set(self, features: Features) -> Interval | None:
-        """The value of a ``set`` metric with its interval.
-
-        Raises:
-            NoValue: there is none. (None says the same without a reason.)
-        """
+        """The value of a ``set`` metric with its interval; raises :class:`NoValue` where there is none."""
         raise NotImplementedError
 
     def of_denoiser(self, probe: DenoiserProbe) -> Mapping[str, Floats]:
@@ -204,64 +180,10 @@ def version_of(metric: Metric) -> str:
 
 
 def sample_values(metric: Metric, features: Features) -> Floats:
-    """A metric's value of each image ``(n,)``, NaN where it has none.
-
-    Raises:
-        NoValue: it has none of them, and why.
-        UserError: the metric gives something else.
-    """
+    """A metric's value of each image ``(n,)``, NaN where it has none; :class:`NoValue` where it has none at all."""
     values, count = metric.per_sample(features), len(features.clusters)
     if values is None:
-        raise NoValue(NO_REASON)
+        raise NoValue("the metric gives none")
     if np.shape(values) != (count,):
         raise UserError(f"{metric.title}: per_sample: expected {count} values, one an image, found the shape {np.shape(values)}")
     return values
-
-
-def set_value(metric: Metric, features: Features) -> Interval:
-    """A metric's value of all images.
-
-    Raises:
-        NoValue: it has none, and why.
-        UserError: the metric gives something else.
-    """
-    interval = metric.over_set(features)
-    if interval is None:
-        raise NoValue(NO_REASON)
-    if not isinstance(interval, Interval):
-        raise UserError(f"{metric.title}: over_set: expected an Interval or None, found {interval!r}")
-    return interval
-
-
-def read_metric(
-    name: str, options: Mapping[str, Any], where: str, folder: Path | None = None, label: str | None = None
-) -> Metric:
-    """A metric as a suite or a command line chooses it.
-
-    Args:
-        name: registered, or ``FILE.py:NAME``.
-        options: of the metric.
-        where: file and key, for errors.
-        folder: which paths of plug-ins are relative to; the working directory by default.
-        label: in tables, in place of the metric's own.
-
-    Raises:
-        UserError: an unknown name or option, or a metric that could not be computed or kept.
-    """
-    kind: type[Metric] = registry.load("metrics", name, where, folder)
-    metric = validated(kind, options, f"{where}: {name}", noun="option", folder=folder)
-    metric._label = label  # of an instance just made here
-    work = "of_denoiser" if metric.task == "denoise" else "over_set" if metric.kind == "set" else "per_sample"
-    if getattr(kind, work) is getattr(Metric, work):
-        raise UserError(f"{where}: {name}: {metric.task}, {metric.kind}: does not implement {work!r}")
-    if (metric.task, metric.kind) == ("denoise", "set"):
-        raise UserError(f"{where}: {name}: kind: expected per-sample for a metric of denoisers")
-    if metric.features:
-        metric.extractor().check(metric.reads, f"{where}: {name}")
-    if metric.features and "texts" in metric.needs and type(metric.extractor()).texts is Extractor.texts:
-        raise UserError(f"{where}: {name}: features: {metric.extractor().name} has no embeddings of texts")
-    if not metric.key:
-        raise UserError(f"{where}: {name}: label: {label or kind.label!r}: expected letters or digits")
-    if metric.key in COLUMNS:
-        raise UserError(f"{where}: {name}: label: {label or kind.label!r} is a column of samples.parquet; expected another label")
-    return metric

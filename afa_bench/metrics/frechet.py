@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from typing_extensions import override
 
-from afa_bench.extractors.base import Floats
+from afa_bench.extractors.base import POOL, Floats
 from afa_bench.metrics.base import Features, NoValue
 from afa_bench.metrics.gaussian import FrechetTo, Gaussian
 from afa_bench.metrics.inception import InceptionMetric
@@ -27,8 +27,7 @@ class FrechetDistance(InceptionMetric):
     version: ClassVar[int] = 1
     direction: ClassVar[Literal["higher", "lower"]] = "lower"
     digits: ClassVar[int] = 1
-    reads: ClassVar[str] = "pool"
-    moments: ClassVar[bool] = True
+    reads: ClassVar[str] = POOL
 
     reference: Literal["real", "vae"] = "real"
 

@@ -21,15 +21,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from afa_bench.differences import student_quantile
 from afa_bench.extractors.base import Floats
-from afa_bench.stats import LEVEL, Interval, standard_error, student_quantile
+from afa_bench.stats import FEW_OF_SET, LEVEL, Interval, standard_error
 
 Indices = NDArray[np.intp]
 Estimate = Callable[[Indices], tuple[float, Floats]]
 """Some rows of a set ``(k,)`` to the metric of these images, and their influences on it ``(k,)``."""
-
-FEW = 16
-"""Prompts that an interval of a set metric takes at least."""
 
 METHOD = "interval over prompts by the infinitesimal jackknife, the reference as given"
 
@@ -37,7 +35,7 @@ SEED = 7
 
 
 def set_interval(estimate: Estimate, clusters: Sequence[str], floor: float | None = None) -> Interval:
-    """A set metric of all rows with its 95% interval; the interval is NaN with fewer than :data:`FEW` prompts.
+    """A set metric of all rows with its 95% interval; the interval is NaN with fewer than :data:`stats.FEW_OF_SET` prompts.
 
     Args:
         estimate: of any of the rows.
@@ -49,7 +47,7 @@ def set_interval(estimate: Estimate, clusters: Sequence[str], floor: float | Non
     rows = np.arange(len(prompts))
     value, influence = estimate(rows)
     count = int(prompts.max()) + 1
-    if count < FEW:
+    if count < FEW_OF_SET:
         return Interval(value, math.nan, math.nan, len(rows))
     variance = _variance(influence, prompts)
     if floor is not None and variance:

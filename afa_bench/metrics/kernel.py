@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from typing_extensions import override
 
-from afa_bench.extractors.base import Floats
+from afa_bench.extractors.base import POOL, Floats
 from afa_bench.metrics.base import Features, Metric, NoValue
 from afa_bench.metrics.gaussian import Gaussian, chosen
 from afa_bench.metrics.inception import InceptionMetric
@@ -40,7 +40,7 @@ class KernelInceptionDistance(InceptionMetric):
     version: ClassVar[int] = 2
     direction: ClassVar[Literal["higher", "lower"]] = "lower"
     digits: ClassVar[int] = 4
-    reads: ClassVar[str] = "pool"
+    reads: ClassVar[str] = POOL
 
     reference: Literal["real", "vae"] = "real"
     subsets: Annotated[int, Field(ge=1)] = 100

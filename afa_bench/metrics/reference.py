@@ -20,18 +20,16 @@ import numpy as np
 from PIL import Image
 
 from afa_bench.errors import UserError
-from afa_bench.extractors.base import Extractor, Floats
+from afa_bench.extractors.base import POOL, Extractor, Floats
 from afa_bench.identity import fingerprint
 from afa_bench.images.decode import decode
 from afa_bench.images.stored import StoredImage
 from afa_bench.metrics.gaussian import Gaussian, fitted
+from afa_bench.metrics.read import check_features
 from afa_bench.provenance import provenance
 from afa_bench.store.atomic import write_bytes
 
 SCHEMA = 1
-
-POOL = "pool"
-"""The name of the features that are compared."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Statistics:
         Raises:
             UserError: they are of another's, of other settings or weights.
         """
-        extractor.check(POOL, str(where))
+        check_features(extractor, POOL, str(where))
         width, own = (extractor.gives or {}).get(POOL), len(self.gaussian.mean)
         if width not in (None, own):
             raise UserError(f"{where}: mu: expected {width} numbers, as {extractor.name} gives features, found {own}")

@@ -11,7 +11,7 @@ from pydantic import Field
 from afa_bench.errors import UserError
 from afa_bench.fetch import HubFiles, Library, Needed
 from afa_bench.identity import select
-from afa_bench.images.find import SUFFIXES
+from afa_bench.images.names import SUFFIXES
 from afa_bench.images.stored import Picture, chosen, in_file
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from afa_bench.errors import UserError
-from afa_bench.images.find import SUFFIXES, is_hidden
+from afa_bench.images.names import SUFFIXES, is_hidden
 from afa_bench.images.stored import DAMAGED, Picture, in_tar
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.captions import decoded, written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from afa_bench.stats import Difference
+from afa_bench.differences import Difference
 from afa_bench.tables.beside import UNKNOWN
 from afa_bench.tables.load import CellResult, Place, Results, measured
 from afa_bench.tables.measure import Measurer

@@ -14,10 +14,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from afa_bench.errors import UserError
-from afa_bench.extractors.base import Arrays, Extractor, Floats
+from afa_bench.extractors.base import POOL, Arrays, Extractor, Floats
 from afa_bench.identity import fingerprint
 from afa_bench.metrics.base import Metric, NoValue
-from afa_bench.metrics.reference import POOL
 from afa_bench.progress import SILENT, Progress
 from afa_bench.scoring.extraction import BATCH, Extracted, Extraction, ImageRequest, TextRequest
 from afa_bench.scoring.image_set import ImageSet, RealImages
@@ -100,26 +99,19 @@ class FeatureStore:
         return arrays
 
     def texts(self, extractor: Extractor, rows: Sequence[SampleRow]) -> Floats:
-        """Text embeddings of the rows' prompts ``(n, D)``."""
         prompts = {row["prompt_id"]: row["prompt"] for row in rows}
         self._extract(tuple, self._missing_texts(extractor, prompts))
         return self._texts[extractor.key].of("text", [row["prompt_id"] for row in rows])
 
     def paired(self, extractor: Extractor, name: str, rows: Sequence[SampleRow]) -> Floats:
-        """Features of the prompts' own real images ``(n, D)``; NaN where there is none, or one that cannot be read.
-
-        Raises:
-            NoValue: there is none for any image that was ever asked for.
-        """
+        """Features of the prompts' own real images ``(n, D)``; NaN where there is none, or one that cannot be read."""
         self._extract(lambda: self._missing_pairs(extractor, {row[self.real.by]: row["prompt"] for row in rows}))
         seen = self._paired[extractor.key]
         if not seen.columns:
             raise NoValue(next(map(str, self._broken.values()), "no image has a real image of its own"))
-        column = named(seen.columns, name, extractor).mapped()
-        names = [row[self.real.by] for row in rows]
-        found = np.full((len(rows), column.shape[1]), np.nan)
-        there = [index for index, each in enumerate(names) if each in seen]
-        found[there] = seen.of(name, [names[index] for index in there])
+        found = np.full((len(rows), named(seen.columns, name, extractor).mapped().shape[1]), np.nan)
+        there = [index for index, row in enumerate(rows) if row[self.real.by] in seen]
+        found[there] = seen.of(name, [rows[index][self.real.by] for index in there])
         return found
 
     def broken_pairs(self, extractor: Extractor) -> list[UserError]:
@@ -127,15 +119,10 @@ class FeatureStore:
         return [error for (key, name), error in self._broken.items() if key == extractor.key and name in self.real.paired]
 
     def reference(self, extractor: Extractor, name: str, kind: str) -> Any:
-        """Features of the reference images ``(m, D)``, or their moments where there is no more.
-
-        Raises:
-            NoValue: there are none.
-            UserError: one of them cannot be read.
-        """
+        """Features of the reference images ``(m, D)``, or their moments where there is no more."""
+        if self.real.moments is not None and name == POOL:
+            return self.real.moments(extractor)
         if self.real.moments is not None:
-            if name == POOL:
-                return self.real.moments(extractor)
             raise NoValue("takes the reference images themselves, not their statistics")
         if not self.real.has(kind):
             raise NoValue(

@@ -14,13 +14,14 @@ from afa_bench import registry
 from afa_bench.cells import SHARD
 from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.errors import UserError
-from afa_bench.extractors.base import Extractor
+from afa_bench.extractors.base import POOL, Extractor
 from afa_bench.identity import fingerprint
 from afa_bench.images.find import find_images
 from afa_bench.images.stored import Picture, StoredImage, in_file
 from afa_bench.log import LOG
-from afa_bench.metrics.base import Metric, read_metric
+from afa_bench.metrics.base import Metric
 from afa_bench.metrics.gaussian import Gaussian
+from afa_bench.metrics.read import read_metric
 from afa_bench.metrics.reference import Statistics, read_statistics
 from afa_bench.progress import SILENT, Progress
 from afa_bench.scoring.captions import Carrier
@@ -151,8 +152,8 @@ def score_folder(
     present, missing, damaged = _weights(metrics, strict)
     real, real_notes = read_reference(reference, rows, any("paired" in metric.needs for metric in metrics))
     for metric in present:
-        if real.moments and metric.moments:
-            real.moments(metric.extractor())
+        if real.moments and metric.reads == POOL:
+            real.moments(metric.extractor())  # or it is refused
     inputs = {metric.key: inputs_of(metric, real) for metric in present}
     earlier = read_earlier(out, rows, as_seen, inputs)
     Store(out).prepare()

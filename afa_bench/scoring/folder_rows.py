@@ -11,7 +11,8 @@ from pathlib import Path
 
 from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.images.decode import traits
-from afa_bench.images.find import SUFFIXES, find_images
+from afa_bench.images.find import find_images
+from afa_bench.images.names import SUFFIXES
 from afa_bench.images.seen import TRAITS
 from afa_bench.prompts.webui import syntax_notes
 from afa_bench.scoring.captions import Captions, Carrier, carried, in_file

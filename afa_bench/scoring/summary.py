@@ -12,12 +12,11 @@ import numpy as np
 
 from afa_bench.errors import NotFetchedError, UserError
 from afa_bench.extractors.base import Extractor, Floats
-from afa_bench.metrics import interval as of_sets
-from afa_bench.metrics.base import Metric, NoValue, sample_values, set_value, version_of
+from afa_bench.metrics.base import Metric, NoValue, sample_values, version_of
 from afa_bench.scoring.features import FeatureStore, named
 from afa_bench.scoring.image_set import ImageSet
 from afa_bench.scoring.spool import Column
-from afa_bench.stats import FEW, Interval, mean_interval, too_few
+from afa_bench.stats import FEW, FEW_OF_SET, Interval, mean_interval, too_few
 from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import CellStore, SampleRow
 from afa_bench.store.rows import encode_rows
@@ -26,11 +25,7 @@ NO_WEIGHTS = "its weights are not there, or not the pinned ones"
 
 
 def missing_weights(metrics: Sequence[Metric], strict: bool = False) -> dict[str, str]:
-    """The metrics whose weights are not on this machine: key -> why they have no value.
-
-    Raises:
-        UserError: the weights of one are there, but their bytes are others than the pinned ones; under ``strict`` one is missing.
-    """
+    """The metrics whose weights are not here: key -> why (an error under ``strict``, and always for others than the pinned ones)."""
     reasons: dict[str, str] = {}
     for metric in metrics:
         try:
@@ -50,8 +45,7 @@ class ImageFeatures:
     extractor: Extractor
     images: ImageSet
     shards: Sequence[int]
-    unpaired: set[int] = field(default_factory=set)
-    """Places of the rows that were found to have no real image of their own."""
+    unpaired: set[int] = field(default_factory=set)  # places of rows that were found to have no real image of their own
 
     @cached_property
     def rows(self) -> list[SampleRow]:
@@ -110,7 +104,6 @@ def summarize(
 def write_results(
     store: CellStore, shards: Sequence[Sequence[SampleRow]], summary: Mapping[str, Any], about: Mapping[str, Any]
 ) -> None:
-    """Write ``samples.parquet``, then ``summary.json``."""
     rows = [row for shard in shards for row in shard]
     write_bytes(store.samples, encode_rows(rows))
     failed = sum(row["error"] is not None for row in rows)
@@ -118,11 +111,7 @@ def write_results(
 
 
 def _compute(metric: Metric, images: ImageSet, features: FeatureStore) -> tuple[Interval, str]:
-    """One metric's value, and what it lacks in words; a per-sample metric also fills its column of the rows.
-
-    Raises:
-        NoValue: it has none, and why.
-    """
+    """One metric's value, and what it lacks in words; a per-sample metric also fills its column of the rows."""
     shards = [shard for shard in range(len(images.shards)) if images.good(shard)]
     rows = [row for shard in shards for row in images.good(shard)]
     if not rows:
@@ -131,8 +120,12 @@ def _compute(metric: Metric, images: ImageSet, features: FeatureStore) -> tuple[
         return _mean(metric, rows)
     extractor, key = metric.extractor(), metric.key
     if metric.kind == "set":
-        interval = set_value(metric, ImageFeatures(features, extractor, images, shards))
-        return interval, _without_interval(interval, len({cluster_of(row) for row in rows}), of_sets.FEW)
+        interval = metric.over_set(ImageFeatures(features, extractor, images, shards))
+        if interval is None:
+            raise NoValue("the metric gives none")
+        if not isinstance(interval, Interval):
+            raise UserError(f"{metric.title}: over_set: expected an Interval or None, found {interval!r}")
+        return interval, _lacks(interval, rows, FEW_OF_SET)
     for shard in shards:
         part = ImageFeatures(features, extractor, images, [shard])
         for place, (row, value) in enumerate(zip(part.rows, sample_values(metric, part).tolist(), strict=True)):
@@ -141,18 +134,18 @@ def _compute(metric: Metric, images: ImageSet, features: FeatureStore) -> tuple[
 
 
 def _mean(metric: Metric, rows: Sequence[SampleRow]) -> tuple[Interval, str]:
-    key = metric.key
-    column = np.array([row.get(key) for row in rows], dtype=np.float64)
+    column = np.array([row.get(metric.key) for row in rows], dtype=np.float64)
     interval = mean_interval(column, [cluster_of(row) for row in rows])
-    prompts = {cluster_of(row) for row, value in zip(rows, column, strict=True) if math.isfinite(value)}
-    alone = sum(row.get(key) is None for row in rows)
+    valued = [row for row, value in zip(rows, column, strict=True) if math.isfinite(value)]
+    alone = sum(row.get(metric.key) is None for row in rows)
     lost = {"no real image of their own": alone, "no finite value": len(rows) - interval.n - alone}
     reasons = [f"{count} of {len(rows)} samples have {words}" for words, count in lost.items() if count]
-    return interval, "; ".join(filter(None, [*reasons, _without_interval(interval, len(prompts), FEW)]))
+    return interval, "; ".join(filter(None, [*reasons, _lacks(interval, valued, FEW)]))
 
 
-def _without_interval(interval: Interval, prompts: int, least: int) -> str:
-    return too_few(prompts, least) if math.isfinite(interval.value) and prompts < least else ""
+def _lacks(interval: Interval, rows: Sequence[SampleRow], least: int) -> str:
+    prompts = len({cluster_of(row) for row in rows})
+    return too_few(prompts, least) if prompts < least and math.isfinite(interval.value) else ""
 
 
 def cluster_of(row: SampleRow) -> str:

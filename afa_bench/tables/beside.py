@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from afa_bench.differences import Difference
 from afa_bench.errors import UserError
-from afa_bench.stats import FEW, Difference
+from afa_bench.stats import FEW
 from afa_bench.tables.load import CellResult, Place, measured
 from afa_bench.tables.measure import Measurer
 from afa_bench.tables.model import Cell, Column, Row, Section, Table

@@ -1,4 +1,4 @@
-"""Results as pandas' tables."""
+"""Results as pandas' tables; cells are :class:`afa_bench.tables.load.CellResult`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import pandas as pd
 
 from afa_bench.store.rows import read_columns
-from afa_bench.tables.load import CellResult
 
 
-def samples(cells: Iterable[CellResult]) -> pd.DataFrame:
+def samples(cells: Iterable[Any]) -> pd.DataFrame:
     """All samples, a row each; a metric that a cell does not have is NaN there.
 
     Raises:
@@ -26,7 +25,7 @@ def samples(cells: Iterable[CellResult]) -> pd.DataFrame:
     return whole
 
 
-def summaries(cells: Iterable[CellResult]) -> pd.DataFrame:
+def summaries(cells: Iterable[Any]) -> pd.DataFrame:
     """All values, a row each."""
     rows = [
         {
@@ -43,10 +42,10 @@ def summaries(cells: Iterable[CellResult]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"steps": "Int64", "value": float, "low": float, "high": float})
 
 
-def _of_cell(result: CellResult, count: int) -> pd.DataFrame:
+def _of_cell(result: Any, count: int) -> pd.DataFrame:
     return pd.DataFrame({name: [value] * count for name, value in _place(result).items()}).astype({"steps": "Int64"})
 
 
-def _place(result: CellResult) -> dict[str, Any]:
+def _place(result: Any) -> dict[str, Any]:
     cell = result.cell
     return {"group": cell.group, "method": cell.method, "label": cell.label, "task": cell.task, "steps": cell.steps}

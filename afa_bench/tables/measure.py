@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from afa_bench.differences import Difference, Spread, paired_difference, repeat_spread
 from afa_bench.errors import UserError
-from afa_bench.stats import Difference, Interval, Spread, mean_interval, paired_difference, repeat_spread
+from afa_bench.stats import Interval, mean_interval
 from afa_bench.tables.model import Metric
 from afa_bench.tables.pairs import Samples, other_noise, positions, read_samples
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from afa_bench.stats import Difference, Spread
+    from afa_bench.differences import Difference, Spread
 
 Direction = Literal["higher", "lower"]
 ARROWS: dict[Direction, str] = {"higher": "↑", "lower": "↓"}

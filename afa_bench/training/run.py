@@ -15,8 +15,8 @@ from accelerate.tracking import get_available_trackers
 
 import afa_bench
 from afa_bench import registry
+from afa_bench.denoiser import require_denoiser
 from afa_bench.errors import UserError
-from afa_bench.method import require_denoiser
 from afa_bench.models.identity import group_identity
 from afa_bench.models.learned import save_learned
 from afa_bench.models.load import load_group

@@ -17,9 +17,10 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from transformers import CLIPTextConfig, CLIPTextModel
 from typing_extensions import override
 
-from afa_bench.architectures.base import Architecture
-from afa_bench.architectures.layout import BASE, TIME, Layout, Row, vae_rows
+from afa_bench.architectures.layout import BASE, TIME, Layout, Row
+from afa_bench.architectures.ldm import vae_rows
 from afa_bench.architectures.objective import Conditions, Denoise, Diffusion, Objective
+from afa_bench.architectures.unet import UNetArchitecture
 from afa_bench.merging.checkpoint import split
 
 BLOCKS = {
@@ -88,7 +89,7 @@ class Packed(Diffusion):
         )
 
 
-class Stranger(Architecture):
+class Stranger(UNetArchitecture):
     name = "stranger"
     title = "Stranger"
     pipeline = "StrangerPipeline"
@@ -105,6 +106,10 @@ class Stranger(Architecture):
         texts={"text_encoder": "words."},
         deepest={},
     )
+
+    @override
+    def layout_in_memory(self, denoiser: Any) -> Layout | None:
+        return self.layout
 
     @override
     def class_of(self, name: str) -> Any:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from checkpoints import SD15, SDXL, names, shape, small_unets
 
-from afa_bench.architectures import layout, sd15, sdxl
+from afa_bench.architectures import sd15, sdxl
 from afa_bench.architectures.find import architecture_with
-from afa_bench.architectures.layout import BASE, TIME, Layout, layout_of_unet
+from afa_bench.architectures.layout import BASE, TIME, Layout
+from afa_bench.architectures.ldm import CLIP_G, UNET, layout_of_unet
 from afa_bench.merging.checkpoint import join, split
 
 LAYOUTS = {SD15: sd15.SD15.layout, SDXL: sdxl.SDXL.layout}
@@ -51,7 +52,7 @@ def test_every_tensor_is_in_its_block(config: str) -> None:
         if link is None:
             assert "logit_scale" in key
             continue
-        room, number, *_ = [*key.removeprefix(layout.UNET).split("."), ""]
+        room, number, *_ = [*key.removeprefix(UNET).split("."), ""]
         expected = {
             "input_blocks": f"IN{number:>02}",
             "middle_block": "M00",
@@ -60,7 +61,7 @@ def test_every_tensor_is_in_its_block(config: str) -> None:
             "time_embed": TIME,
             "label_emb": TIME,
         }
-        assert link.block == (expected[room] if key.startswith(layout.UNET) else BASE), key
+        assert link.block == (expected[room] if key.startswith(UNET) else BASE), key
         found.add(link.block)
     assert found == {*table.blocks, TIME, BASE}
 
@@ -96,8 +97,8 @@ def test_the_text_encoders_as_diffusers_converts_them() -> None:
     ldm = [key for key in names(SDXL, "clip_g") if "logit_scale" not in key and "position_ids" not in key]
     random = torch.Generator().manual_seed(0)
     tensors = {key: torch.randn(shape(key), generator=random) for key in ldm}
-    tensors[layout.CLIP_G + "text_projection"] = torch.randn(2, 3, generator=random)
-    theirs = convert_open_clip_checkpoint(SimpleNamespace(config=None), dict(tensors), layout.CLIP_G)
+    tensors[CLIP_G + "text_projection"] = torch.randn(2, 3, generator=random)
+    theirs = convert_open_clip_checkpoint(SimpleNamespace(config=None), dict(tensors), CLIP_G)
     links = [LAYOUTS[SDXL].of_ldm(key) for key in ldm]
     ours = {n: t for link in links if link for n, t in zip(link.diffusers, split(link.change, tensors[link.ldm]), strict=True)}
     assert ours.keys() == theirs.keys()

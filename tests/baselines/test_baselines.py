@@ -13,6 +13,7 @@ import torch
 from tiny import tiny_unet
 
 import afa_bench
+from afa_bench.architectures.sd15 import SD15
 from afa_bench.errors import UserError
 from afa_bench.identity import canonical
 from afa_bench.log import deprecated
@@ -30,7 +31,7 @@ NAMES = ("one", "two", "three")
 
 
 def group() -> Any:
-    return SimpleNamespace(name="tiny", models=[SimpleNamespace(name=name) for name in NAMES])
+    return SimpleNamespace(name="tiny", family=SD15(), models=[SimpleNamespace(name=name) for name in NAMES])
 
 
 def models(shared: bool = True) -> list[Model]:

@@ -44,14 +44,14 @@ MOMENTS = [
     ("open", "recipe.yaml", "merge recipe.yaml -o m.safetensors"),
     ("import", "torch", "run mini --limit 1"),
     ("import", "torch", "score images --metrics is:features=lite0"),
-    ("import", "torch", "search mini aes"),
+    ("import", "torch", "search mini --scorer aes"),
     ("import", "torch", "train config.yaml"),
     ("import", "torch", "bench afa --count"),
 ]
 LATER = [
     ("open", "shard-", "run mini --limit 1 --only base --steps 2"),
     ("open", "a.png", "score images --metrics is:features=lite0:splits=1"),
-    ("open", "diffusion_pytorch_model.safetensors", "search mini {name: clip-t, features: mini-clip}"),
+    ("open", "diffusion_pytorch_model.safetensors", "search mini --scorer {name:·clip-t,features:·mini-clip}"),
     ("open", "diffusion_pytorch_model.safetensors", "maps dog"),
     ("open", "diffusion_pytorch_model.safetensors", "train config.yaml"),
     ("import", "torchvision", "stats images -o s.npz"),
@@ -74,11 +74,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def interrupted(moment: tuple[str, str, str]) -> None:
     event, part, words = moment
-    split = words.replace("{name: clip-t, features: mini-clip}", "{name:clip-t,features:mini-clip}").split()
-    split = [word.replace(":", ": ") if word.startswith("{") else word for word in split]
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, event, part, *split], capture_output=True, text=True, check=False, timeout=300
-    )
+    command = [sys.executable, "-c", CODE, event, part, *(word.replace("·", " ") for word in words.split())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 130, done.stderr
     assert done.stderr.endswith(INTERRUPTED)
     assert "Traceback" not in done.stderr
@@ -109,12 +106,11 @@ def test_what_a_package_makes_of_an_interrupt_is_one_line() -> None:
 
 
 @pytest.mark.slow
-def test_a_terminal_interrupts_all_processes(tiny_suite: Path, tmp_path: Path) -> None:
+def test_a_terminal_interrupts_all_processes(tmp_path: Path) -> None:
     """Ctrl-C goes to a command and all that it has started: the workers of a build are to be silent."""
     words = ["-m", "afa_bench", "mini", "build", "--out", str(tmp_path / "zoo"), "--scale", "0.01", "--only", "data,vae"]
-    with subprocess.Popen(
-        [sys.executable, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
-    ) as process:
+    piped = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True, "start_new_session": True}
+    with subprocess.Popen([sys.executable, *words], **piped) as process:
         while not list(tmp_path.glob("zoo/.work/*.json")):
             assert process.poll() is None
             time.sleep(0.05)

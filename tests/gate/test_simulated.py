@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from afa_bench.differences import paired_difference
 from afa_bench.gate import (
     Comparison,
     Evidence,
@@ -16,7 +17,6 @@ from afa_bench.gate import (
     judge,
 )
 from afa_bench.gate.verdicts import exit_code
-from afa_bench.stats import paired_difference
 from afa_bench.tables.load import CellFile
 from afa_bench.tables.model import Metric
 

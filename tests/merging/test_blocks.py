@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from tiny import tiny_unet
 
 from afa_bench.architectures import sd15, sdxl
-from afa_bench.architectures.layout import BASE, TIME, Layout, layout_of_unet
+from afa_bench.architectures.layout import BASE, TIME, Layout
+from afa_bench.architectures.ldm import layout_of_unet
 from afa_bench.errors import UserError
 from afa_bench.merging import methods
 from afa_bench.merging.blocks import ByBlock

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from afa_bench.architectures import layout
+from afa_bench.architectures import layout, ldm
 from afa_bench.architectures.text import encoders_of
 from afa_bench.merging.checkpoint import open_checkpoint, split
 from afa_bench.merging.merge import prepare
@@ -52,4 +52,4 @@ def test_a_file_has_the_weights_of_the_model_in_memory(group: Group, tmp_path: P
             piece = split(link.change, file.read(link.ldm))[link.diffusers.index(layout.modern(part, key))]
             assert torch.equal(value, piece), key
             seen.add(link.ldm)
-    assert seen == {key for key in file.specs if not layout.carried(key)}
+    assert seen == {key for key in file.specs if not ldm.carried(key)}

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_unet
 from typer.testing import CliRunner
 
+from afa_bench.architectures import sd15
 from afa_bench.cli import app
 from afa_bench.errors import UserError
 from afa_bench.merging.checkpoint import open_checkpoint
@@ -196,7 +197,7 @@ def test_real_models_through_a_single_file(tmp_path: Path) -> None:
         models[-1].unet.save_pretrained(tmp_path / name / "unet")  # type: ignore[operator]
         models[-1].text_encoder.save_pretrained(tmp_path / name / "text_encoder")  # type: ignore[operator]
     path = recipe(tmp_path, models={"one": "one", "two": "two"}, method="weight-sum", alpha=0.3)
-    group: Any = SimpleNamespace(name="tiny", models=models)
+    group: Any = SimpleNamespace(name="tiny", models=models, family=sd15.SD15())
     expected = Merge().build(group, models, MergeOptions(method="weight-sum", settings={"alpha": 0.3}))
 
     file = merge(path, tmp_path / "out.safetensors")

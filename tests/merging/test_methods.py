@@ -13,7 +13,7 @@ import torch
 from checkpoints import SD15, SDXL, state
 from safetensors.torch import save_file
 
-from afa_bench.architectures import layout, sd15, sdxl
+from afa_bench.architectures import layout, ldm, sd15, sdxl
 from afa_bench.errors import UserError
 from afa_bench.merging import methods
 from afa_bench.merging.blocks import ByBlock
@@ -160,7 +160,7 @@ def theirs(recipe: Any) -> Mapping[str, torch.Tensor]:
 
 def models(folder: Path, config: str) -> tuple[list[dict[str, torch.Tensor]], list[Any]]:
     """Weights of three models, and files with them for sd-mecha. Without the tensors that are never merged."""
-    states = [{k: v for k, v in state(config, seed).items() if not layout.carried(k)} for seed in range(3)]
+    states = [{k: v for k, v in state(config, seed).items() if not ldm.carried(k)} for seed in range(3)]
     for seed, tensors in enumerate(states):
         save_file(tensors, folder / f"{seed}.safetensors")
     return states, [sd_mecha.model(folder / f"{seed}.safetensors", config) for seed in range(3)]

@@ -9,8 +9,9 @@ from scipy.linalg import sqrtm
 from afa_bench.metrics.frechet import frechet_distance
 from afa_bench.metrics.gaussian import FrechetTo
 from afa_bench.metrics.inception_score import inception_score, score_of
-from afa_bench.metrics.interval import FEW, set_interval
+from afa_bench.metrics.interval import set_interval
 from afa_bench.metrics.kernel import CmmdTo, kernel_inception_distance
+from afa_bench.stats import FEW_OF_SET
 
 
 def draws(seed: int, n: int, d: int) -> np.ndarray:
@@ -59,9 +60,9 @@ def test_images_of_one_prompt_move_together():
 
 
 def test_an_interval_takes_so_many_prompts():
-    values = np.random.default_rng(0).normal(size=FEW)
-    assert np.isnan(set_interval(weighted_mean(values[1:]), np.arange(FEW - 1)).low)
-    assert np.isfinite(set_interval(weighted_mean(values), np.arange(FEW)).low)
+    values = np.random.default_rng(0).normal(size=FEW_OF_SET)
+    assert np.isnan(set_interval(weighted_mean(values[1:]), np.arange(FEW_OF_SET - 1)).low)
+    assert np.isfinite(set_interval(weighted_mean(values), np.arange(FEW_OF_SET)).low)
 
 
 def test_a_metric_with_a_floor_has_an_interval_above_it():

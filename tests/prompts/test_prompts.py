@@ -38,7 +38,7 @@ def test_ids_and_categories_come_from_columns(tmp_path):
     ("name", "content", "message"),
     [
         ("p.csv", b"words\na\n", "prompt: expected one of the columns prompt, text, caption, found none of them in words"),
-        ("p.csv", b"prompt,id\na,1\nb,1\n", "id: expected unique ids, 1 is there twice"),
+        ("p.csv", b"prompt,id\na,1\nb,1\n", "id: expected unique ids, 1 is specified twice"),
         ("p.jsonl", b'{"prompt": 1', "cannot be read as .jsonl"),
         ("p.jsonl", b'["a"]', "row 1: expected an object"),
         ("p.json", b'{"prompt": "a"}', "expected a list of objects, or of texts"),

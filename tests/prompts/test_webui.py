@@ -4,7 +4,6 @@ import pytest
 import torch
 import yaml
 
-from afa_bench.architectures.text import conditions
 from afa_bench.errors import UserError
 from afa_bench.generation.generator import prompted
 from afa_bench.models.group import read_group
@@ -136,7 +135,7 @@ def test_a_negative_prompt_is_drawn_with_and_part_of_the_identity_only_where_the
     sampler = own.suite.sampler.model_copy(update={"negative_prompt": "suite"})
     given = prompted(samples, sampler, loaded, encoders)
     for place, (text, negative) in enumerate([("a dog", "xyz"), ("a cat", "suite"), ("a dog", "xyz")]):
-        expected = conditions([text], negative, True, loaded, encoders)
+        expected = loaded.group.family.conditions([text], loaded.tokenizers, encoders, negative, True)
         for name, value in expected.items():
             assert torch.allclose(given[name][place], value[0], atol=1e-6)
     caplog.clear()

@@ -163,8 +163,8 @@ def test_a_report_is_replaced_and_nothing_else_is(tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").touch()
-    for place in (mine, mine / "thesis.tex"):
-        with pytest.raises(UserError, match="was not written by afa-bench report"):
+    for place, words in ((mine, "was not written by afa-bench report"), (mine / "thesis.tex", "is a file; expected a folder")):
+        with pytest.raises(UserError, match=words):
             report(tmp_path / "in", place)
     (mine / "index.html").write_text("my own page")
     with pytest.raises(UserError, match="was not written by afa-bench report"):

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 from results_factory import write_cell
 
+from afa_bench.differences import Difference
 from afa_bench.gate import (
     Finding,
     Policy,
     compare_results,
     judge,
 )
-from afa_bench.stats import Difference
 from afa_bench.tables import load_results
 
 CLIP = {"metrics": {"clip_t_mini": {"margin": 0.02}}}

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from results_factory import IMAGES, PROMPTS, write_cell, write_results
 
+from afa_bench.differences import paired_difference
 from afa_bench.errors import UserError
-from afa_bench.stats import mean_interval, paired_difference
+from afa_bench.stats import mean_interval
 from afa_bench.store.layout import CellStore
 from afa_bench.tables import build_table, load_results, render
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from results_factory import IMAGES, PROMPTS, write_cell, write_results
 
+from afa_bench.differences import paired_difference
 from afa_bench.errors import UserError
-from afa_bench.stats import paired_difference
 from afa_bench.tables import build_table, load_results, render
 
 

@@ -192,7 +192,7 @@ def test_the_cache_holds_what_the_encoders_say(tiny_group: Path, pictures: Path,
     changed_one = [*prompts[:-1], Prompt("69", "other words", image=images[9])]
     assert encoding.fingerprint(changed_one) != encoding.fingerprint(prompts)
     broken = [Prompt("bad", "x", image=b"no image")]
-    with pytest.raises(UserError, match="bad: its image cannot be read"):
+    with pytest.raises(UserError, match="the image of bad: not an image"):
         cache_pairs(broken, encoding, tmp_path, told.append)
 
 

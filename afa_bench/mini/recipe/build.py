@@ -137,7 +137,7 @@ def _run(steps: dict[str, BuildStep], root: Path, recipe: ZooRecipe, jobs: int, 
                     ]
                     (root / ".work" / f"{name}.meeting").unlink(missing_ok=True)
                     for process in running[name]:
-                        process.start()
+                        _start(process)
                     free -= step.processes
                     del waiting[name]
             time.sleep(0.1)
@@ -155,6 +155,15 @@ def _run(steps: dict[str, BuildStep], root: Path, recipe: ZooRecipe, jobs: int, 
         for processes in running.values():
             for process in processes:
                 process.terminate()
+
+
+def _start(process: BaseProcess) -> None:
+    """Start a process which does not hear of a terminal's Ctrl-C: the build does, and ends it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _context() -> Any:
@@ -176,7 +185,6 @@ def _end_with_parent() -> None:
 
 def _work(name: str, step: BuildStep, root: Path, recipe: ZooRecipe, rank: int, messages: Any) -> None:
     """One process of one stage."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to the build as well, which ends this one
     import torch
 
     from afa_bench.mini.recipe import measure, stages

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from afa_bench.differences import paired_difference
 from afa_bench.ensembles.aggregator import Average
 from afa_bench.ensembles.unets import EnsembleUNet
 from afa_bench.mini.recipe import unet as unets
@@ -19,7 +20,7 @@ from afa_bench.mini.recipe.pairs import LAYOUTS
 from afa_bench.mini.recipe.settings import GROUPS, ROUTERS
 from afa_bench.mini.recipe.stages import Facts
 from afa_bench.mini.recipe.zoo import Zoo
-from afa_bench.stats import mean_interval, paired_difference
+from afa_bench.stats import mean_interval
 
 FLOATS = NDArray[np.float64]
 PAIRS = 384  # held-out pairs that are measured

@@ -1,0 +1,50 @@
+"""``--help`` is there at once: it reads the verbs' options, and nothing that computes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from afa_bench.cli import app
+from afa_bench.cli.verbs import root
+
+SECONDS = 0.5
+CODE = """
+import sys, time
+from afa_bench.cli import main
+sys.argv = ["afa-bench", *sys.argv[1:]]
+try:
+    main()
+finally:
+    heavy = {"torch", "diffusers", "transformers", "pandas", "numpy", "pyarrow", "yaml"} & {*sys.modules}
+    print(time.process_time(), sorted(heavy), file=sys.stderr)
+"""
+VERBS = [command.name for command in root().registered_commands] + [group.name for group in root().registered_groups]
+
+
+def helped(*words: str) -> tuple[float, str]:
+    done = subprocess.run([sys.executable, "-c", CODE, *words, "--help"], capture_output=True, text=True, check=True)
+    assert "Usage: afa-bench" in done.stdout
+    seconds, modules = done.stderr.strip().split(" ", 1)
+    return float(seconds), modules
+
+
+def test_help_imports_nothing_that_computes() -> None:
+    assert helped()[1] == "[]"
+    for verb in VERBS:
+        assert helped(str(verb))[1] == "[]", verb
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_help_is_there_in_half_a_second() -> None:
+    """Of the processor's time, which other work hardly lengthens; the best of five."""
+    assert min(helped()[0] for _ in range(5)) < SECONDS
+
+
+def test_every_verb_is_said_in_a_sentence() -> None:
+    for command in app().registered_commands:
+        assert command.callback is not None
+        assert (command.callback.__doc__ or "").split("\n")[0].endswith("."), command.name
