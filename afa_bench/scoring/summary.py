@@ -25,7 +25,7 @@ NO_WEIGHTS = "its weights are not there, or not the pinned ones"
 
 
 def missing_weights(metrics: Sequence[Metric], strict: bool = False) -> dict[str, str]:
-    """The metrics whose weights are not here: key -> why (an error under ``strict``, and always for others than the pinned ones)."""
+    """The metrics whose weights are not here: key -> why (an error under ``strict``, and always for others than the pinned)."""
     reasons: dict[str, str] = {}
     for metric in metrics:
         try:

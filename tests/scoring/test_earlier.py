@@ -39,7 +39,7 @@ def test_another_metric_adds(folder):
     assert done.exit_code == 0, done.output
     assert "CLIP-T (mini)" in done.stdout
     after = summary(folder / "out")
-    assert [(key, entry["order"]) for key, entry in after.items()] == [("clip_t_mini", 0), ("is_lite0", 1), ("clip_i_mini", 2)]
+    assert {key: entry["order"] for key, entry in after.items()} == {"clip_t_mini": 0, "is_lite0": 1, "clip_i_mini": 2}
     assert after["clip_t_mini"] == before["clip_t_mini"]
     assert {name: row["clip_t_mini"] for name, row in rows(folder / "out").items()} == {
         name: row["clip_t_mini"] for name, row in values.items()
