@@ -93,6 +93,7 @@ def summarize(
                 interval, reason = _compute(metric, images, features)
                 if "paired" in metric.needs and (broken := features.broken_pairs(metric.extractor())):
                     failed[metric.key] = str(broken[0])
+                    reason = f"{reason}: {broken[0]}"
             except NoValue as why:
                 reason = str(why)
             except UserError as error:
