@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from afa_bench.api import run as run
     from afa_bench.api import score as score
     from afa_bench.api import table as table
+    from afa_bench.ensembles.aggregator import Aggregator as Aggregator
     from afa_bench.errors import NotFetchedError as NotFetchedError
     from afa_bench.errors import NotFoundError as NotFoundError
     from afa_bench.errors import NothingToDoError as NothingToDoError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from afa_bench.gate import Finding as Finding
     from afa_bench.gate import Policy as Policy
     from afa_bench.gate import Verdict as Verdict
+    from afa_bench.merging.method import merge_method as merge_method
     from afa_bench.merging.recipe import Recipe as Recipe
     from afa_bench.method import Denoiser as Denoiser
     from afa_bench.method import Method as Method
@@ -51,9 +53,11 @@ _HOMES = {
     "afa.pipeline": ("AFAPipeline",),
     "afa.sabw": ("SABW",),
     "api": ("Merged", "Run", "Scores", "compare", "gate", "load_results", "merge", "run", "score", "table"),
+    "ensembles.aggregator": ("Aggregator",),
     "errors": ("NotFetchedError", "NotFoundError", "NothingToDoError", "UserError"),
     "extractors.base": ("Extractor",),
     "gate": ("Decision", "Finding", "Policy", "Verdict"),
+    "merging.method": ("merge_method",),
     "merging.recipe": ("Recipe",),
     "method": ("Denoiser", "Method", "Model", "Options"),
     "metrics.base": ("Features", "Metric"),

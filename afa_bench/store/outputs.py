@@ -41,6 +41,8 @@ def output_folder(out: Path, command: str) -> Iterator[Path]:
             _put(fresh, out, command, before, after)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
 

@@ -18,7 +18,7 @@ sys.argv = ["afa-bench", *sys.argv[1:]]
 try:
     main()
 finally:
-    heavy = {"torch", "diffusers", "transformers", "pandas", "numpy", "pyarrow", "yaml"} & {*sys.modules}
+    heavy = {"torch", "diffusers", "transformers", "pandas", "numpy", "pyarrow", "pydantic", "yaml"} & {*sys.modules}
     print(time.process_time(), sorted(heavy), file=sys.stderr)
 """
 VERBS = [command.name for command in root().registered_commands] + [group.name for group in root().registered_groups]
@@ -34,7 +34,7 @@ def helped(*words: str) -> tuple[float, str]:
 def test_help_imports_nothing_that_computes() -> None:
     assert helped()[1] == "[]"
     for verb in VERBS:
-        assert helped(str(verb))[1] == "[]", verb
+        assert helped(str(verb))[1] in ("[]", "['pydantic']"), verb  # which typer, by itself, looks for
 
 
 @pytest.mark.slow
