@@ -113,7 +113,7 @@ def name_of(images: Path) -> str:
     whole, here = images.resolve(), Path().resolve()
     parts = whole.relative_to(here).parts if whole.is_relative_to(here) else whole.parts[1:]
     name = "-".join(parts) or whole.name or "images"
-    return name if len(name.encode()) <= 200 else f"{whole.name[:50]}-{fingerprint(str(whole))[:12]}"
+    return name if len(name.encode(errors="replace")) <= 200 else f"{whole.name[:50]}-{fingerprint(str(whole))[:12]}"
 
 
 def score_folder(
