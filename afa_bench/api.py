@@ -126,7 +126,7 @@ def run(
     Raises:
         UserError: a mistake in the suite, a model that does not load, results that cannot be written.
     """
-    from afa_bench.devices import best_device
+    from afa_bench.devices import chosen_device
     from afa_bench.generation.inline import run_shards
     from afa_bench.plan import make_plan
     from afa_bench.run import run_plan
@@ -138,7 +138,7 @@ def run(
     plan = make_plan(_suite(suite), limit=limit, only=names(only), steps=counts, groups=names(groups), size=size)
     batch = batch_size or _batch_size(plan.suite.size)
     outcome = run_plan(
-        plan, root, device or best_device(), batch, Bars(progress), strict, share=Share(*part), engine=engine or run_shards
+        plan, root, chosen_device(device), batch, Bars(progress), strict, share=Share(*part), engine=engine or run_shards
     )
     return Run(root / plan.name, tuple(cell.name for cell in plan.cells), outcome)
 
@@ -168,7 +168,8 @@ def score(
         metrics: names, ``NAME:OPTION=VALUE``, mappings of a name and options, or metrics.
         prompts: a file with a caption a line in the order of the images' names, or a table of file and prompt.
         reference: a folder of real images (those of the same name are pairs), or a file of statistics.
-        out: folder of the results; ``scores/`` and the name of ``images`` by default.
+        out: folder of the results, to which other metrics of the same images add; ``scores/`` and a name made of the path of
+            ``images`` by default.
         preprocess: ``exact``, by PIL; or ``fast``, on the device.
         dtype: ``float32`` or ``bfloat16``.
         device: a torch device; the best there is by default.
@@ -183,16 +184,16 @@ def score(
     Raises:
         UserError: nothing can be scored as asked.
     """
-    from afa_bench.devices import best_device
+    from afa_bench.devices import chosen_device
     from afa_bench.paths import expanded, new_folder
     from afa_bench.scoring.extraction import Extraction
-    from afa_bench.scoring.folder import read_metrics, score_folder
+    from afa_bench.scoring.folder import name_of, read_metrics, score_folder
     from afa_bench.terminal import Bars
 
     chosen = read_metrics(_metrics(metrics), preprocess=preprocess, dtype=dtype)
     source = expanded(images)
-    folder = new_folder(out or Path("scores") / source.resolve().name, "out")
-    extraction = Extraction(device or best_device(), batch_size, threads)
+    folder = new_folder(out or Path("scores") / name_of(source), "out")
+    extraction = Extraction(chosen_device(device), batch_size, threads)
     texts, real = (expanded(path) if path is not None else None for path in (prompts, reference))
     outcome = score_folder(
         source, texts, chosen, real, folder, extraction, strict, captions, images_per_prompt, as_seen, Bars(progress)

@@ -159,5 +159,4 @@ class Plan:
         return self.samples if cell.task == "generate" else replace(self.samples, images_per_prompt=1, repeats=1)
 
     def shards(self, cell: Cell) -> Sequence[Sequence[Sample]]:
-        """A cell's samples, cut into shards."""
         return Shards(self.cell_samples(cell), self.shard_size)

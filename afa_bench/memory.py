@@ -49,7 +49,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free() -> None:
-    """Give unused memory back."""
     import gc
 
     import torch

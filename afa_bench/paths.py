@@ -27,17 +27,14 @@ def shipped(name: str) -> Path:
 
 
 def zoo() -> Path:
-    """The folder of the miniature zoo that ships with the package."""
     return PACKAGE / "mini" / "zoo"
 
 
 def cache_folder() -> Path:
-    """``afa-bench`` in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "afa-bench"
 
 
 def data_folder() -> Path:
-    """``$AFA_BENCH_DATA``, or the user's cache folder."""
     own = os.environ.get(DATA_VARIABLE)
     return Path(own).expanduser() if own else cache_folder()
 

@@ -1,13 +1,11 @@
-"""Means and paired differences with 95% intervals, by a bootstrap clustered on the prompt.
+"""Means with 95% intervals over prompts: samples of one prompt are alike, so whole prompts count, never single samples.
 
-Samples of one prompt are alike, so whole prompts are drawn with replacement, never single samples (the cluster bootstrap; Efron
-and Tibshirani, "An Introduction to the Bootstrap", chapters 8 and 13: percentile intervals). 10,000 draws from a fixed seed.
+Of 64 prompts and more an interval is the cluster bootstrap's percentiles (Efron and Tibshirani, "An Introduction to the
+Bootstrap", chapters 8 and 13), of 6 to 63 the bootstrap-t (12.5), in which neither few prompts nor a skewed metric make it too
+narrow; fewer do not tell how far prompts lie apart. docs/statistics.md shows how often each holds the truth.
 
-The same samples give the same bytes, whatever their order: the draws come from PCG64's raw stream, which numpy keeps between
-versions (a ``Generator``'s methods may change), and every sum is of float64 in a fixed order, without BLAS. Nothing is rounded.
-
-For many claims at once there are one-sided p-values (:func:`p_below`), which :func:`holm` adjusts. They come from the
-cluster-robust Student statistic and not from the draws: of 10,000 draws none may lie in the tail that Holm asks about.
+The same samples give the same bytes, whatever their order: the 10,000 draws come from PCG64's raw stream, which numpy keeps
+between versions (a ``Generator``'s methods may change), and every sum is of float64 in a fixed order, without BLAS.
 """
 
 from __future__ import annotations
@@ -23,6 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 DRAWS = 10_000
 SEED = 20240
 LEVEL = 0.95
+FEW, FEW_OF_SET, MANY = 6, 16, 64
+"""Prompts that an interval takes at least, that of a set metric, and those from which on plain percentiles hold often enough."""
+
 LOTS = 800
 """Clusters that are drawn from, at most: what a bootstrap costs does not grow with the samples."""
 
@@ -39,8 +40,7 @@ class Interval:
 
     Attributes:
         value: the mean of the samples which have a value; NaN when there are none.
-        low: lower bound of the interval; NaN with fewer than two clusters, which say nothing about the spread.
-        high: upper bound, NaN likewise.
+        low, high: bounds of the interval; NaN with fewer than :data:`FEW` clusters.
         n: the samples in the mean: those whose value is finite.
     """
 
@@ -51,26 +51,33 @@ class Interval:
 
 
 def mean_interval(values: Values, clusters: Sequence[str] | ArrayLike | None = None, *, level: float = LEVEL) -> Interval:
-    """Mean of ``values`` with a percentile interval, bootstrapped over clusters.
+    """Mean of ``values`` with an interval bootstrapped over clusters.
 
     Args:
         values: ``(n,)`` numbers. None, NaN and infinities are missing: left out of the mean, of the interval and of ``n``.
         clusters: ``(n,)`` the cluster of each value (its prompt's id); without it, every value is a cluster of its own.
         level: the interval's confidence.
-
-    Raises:
-        ValueError: the two differ in length or are not one-dimensional.
     """
     samples, names = present(values, clusters)
     if not samples.size:
         return Interval(math.nan, math.nan, math.nan, 0)
     sums, sizes = per_cluster(samples, names)
-    low, high = _percentiles(sums, sizes, level) if sums.size > 1 else (math.nan, math.nan)
+    bounds = _percentiles if sums.size >= MANY else _studentised
+    low, high = bounds(sums, sizes, level) if sums.size >= FEW else (math.nan, math.nan)
     return Interval(mean_of(samples), low, high, samples.size)
 
 
+def standard_error(residuals: Floats, sizes: Floats) -> float:
+    """Of a mean, by leaving out a cluster at a time; ``residuals`` are each cluster's sum of differences from the mean."""
+    moved = residuals / (math.fsum(sizes.tolist()) - sizes)
+    return math.sqrt((sizes.size - 1) / sizes.size * math.fsum((moved**2).tolist()))
+
+
+def too_few(prompts: int, least: int = FEW) -> str:
+    return f"too few prompts for an interval: {prompts}, expected {least} at least"
+
+
 def present(values: Values, clusters: Sequence[str] | ArrayLike | None) -> tuple[Floats, NDArray[np.generic]]:
-    """The finite values and their clusters."""
     samples = vector(values)
     names = np.arange(samples.size) if clusters is None else np.asarray(clusters)
     if names.shape != samples.shape:
@@ -98,6 +105,28 @@ def per_cluster(samples: Floats, names: NDArray[np.generic]) -> tuple[Floats, Fl
     return sums, np.bincount(index).astype(np.float64)
 
 
+def _studentised(sums: Floats, sizes: Floats, level: float) -> tuple[float, float]:
+    """The bootstrap-t: quantiles of (resampled mean - mean) / its standard error, times the standard error of the mean."""
+    mean = math.fsum(sums.tolist()) / math.fsum(sizes.tolist())
+    residuals = sums - sizes * mean
+    error = standard_error(residuals, sizes)
+    if error <= 1e-14 * abs(mean):  # float64's rounding
+        return mean, mean
+    ratios = []
+    for index in _resamples(sums.size):
+        drawn, size = residuals.take(index, mode="clip"), sizes.take(index, mode="clip")
+        total = size.sum(axis=1, keepdims=True)
+        away = drawn.sum(axis=1, keepdims=True) / total
+        own = np.sqrt((1 - 1 / sums.size) * (((drawn - size * away) / (total - size)) ** 2).sum(axis=1))
+        endless = np.copysign(np.inf, away[:, 0])  # a resample of clusters that are all alike has no error of its own
+        ratios.append(np.divide(away[:, 0], own, out=endless, where=own > 1e-9 * error))
+    ranked, last = np.sort(np.concatenate(ratios)), (1 - level) / 2 * (DRAWS - 1)
+    least, most = float(ranked[math.floor(last)]), float(ranked[-1 - math.floor(last)])
+    if math.isinf(least) or math.isinf(most):  # nearly all clusters are alike
+        return _percentiles(sums, sizes, level)
+    return mean - error * most, mean - error * least
+
+
 def _percentiles(sums: Floats, sizes: Floats, level: float) -> tuple[float, float]:
     """The interval's bounds from cluster sums ``(m,)`` and sizes ``(m,)``: percentiles of the mean over resampled clusters."""
     sums, sizes = _lots(sums), _lots(sizes)
@@ -113,10 +142,7 @@ def _percentiles(sums: Floats, sizes: Floats, level: float) -> tuple[float, floa
 
 
 def _lots(clusters: Floats) -> Floats:
-    """Up to ``LOTS`` clusters as they are; more are dealt at random, the same way each time, into that many lots and added up.
-
-    Lots of clusters are clusters: as independent, with the same mean, variance and skewness of the whole.
-    """
+    """Clusters, or ``LOTS`` lots of them, dealt at random in the same way each time: as independent, of the same mean."""
     if clusters.size <= LOTS:
         return clusters
     dealt = np.argsort(np.random.PCG64(SEED).random_raw(clusters.size), kind="stable") % LOTS
@@ -127,15 +153,13 @@ def _quantile(ranked: Floats, q: float) -> float:
     """Linear interpolation between order statistics (numpy's default, Hyndman and Fan's type 7)."""
     place = q * (ranked.size - 1)
     left = math.floor(place)
-    right = min(left + 1, ranked.size - 1)
-    below, above = float(ranked[left]), float(ranked[right])
+    below, above = float(ranked[left]), float(ranked[min(left + 1, ranked.size - 1)])
     return below + (above - below) * (place - left)
 
 
 def _resamples(m: int) -> Iterator[Indices]:
     """``DRAWS`` resamples of m clusters in blocks ``(rows, m)`` of indices: always the same for the same m."""
-    index = _drawn(m)
-    rows = max(1, _CHUNK // m)
+    index, rows = _drawn(m), max(1, _CHUNK // m)
     yield from (index[start : start + rows] for start in range(0, DRAWS, rows))
 
 

@@ -102,7 +102,6 @@ class Workspace:
             )
 
     def files(self, cell: Cell) -> CellStore:
-        """The folder of a cell."""
         return self.store.cell(cell.name)
 
     def inputs(self, cell: Cell) -> str:

@@ -11,8 +11,8 @@ import pytest
 from places import ROOT
 
 FLOORS = (
-    ("devices", "errors", "log", "memory", "progress", "terminal"),
-    ("extensions", "paths"),
+    ("errors", "log", "memory", "progress", "terminal"),
+    ("devices", "extensions", "paths"),
     ("identity", "provenance", "registry", "stats"),
     ("differences", "reading", "store"),
     ("checkpoints",),

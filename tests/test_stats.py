@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from afa_bench import stats
-from afa_bench.differences import holm, p_below, paired_difference, student
-from afa_bench.stats import mean_interval
+from afa_bench.differences import holm, p_below, paired_difference, student, student_quantile
+from afa_bench.stats import FEW, mean_interval, standard_error
 
 
 def theory(values: np.ndarray, clusters: np.ndarray) -> float:
@@ -20,14 +20,37 @@ def theory(values: np.ndarray, clusters: np.ndarray) -> float:
     return float(1.96 * np.sqrt((sums**2).sum()) / values.size)
 
 
-def test_two_clusters_by_hand() -> None:
-    # A resample is (0, 0), (0, 1), (1, 0) or (1, 1), each in a quarter of the draws: the tails reach both ends.
-    assert mean_interval([0.0, 1.0]) == stats.Interval(0.5, 0.0, 1.0, 2)
+def test_few_prompts_have_no_interval() -> None:
+    for clusters in range(1, FEW):
+        found = mean_interval(np.arange(clusters).repeat(4), np.arange(clusters).repeat(4))
+        assert (math.isnan(found.low), math.isnan(found.high), found.n) == (True, True, 4 * clusters)
+        assert found.value == pytest.approx((clusters - 1) / 2)
+    assert math.isfinite(mean_interval(np.arange(FEW)).low)
 
 
 def test_clusters_of_unequal_size_by_hand() -> None:
-    # Prompt a: 0, 0, 0; prompt b: 1. Resamples: (a, a) = 0, (a, b) = 1/4, (b, b) = 1.
-    assert mean_interval([0.0, 0.0, 0.0, 1.0], ["a", "a", "a", "b"]) == stats.Interval(0.25, 0.0, 1.0, 4)
+    # Leaving out prompt a (0, 0, 0) leaves 1, leaving out b (1) leaves 0; the mean is 1/4: sqrt(1/2 (9/16 + 1/16)).
+    residuals, sizes = np.array([-0.75, 0.75]), np.array([3.0, 1.0])
+    assert standard_error(residuals, sizes) == pytest.approx(math.sqrt(0.5 * (9 / 16 + 1 / 16)))
+
+
+def test_the_interval_of_few_is_students_for_normal_values() -> None:
+    values = np.random.default_rng(10).normal(size=40)
+    found = mean_interval(values)
+    half = student_quantile(0.975, 39) * values.std(ddof=1) / math.sqrt(40)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.1)
+
+
+def test_nearly_all_prompts_alike() -> None:
+    found = mean_interval([0.0] * 23 + [1.0])
+    assert 0 <= found.low <= 1 / 24 < found.high < 0.2
+
+
+def test_student_quantiles() -> None:
+    assert [student_quantile(0.975, freedom) for freedom in (1, 2, 10, 100_000)] == pytest.approx(
+        [12.7062, 4.30265, 2.22814, 1.95996], rel=1e-5
+    )
+    assert student_quantile(0.5, 3) == pytest.approx(0, abs=1e-9)
 
 
 def test_constant_values_have_no_spread() -> None:
@@ -149,7 +172,9 @@ def test_holm_by_hand() -> None:
 def test_golden_bytes() -> None:
     values = [math.sqrt(i) % 1 for i in range(40)]
     result = mean_interval(values, [f"p{i // 3}" for i in range(40)])
-    assert repr(result) == "Interval(value=0.4072808171040962, low=0.2922364473717678, high=0.5269586085404696, n=40)"
+    assert repr(result) == "Interval(value=0.4072808171040962, low=0.28125047214791493, high=0.5581651277980793, n=40)"
+    many = mean_interval([math.sqrt(i) % 1 for i in range(192)], [f"p{i // 3}" for i in range(192)])
+    assert repr(many) == "Interval(value=0.4660778360776556, low=0.40637589095754467, high=0.5247185396958415, n=192)"
 
 
 def test_paired_by_hand() -> None:

@@ -46,7 +46,9 @@ def methods(
     from afa_bench import api
     from afa_bench.bench.report import run_methods
     from afa_bench.cli.options import numbers
+    from afa_bench.devices import chosen_device
 
+    device = device and chosen_device(device)
     counts = (numbers(models, "--models"), numbers(images, "--images"), numbers(steps, "--steps"))
     typer.echo(run_methods(architecture, api.names(names), *counts, rounds=rounds, device=device, dtype=dtype, out=out), nl=False)
 
@@ -103,10 +105,10 @@ def afa(
     """Measure a training step, with and without gradient checkpointing, and a sampling step of AFA, by the number of models."""
     from afa_bench.bench.afa import run_afa
     from afa_bench.cli.options import numbers
-    from afa_bench.devices import best_device
+    from afa_bench.devices import chosen_device
     from afa_bench.terminal import output
 
-    counts, chosen = numbers(models, "--models"), device or best_device()
+    counts, chosen = numbers(models, "--models"), chosen_device(device)
     settings: Any = {"size": size, "batch": batch, "dtype": dtype, "repeats": repeats, "device": chosen, "count": count}
     output().print(run_afa(counts, architecture, **settings))
 

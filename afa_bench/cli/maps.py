@@ -100,11 +100,11 @@ def wins(
 def _loaded(group: str, device: str) -> LoadedGroup:
     import torch
 
-    from afa_bench.devices import best_device
+    from afa_bench.devices import chosen_device
     from afa_bench.models.group import read_group
     from afa_bench.models.load import load_group
 
-    chosen = device or best_device()
+    chosen = chosen_device(device)
     return load_group(read_group(group, Path(), "--group"), chosen, torch.float16 if "cuda" in chosen else torch.float32)
 
 

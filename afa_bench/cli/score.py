@@ -60,7 +60,11 @@ def score(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the results. Default: scores/<name of DIR>.", metavar="DIR", callback=folder_to_write),
+        typer.Option(
+            help="Folder of the results; other metrics of the same images add to it. Default: scores/<path of DIR>.",
+            metavar="DIR",
+            callback=folder_to_write,
+        ),
     ] = None,
     preprocess: Annotated[str, typer.Option(help="exact, by PIL; or fast, on the device, within a step of 255.")] = "",
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "",
@@ -137,6 +141,14 @@ def table(summary: Mapping[str, Mapping[str, Any]], title: str) -> Table:
             "" if value is None else spread(value, entry["low"], entry["high"], digits),
             str(entry["n"]),
             ", ".join(digest[:12] for digest in entry["weights"].values()),
-            entry["note"] or "",
+            remarks(entry),
         )
     return shown
+
+
+def remarks(entry: Mapping[str, Any]) -> str:
+    """Why a metric has no value, or what it lacks; else what its note says."""
+    reason = entry.get("reason")
+    if not reason:
+        return entry["note"] or ""
+    return f"no value: {reason}" if entry["value"] is None else reason if not entry["note"] else f"{reason}; {entry['note']}"

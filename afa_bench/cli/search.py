@@ -55,7 +55,7 @@ def search(
 
     from afa_bench.api import names
     from afa_bench.cli.options import numbers
-    from afa_bench.devices import best_device
+    from afa_bench.devices import chosen_device
     from afa_bench.log import deprecated
     from afa_bench.search.auto_mbw import Budget, Rules
     from afa_bench.search.job import make_job, run_job
@@ -89,7 +89,7 @@ def search(
         warn(warning)
     with Progress(TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task("loading", total=None)
-        found = run_job(job, folder, device or best_device(), lambda line: bar.update(task, description=_line(line)))
+        found = run_job(job, folder, chosen_device(device), lambda line: bar.update(task, description=_line(line)))
     console.print(_spent(found, budget))
     console.print(f"{job.scorer.title}: {found.first.mean:.4f} at the start, {found.best.mean:.4f} at the end")
     console.print(f"{folder / 'recipe.yaml'}, blocks.png, log.jsonl")

@@ -28,17 +28,21 @@ def stats(
     """
     from functools import partial
 
-    from afa_bench.devices import best_device
+    from afa_bench.devices import chosen_device
     from afa_bench.errors import UserError
+    from afa_bench.extractors.base import POOL
     from afa_bench.images.find import find_images
     from afa_bench.images.names import SUFFIXES
     from afa_bench.log import LOG
     from afa_bench.metrics.frechet import FrechetDistance
+    from afa_bench.metrics.read import check_features
     from afa_bench.metrics.reference import compute, write_statistics
     from afa_bench.reading import validated
     from afa_bench.terminal import Bars, messages
 
     extractor = validated(FrechetDistance, {"features": features, "resize": resize}, "stats").extractor()
+    check_features(extractor, POOL, "stats")
+    chosen = chosen_device(device)
     found = find_images(images)
     if len(found.files) < 2:
         raise UserError(f"{images}: expected two images at least ({', '.join(SUFFIXES)}), found {len(found.files)}")
@@ -46,6 +50,6 @@ def stats(
         LOG.warning("%s", note)
     bars = Bars()
     with bars.stage("features", len(found.files)):
-        statistics = compute(found.paths, extractor, device or best_device(), batch_size, partial(bars.advance, ""))
+        statistics = compute(found.paths, extractor, chosen, batch_size, partial(bars.advance, ""))
     write_statistics(out, statistics)
     messages().print(f"{len(found.files)} images: {out}")

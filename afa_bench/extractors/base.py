@@ -28,6 +28,9 @@ Arrays = Mapping[str, NDArray[np.float32]]
 Preprocess: TypeAlias = Literal["exact", "fast"]
 Dtype: TypeAlias = Literal["float32", "bfloat16"]
 
+POOL = "pool"
+"""The name of the features that Fréchet and kernel distances are of."""
+
 PREPROCESS: Preprocess = "exact"
 DTYPE: Dtype = "float32"
 """Defaults of an extractor's settings; the identity of what was computed with them does not name them."""
@@ -46,6 +49,7 @@ class Extractor:
         reads_captions: its features of an image depend on the image's caption (ImageReward's cross-attention).
         variants: whether it has other settings of ``preprocess`` and ``dtype`` than the default.
         cpu_batch: images or texts at once on a CPU, at most.
+        gives: the names of its arrays, and how wide they are, where that is not up to the weights; None: it will show.
         preprocess: ``exact``, by PIL on the CPU, or ``fast``, on the device, within one step of 255.
         dtype: in which the network computes.
     """
@@ -56,6 +60,7 @@ class Extractor:
     reads_captions: ClassVar[bool] = False
     variants: ClassVar[bool] = False
     cpu_batch: ClassVar[int] = 64
+    gives: ClassVar[Mapping[str, int | None] | None] = None
 
     preprocess: Preprocess = PREPROCESS
     dtype: Dtype = DTYPE
@@ -90,7 +95,6 @@ class Extractor:
         raise NotImplementedError
 
     def images(self, images: Sequence[Image], captions: Sequence[str] = ()) -> Arrays:
-        """Features of images in one batch."""
         return self.encode([self.prepare(image) for image in images], captions)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -102,7 +106,6 @@ class Extractor:
         return 0, 0
 
     def hashes(self) -> dict[str, str]:
-        """sha256 of the weights, by name."""
         return {name: hash_weights(path) for name, path in self.weights().items()}
 
     def unload(self) -> None:
@@ -116,7 +119,6 @@ class Extractor:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The fields that differ from their defaults."""
         own = [field for field in fields(self) if not field.name.startswith("_")]
         return {field.name: value for field in own if (value := getattr(self, field.name)) != field.default}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ class ClipNetwork(Network):
 
     A configuration is what ``open_clip.CLIP`` takes: ``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``.
     """
+
+    gives: ClassVar[Mapping[str, int | None]] = {"embedding": None}
 
     def build(self, config: Mapping[str, Any]) -> nn.Module:
         """An ``open_clip.CLIP``."""

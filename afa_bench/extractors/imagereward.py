@@ -48,6 +48,7 @@ class ImageRewardBlip(Network):
     version: ClassVar[int] = 1
     tag: ClassVar[str] = ""
     reads_captions: ClassVar[bool] = True
+    gives: ClassVar[Mapping[str, int | None]] = {"reward": 1}
     config: ClassVar[Mapping[str, Any]] = {
         "vision": {"img_size": 224, "patch_size": 16, "embed_dim": 1024, "depth": 24, "num_heads": 16},
         "text": {

@@ -38,6 +38,7 @@ class Inception(Network):
     name: ClassVar[str] = "inception"
     version: ClassVar[int] = 1
     tag: ClassVar[str] = ""
+    gives: ClassVar[Mapping[str, int | None]] = {"pool": 2048, "probabilities": 1008}
     config: ClassVar[Mapping[str, Any]] = {}
 
     resize: Resize = CLEAN

@@ -25,6 +25,7 @@ class Lite0(Extractor):
     name: ClassVar[str] = "lite0"
     version: ClassVar[int] = 1
     tag: ClassVar[str] = "lite0"
+    gives: ClassVar[Mapping[str, int | None]] = {"pool": 1280, "probabilities": 1000}
 
     def weights(self) -> Mapping[str, Path]:
         """The package's weight file."""

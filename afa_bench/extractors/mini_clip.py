@@ -21,6 +21,7 @@ class MiniClip(Extractor):
     name: ClassVar[str] = "mini-clip"
     version: ClassVar[int] = 1
     tag: ClassVar[str] = "mini"
+    gives: ClassVar[Mapping[str, int | None]] = {"embedding": None}
 
     def weights(self) -> Mapping[str, Path]:
         """The evaluator's folder in the zoo."""

@@ -34,6 +34,7 @@ class PickScoreClip(ClipNetwork):
     name: ClassVar[str] = "pickscore"
     version: ClassVar[int] = 1
     tag: ClassVar[str] = ""
+    gives: ClassVar[Mapping[str, int | None]] = {"scaled": None}
     config: ClassVar[Mapping[str, Any]] = VIT_H14
 
     @property

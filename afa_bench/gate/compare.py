@@ -118,10 +118,14 @@ class Pair:
             words = f"{_of(failed.size, len(head.ids))} failed in HEAD: {head.ids[first]}: {head.errors[first]}"
             return replace(whole, trouble=Verdict.FAILED, words=words)
         if plain.metric.kind == "per-sample":
-            empty = np.flatnonzero(~np.isfinite(_values(head, plain.metric.key)))
+            neither = np.zeros(len(head.ids), dtype=bool)
+            neither[right] = base.absent(plain.metric.key)[left] & head.absent(plain.metric.key)[right]
+            empty = np.flatnonzero(~np.isfinite(_values(head, plain.metric.key)) & ~neither)
             if empty.size:
                 words = f"{_of(empty.size, len(head.ids))} without a finite value in HEAD: {head.ids[int(empty[0])]}"
                 return replace(whole, trouble=Verdict.NAN, words=words)
+            if neither.any():
+                whole = replace(whole, words=f"{_of(int(neither.sum()), len(head.ids))} have no value in either")
         if plain.head is None:
             return replace(whole, trouble=Verdict.NAN, words="HEAD has no finite value")
         if evidence is None:

@@ -62,7 +62,7 @@ class Comparison:
         base, head: the values in the two summaries.
         evidence: None where nothing can be paired.
         trouble: a verdict that holds whatever the numbers are (new, incomparable, lost, failed, nan), if there is one.
-        words: what the trouble is.
+        words: what the trouble is, or what else is to be said.
     """
 
     cell: CellFile
@@ -72,6 +72,11 @@ class Comparison:
     evidence: Evidence | None = None
     trouble: Verdict | None = None
     words: str = ""
+
+    @property
+    def rounding(self) -> float:
+        """What is no difference: a hundredth of the last digit that the metric shows."""
+        return float(10.0 ** -(self.metric.digits + 2))
 
     @property
     def place(self) -> str:

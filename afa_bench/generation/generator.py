@@ -236,7 +236,6 @@ def initial_noise(architecture: Architecture, pipeline: Any, suite: Suite, batch
 
 
 def failed(samples: Sequence[Sample], error: str) -> list[SampleRow]:
-    """The rows of samples that could not be made."""
     return [{**_columns(sample), "error": error, "seconds": 0.0, "device": ""} for sample in samples]
 
 

@@ -44,7 +44,6 @@ class NonFiniteMonitor:
 
 
 def _finite(batch: Tensor) -> Tensor:
-    """Which samples of ``(B, ...)`` are finite: ``(B,)``."""
     return batch.isfinite().flatten(1).all(1)
 
 

@@ -99,5 +99,4 @@ def as_rows(values: Sequence[Mapping[str, Floats]]) -> list[SampleRow]:
 
 
 def _pixels(squares: Sequence[Image.Image]) -> Tensor:
-    """RGB images of one size as ``(B, 3, H, W)``."""
     return torch.from_numpy(np.stack([np.asarray(square) for square in squares])).permute(0, 3, 1, 2)

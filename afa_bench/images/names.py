@@ -7,7 +7,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", 
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name is an image's."""
     return name.lower().endswith(SUFFIXES)
 
 

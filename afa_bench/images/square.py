@@ -35,6 +35,5 @@ def centre(image: Image.Image, size: int) -> Place:
 
 
 def cut(image: Image.Image, size: int, place: Place) -> Image.Image:
-    """The square of a scaled image that begins at a place."""
     top, left = place
     return image.crop((left, top, left + size, top + size))

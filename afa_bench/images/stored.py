@@ -61,7 +61,6 @@ class StoredImage:
 
     @property
     def name(self) -> str:
-        """Names it in a message."""
         return f"{self.path}: {self.member}" if self.member else str(self.path)
 
 
@@ -70,7 +69,6 @@ Picture: TypeAlias = bytes | StoredImage
 
 
 def read(picture: Picture) -> bytes:
-    """The encoded bytes of a picture."""
     return picture if isinstance(picture, bytes) else picture.read()
 
 

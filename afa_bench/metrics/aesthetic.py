@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Floats
@@ -34,30 +35,27 @@ class Aesthetic(Metric):
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
     unit: ClassVar[str] = ""
     digits: ClassVar[int] = 2
+    reads: ClassVar[str] = "embedding"
 
     features: str = "clip-l14"
 
+    @override
     def sources(self) -> Sequence[Source]:
-        """The embedding's file and the predictor's."""
         return (*super().sources(), WEIGHTS)
 
+    @override
     def weights(self) -> Mapping[str, Path]:
-        """The predictor's file.
-
-        Raises:
-            UserError: it is not there, or not the published one.
-        """
         return {"aesthetic": locate(WEIGHTS)}
 
+    @override
     def per_sample(self, features: Features) -> Floats:
-        """``(n,)`` ratings."""
         path = self.weights()["aesthetic"]
         tensors = read_tensors(path)
         try:
             weight, bias = folded(tensors)
         except (KeyError, ValueError) as error:
             raise UserError(f"{path}: expected the tensors of the aesthetic predictor: {error}") from error
-        return features.generated("embedding") @ weight + bias
+        return features.generated(self.reads) @ weight + bias
 
 
 def folded(state: State) -> tuple[Floats, float]:

@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from afa_bench.stats import Interval
 
 
+class NoValue(Exception):  # noqa: N818 # nothing is wrong
+    """A metric has no value of these images; the message says why."""
+
+
 class Features(Protocol):
-    """The features of one cell's images, as a metric asks for them; all rows are in the order of the cell's good samples."""
+    """Of one cell's images, as a metric asks for them, in the order of its good samples; or :class:`NoValue` is raised."""
 
     @property
     def clusters(self) -> Sequence[str]:
@@ -39,14 +43,11 @@ class Features(Protocol):
     def texts(self) -> Floats:
         """``(n, D)`` of their prompts."""
 
-    def paired(self, name: str) -> Floats | None:
-        """``(n, D)`` of the prompts' own real images, or None where the prompt set has none."""
+    def paired(self, name: str) -> Floats:
+        """``(n, D)`` of the prompts' own real images; NaN in the rows of those that have none."""
 
-    def reference(self, name: str, kind: str) -> Floats | Gaussian | None:
-        """``(m, D)`` of the prompt set's reference images; ``kind`` is ``real``, or ``vae`` for their VAE reconstructions.
-
-        Only their moments where a file of statistics stands for the images.
-        """
+    def reference(self, name: str, kind: str) -> Floats | Gaussian:
+        """``(m, D)`` of the reference images (``real``) or of their VAE's reconstructions (``vae``); of a file, their moments."""
 
 
 class Metric(BaseModel):
@@ -61,6 +62,7 @@ class Metric(BaseModel):
         task: whether it measures generated images, or the denoiser itself (then one value a sample).
         needs: what it asks for beside the images' features: embeddings of their ``texts``, features of ``paired`` real images.
             A metric that compares with a set of reference images says which in a field ``reference``.
+        reads: the name of the extractor's array that it is computed from.
         digits: after the decimal point, in tables.
         preprocess, dtype: of the extractor; tables show what is not the default.
     """
@@ -75,6 +77,7 @@ class Metric(BaseModel):
     digits: ClassVar[int]
     task: ClassVar[Literal["generate", "denoise"]] = "generate"
     needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ()
+    reads: ClassVar[str] = ""
 
     features: str = ""
     preprocess: Preprocess = PREPROCESS
@@ -106,7 +109,6 @@ class Metric(BaseModel):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The options that are handed on to the extractor."""
         return {"preprocess": self.preprocess, "dtype": self.dtype}
 
     def extractor(self) -> Extractor:
@@ -136,12 +138,10 @@ class Metric(BaseModel):
         return {}
 
     def hashes(self) -> dict[str, str]:
-        """sha256 of all weights behind its values, by name."""
         shared = self.extractor().identity["weights"] if self.features else {}
         return {**shared, **{name: hash_weights(path) for name, path in self.weights().items()}}
 
     def identity(self) -> dict[str, Any]:
-        """Everything that fixes this metric's values for given images."""
         features = self.extractor().identity if self.features else None
         usual = {name for name, value in (("preprocess", PREPROCESS), ("dtype", DTYPE)) if getattr(self, name) == value}
         own = {name: hash_weights(path) for name, path in self.weights().items()}
@@ -155,11 +155,11 @@ class Metric(BaseModel):
         }
 
     def per_sample(self, features: Features) -> Floats | None:
-        """``(n,)`` values, or None where the prompt set lacks what it takes (``per-sample`` metrics)."""
+        """``(n,)`` values of a ``per-sample`` metric, NaN of images without one; raises :class:`NoValue` where all are."""
         raise NotImplementedError
 
     def over_set(self, features: Features) -> Interval | None:
-        """The set's value with its interval, or None where the prompt set lacks what it takes (``set`` metrics)."""
+        """The value of a ``set`` metric with its interval; raises :class:`NoValue` where there is none."""
         raise NotImplementedError
 
     def of_denoiser(self, probe: DenoiserProbe) -> Mapping[str, Floats]:
@@ -179,13 +179,11 @@ def version_of(metric: Metric) -> str:
     return f"{metric.version}+{fingerprint(origins)[:12]}" if origins else str(metric.version)
 
 
-def sample_values(metric: Metric, features: Features) -> Floats | None:
-    """A metric's value of each image ``(n,)``, or None where the prompt set lacks what it takes.
-
-    Raises:
-        UserError: the metric gives something else.
-    """
+def sample_values(metric: Metric, features: Features) -> Floats:
+    """A metric's value of each image ``(n,)``, NaN where it has none; :class:`NoValue` where it has none at all."""
     values, count = metric.per_sample(features), len(features.clusters)
-    if values is not None and np.shape(values) != (count,):
+    if values is None:
+        raise NoValue("the metric gives none")
+    if np.shape(values) != (count,):
         raise UserError(f"{metric.title}: per_sample: expected {count} values, one an image, found the shape {np.shape(values)}")
     return values

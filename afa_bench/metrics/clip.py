@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from afa_bench.extractors.base import Floats
 from afa_bench.metrics.base import Features, Metric
 
@@ -14,6 +16,7 @@ class _Cosine(Metric):
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
     unit: ClassVar[str] = "cosine"
     digits: ClassVar[int] = 3
+    reads: ClassVar[str] = "embedding"
 
     features: str = "clip-l14"
 
@@ -24,9 +27,9 @@ class ClipT(_Cosine):
     label: ClassVar[str] = "CLIP-T"
     needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ("texts",)
 
+    @override
     def per_sample(self, features: Features) -> Floats:
-        """``(n,)`` cosines."""
-        cosines: Floats = (features.generated("embedding") * features.texts()).sum(axis=1)
+        cosines: Floats = (features.generated(self.reads) * features.texts()).sum(axis=1)
         return cosines
 
 
@@ -36,7 +39,7 @@ class ClipI(_Cosine):
     label: ClassVar[str] = "CLIP-I"
     needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ("paired",)
 
-    def per_sample(self, features: Features) -> Floats | None:
-        """``(n,)`` cosines, or None for a prompt set without images."""
-        real = features.paired("embedding")
-        return None if real is None else (features.generated("embedding") * real).sum(axis=1)
+    @override
+    def per_sample(self, features: Features) -> Floats:
+        cosines: Floats = (features.generated(self.reads) * features.paired(self.reads)).sum(axis=1)
+        return cosines

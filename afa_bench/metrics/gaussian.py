@@ -1,8 +1,8 @@
-"""Fréchet distance of two Gaussians given by their moments, and its interval for sets too large to be resampled."""
+"""Fréchet distance of sets of features, from rows or from moments."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afa_bench.extractors.base import Floats
-from afa_bench.stats import Interval
+from afa_bench.metrics.interval import Indices
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -39,7 +39,12 @@ def batches(rows: NDArray[Scalar]) -> Iterator[NDArray[Scalar]]:
         yield rows[start : start + BATCH]
 
 
-def fitted(batches: Iterable[Floats]) -> Gaussian:
+def chosen(rows: NDArray[Scalar], indices: Indices) -> Iterator[NDArray[Scalar]]:
+    """Some rows of an array, which may lie in a file, in pieces of at most 1,024."""
+    return (rows[part] for part in batches(indices))
+
+
+def fitted(batches: Iterable[NDArray[np.floating]]) -> Gaussian:
     """The Gaussian of features that come in batches ``(B, D)``; only their moments are kept.
 
     Raises:
@@ -66,37 +71,9 @@ def distance(a: Gaussian, b: Gaussian) -> float:
     """
     root = factor(b.covariance)
     eigenvalues: Floats = np.linalg.eigvalsh(root.T @ a.covariance @ root).astype(np.float64)
-    return _total(a, b, eigenvalues)
-
-
-def distance_interval(a: Gaussian, b: Gaussian, batches: Iterable[Floats], clusters: Sequence[str]) -> Interval:
-    """The distance with a 95% interval by the delta method: value ± 1.96 standard errors.
-
-    The distance is linearised in the weights of ``a``'s rows (its influence function); rows of one prompt vary together.
-
-    Args:
-        a: fitted to the batches.
-        b: the reference.
-        batches: ``a``'s features ``(B, D)``, a second time.
-        clusters: ``(n,)`` the prompt of each row.
-    """
-    root = factor(b.covariance)
-    eigenvalues, vectors = np.linalg.eigh(root.T @ a.covariance @ root)
-    kept = eigenvalues > eigenvalues[-1] * 1e-10
-    pull = (root @ vectors[:, kept]) * eigenvalues[kept] ** -0.25
     away = a.mean - b.mean
-    parts = []
-    for batch in batches:
-        rows = batch - a.mean
-        parts.append(2 * rows @ away + (rows**2).sum(axis=1) - ((rows @ pull) ** 2).sum(axis=1))
-    influence = np.concatenate(parts)
-    value = _total(a, b, eigenvalues)
-    _, index = np.unique(np.asarray(clusters), return_inverse=True)
-    sums = np.bincount(index, influence - influence.mean())
-    if len(sums) < 2:
-        return Interval(value, np.nan, np.nan, len(influence))
-    error = 1.96 * float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1))) / len(influence)
-    return Interval(value, value - error, value + error, len(influence))
+    traces = np.trace(a.covariance) + np.trace(b.covariance)
+    return float(away @ away + traces - 2 * np.sqrt(np.clip(eigenvalues, 0, None)).sum())
 
 
 def factor(covariance: Floats) -> Floats:
@@ -110,7 +87,57 @@ def factor(covariance: Floats) -> Floats:
         return root
 
 
-def _total(a: Gaussian, b: Gaussian, eigenvalues: Floats) -> float:
-    away = a.mean - b.mean
-    root = np.sqrt(np.clip(eigenvalues, 0, None)).sum()
-    return float(away @ away + np.trace(a.covariance) + np.trace(b.covariance) - 2 * root)
+class FrechetTo:
+    """The Fréchet distance to a reference, of any rows of a set, with what each row does to it.
+
+    The reference is its rows ``(m, D)`` or their Gaussian, and gives the same numbers as either. Of fewer rows than features the
+    distance is found between the rows, exactly; of more, between the features.
+    """
+
+    def __init__(self, reference: NDArray[np.floating] | Gaussian) -> None:
+        if isinstance(reference, Gaussian):
+            self.mean, self.factor = reference.mean, factor(reference.covariance)
+        elif len(reference) > reference.shape[1]:
+            whole = fitted(batches(reference))
+            self.mean, self.factor = whole.mean, factor(whole.covariance)
+        else:
+            self.mean = reference.mean(axis=0, dtype=np.float64)
+            self.factor = (reference - self.mean).T / np.sqrt(len(reference) - 1)
+        self.trace = float((self.factor**2).sum())
+
+    def __call__(self, features: NDArray[np.floating], rows: Indices) -> tuple[float, Floats]:
+        """The distance of some rows of ``features`` ``(n, D)``, and their influences on it."""
+        few = len(rows) <= self.factor.shape[1]
+        mean, trace, roots, pulls = (self._between_rows if few else self._between_features)(features, rows)
+        away = mean - self.mean
+        parts = []
+        for batch, pull in zip(chosen(features, rows), pulls, strict=True):
+            centred = batch - mean
+            parts.append(2 * centred @ away + (centred**2).sum(axis=1) - pull)
+        return float(away @ away + trace + self.trace - 2 * roots), np.concatenate(parts)
+
+    def _between_rows(self, features: NDArray[np.floating], rows: Indices) -> tuple[Floats, float, float, Iterator[Floats]]:
+        """Mean, trace of the covariance, trace of the root of the product, and what each row adds to the last, by batches."""
+        taken = features[rows].astype(np.float64)
+        mean = taken.mean(axis=0)
+        taken -= mean
+        trace = float((taken**2).sum()) / (len(rows) - 1)
+        shared = taken @ self.factor
+        values, vectors = _positive(shared @ shared.T)
+        scale = np.sqrt(len(rows) - 1)
+        return mean, trace, float(np.sqrt(values).sum()) / scale, batches(scale * (vectors**2) @ np.sqrt(values))
+
+    def _between_features(self, features: NDArray[np.floating], rows: Indices) -> tuple[Floats, float, float, Iterator[Floats]]:
+        """The same."""
+        own = fitted(chosen(features, rows))
+        values, vectors = _positive(self.factor.T @ own.covariance @ self.factor)
+        pull = (self.factor @ vectors) * values**-0.25
+        parts = (((batch - own.mean) @ pull) ** 2 for batch in chosen(features, rows))
+        return own.mean, float(np.trace(own.covariance)), float(np.sqrt(values).sum()), (part.sum(axis=1) for part in parts)
+
+
+def _positive(symmetric: Floats) -> tuple[Floats, Floats]:
+    """The eigenvalues above rounding, and their vectors as columns."""
+    values, vectors = np.linalg.eigh(symmetric)
+    kept = values > values[-1] * 1e-10
+    return values[kept].astype(np.float64), vectors[:, kept].astype(np.float64)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+from typing_extensions import override
+
 from afa_bench.extractors.base import Floats
 from afa_bench.extractors.hpsv2 import Antialias, Release
 from afa_bench.metrics.base import Features, Metric
@@ -25,6 +27,7 @@ class HPSv2(Metric):
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
     unit: ClassVar[str] = ""
     digits: ClassVar[int] = 2
+    reads: ClassVar[str] = "embedding"
     needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ("texts",)
 
     features: str = "hpsv2"
@@ -32,16 +35,16 @@ class HPSv2(Metric):
     antialias: Antialias = "modern"
 
     @property
+    @override
     def variant(self) -> str:
-        """The release, and ``legacy`` where the resize is not antialiased."""
         return self.release if self.antialias == "modern" else f"{self.release}, legacy"
 
     @property
+    @override
     def settings(self) -> dict[str, Any]:
-        """The extractor's settings."""
         return {**super().settings, "release": self.release, "antialias": self.antialias}
 
+    @override
     def per_sample(self, features: Features) -> Floats:
-        """``(n,)`` scores."""
-        scores: Floats = 100 * (features.generated("embedding") * features.texts()).sum(axis=1)
+        scores: Floats = 100 * (features.generated(self.reads) * features.texts()).sum(axis=1)
         return scores

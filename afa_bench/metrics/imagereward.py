@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from afa_bench.extractors.base import Floats
 from afa_bench.metrics.base import Features, Metric
 
@@ -20,10 +22,11 @@ class ImageReward(Metric):
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
     unit: ClassVar[str] = ""
     digits: ClassVar[int] = 3
+    reads: ClassVar[str] = "reward"
 
     features: str = "imagereward"
 
+    @override
     def per_sample(self, features: Features) -> Floats:
-        """``(n,)`` rewards."""
-        rewards: Floats = (features.generated("reward")[:, 0] - MEAN) / STD
+        rewards: Floats = (features.generated(self.reads)[:, 0] - MEAN) / STD
         return rewards

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+from typing_extensions import override
+
 from afa_bench.errors import UserError
 from afa_bench.extractors.inception import CLEAN, Inception, Resize
 from afa_bench.metrics.base import Metric
@@ -20,22 +22,23 @@ class InceptionMetric(Metric):
     kind: ClassVar[Literal["per-sample", "set"]] = "set"
     unit: ClassVar[str] = ""
 
+    features: str = Inception.name
     resize: Resize = CLEAN
 
     @property
+    @override
     def variant(self) -> str:
-        """The resize, where it is not clean-fid's."""
         return "" if self.resize == CLEAN else self.resize
 
     @property
+    @override
     def settings(self) -> dict[str, Any]:
-        """The extractor's settings."""
         if self.features != Inception.name and self.resize != CLEAN:
             raise UserError(f"{self.label}: resize: only features: {Inception.name} has resizes to choose from")
         return {**super().settings, **({"resize": self.resize} if self.features == Inception.name else {})}
 
+    @override
     def identity(self) -> dict[str, Any]:
-        """Everything that fixes this metric's values for given images."""
         found = super().identity()
         if self.resize == CLEAN:
             del found["options"]["resize"]  # what was computed before there was a choice is the same

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from typing_extensions import override
 
 from afa_bench.extractors.base import Floats
-from afa_bench.metrics.base import Features
-from afa_bench.metrics.gaussian import batches
+from afa_bench.metrics.base import Features, NoValue
+from afa_bench.metrics.gaussian import batches, chosen
 from afa_bench.metrics.inception import InceptionMetric
-from afa_bench.metrics.resample import MOST, resampled_interval
+from afa_bench.metrics.interval import METHOD, Indices, set_interval
 from afa_bench.stats import Interval
 
 SEED = 2020
@@ -30,25 +31,21 @@ class InceptionScore(InceptionMetric):
     version: ClassVar[int] = 1
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
     digits: ClassVar[int] = 2
+    reads: ClassVar[str] = "probabilities"
 
-    features: str = "inception"
     splits: Annotated[int, Field(ge=1)] = 10
 
     @property
+    @override
     def note(self) -> str | None:
-        """The split size bounds the score."""
-        return f"{self.splits} split{'s' if self.splits > 1 else ''}; bounded by the images in a split"
+        return f"{self.splits} split{'s' if self.splits > 1 else ''}; bounded by the images in a split; {METHOD}"
 
-    def over_set(self, features: Features) -> Interval | None:
-        """The mean score over the splits; None where a split would be empty."""
-        probabilities = features.generated("probabilities")
+    @override
+    def over_set(self, features: Features) -> Interval:
+        probabilities = features.generated(self.reads)
         if len(probabilities) < self.splits:
-            return None
-        if len(probabilities) > MOST:
-            return Interval(streamed_score(probabilities, self.splits), np.nan, np.nan, len(probabilities))
-        return resampled_interval(
-            lambda weights: inception_score(probabilities, self.splits, weights), len(probabilities), features.clusters
-        )
+            raise NoValue(f"{self.splits} splits take as many images at least, found {len(probabilities)}")
+        return set_interval(lambda rows: score_of(probabilities, rows, min(self.splits, len(rows))), features.clusters, floor=1.0)
 
 
 def split_of(n: int, splits: int) -> NDArray[np.int64]:
@@ -60,35 +57,28 @@ def split_of(n: int, splits: int) -> NDArray[np.int64]:
     return split
 
 
-def inception_score(probabilities: Floats, splits: int = 10, weights: Floats | None = None) -> float:
+def inception_score(probabilities: Floats, splits: int = 10) -> float:
     """Mean over the splits of ``exp(E KL(p(y|x) || p(y)))``.
 
     Args:
         probabilities: ``(n, K)``, rows sum to 1.
         splits: even parts of a permutation with a fixed seed.
-        weights: ``(n,)`` how often each row counts; once by default.
     """
-    weights = np.ones(len(probabilities)) if weights is None else weights
-    split = split_of(len(probabilities), splits)
-    scores = []
-    for part in range(splits):
-        p, w = probabilities[split == part], weights[split == part]
-        if not w.sum():
-            continue
-        w = w / w.sum()
-        entropy = -(p * np.log(np.maximum(p, 1e-30))).sum(axis=1)
-        marginal = w @ p
-        scores.append(np.exp(-(marginal * np.log(np.maximum(marginal, 1e-30))).sum() - w @ entropy))
-    return float(np.mean(scores))
+    return score_of(probabilities, np.arange(len(probabilities)), splits)[0]
 
 
-def streamed_score(probabilities: Floats, splits: int) -> float:
-    """The same from a streaming state, batch by batch."""
+def score_of(probabilities: NDArray[np.floating[Any]], rows: Indices, splits: int) -> tuple[float, Floats]:
+    """The score of some rows of ``(n, K)``, batch by batch, and each row's influence: what its split is without it."""
     import torch
 
     from afa_bench.metrics.moments import SplitScores
 
-    state, split = SplitScores(splits, probabilities.shape[1]), split_of(len(probabilities), splits)
-    for p, part in zip(batches(probabilities), batches(split), strict=True):
+    state, split = SplitScores(splits, probabilities.shape[1]), split_of(len(rows), splits)
+    for p, part in zip(chosen(probabilities, rows), batches(split), strict=True):
         state.update(torch.from_numpy(p), torch.from_numpy(part))
-    return float(state.compute().mean())
+    scores, n = state.compute(), state.n.numpy()
+    without = []
+    for p, part in zip(chosen(probabilities, rows), batches(split), strict=True):
+        without.append(state.without(torch.from_numpy(p), torch.from_numpy(part)))
+    moved = (n[split] - 1) * (scores[split] - np.concatenate(without))
+    return float(scores.mean()), moved * len(rows) / (splits * n[split])

@@ -5,24 +5,25 @@ Both are squared maximum mean discrepancies. Unlike FID they are unbiased, or ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
+from typing_extensions import override
 
-from afa_bench.extractors.base import Floats
-from afa_bench.metrics.base import Features, Metric
-from afa_bench.metrics.gaussian import Gaussian, batches
+from afa_bench.extractors.base import POOL, Floats
+from afa_bench.metrics.base import Features, Metric, NoValue
+from afa_bench.metrics.gaussian import Gaussian, chosen
 from afa_bench.metrics.inception import InceptionMetric
-from afa_bench.metrics.resample import resampled_interval
+from afa_bench.metrics.interval import METHOD, Indices, set_interval
 from afa_bench.stats import Interval
+
+Rows = NDArray[np.floating[Any]]
 
 SEED = 2020
 """torch-fidelity's, so that the same rows are drawn."""
-
-MOST = 2_000
-"""Above so many images CMMD has no interval: its kernel matrix is no longer kept."""
 
 
 class KernelInceptionDistance(InceptionMetric):
@@ -31,43 +32,36 @@ class KernelInceptionDistance(InceptionMetric):
     Attributes:
         reference: the prompt set's real images, or their reconstructions by the pipeline's VAE.
         subsets: how many are drawn from either set.
-        subset_size: rows of each. A set of generated images that is no larger is compared as a whole, with so many references.
+        subset_size: rows of each; fewer where there are fewer references. A set of generated images that is no larger is compared
+            as a whole, with so many references.
     """
 
     label: ClassVar[str] = "KID"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     direction: ClassVar[Literal["higher", "lower"]] = "lower"
     digits: ClassVar[int] = 4
+    reads: ClassVar[str] = POOL
 
-    features: str = "inception"
     reference: Literal["real", "vae"] = "real"
     subsets: Annotated[int, Field(ge=1)] = 100
     subset_size: Annotated[int, Field(ge=2)] = 1_000
 
     @property
+    @override
     def variant(self) -> str:
-        """The resize, and ``VAE ref.`` for the reconstructed reference."""
         return ", ".join(part for part in (super().variant, "VAE ref." if self.reference == "vae" else "") if part)
 
     @property
+    @override
     def note(self) -> str | None:
-        """How large sets are compared."""
-        mean = f"the mean over {self.subsets} subsets of so many, ±1.96 standard deviations of a subset"
-        return f"above {self.subset_size} images {mean}"
+        return f"above {self.subset_size} images the mean over {self.subsets} subsets of so many; {METHOD}"
 
-    def over_set(self, features: Features) -> Interval | None:
-        """The distance, or None for a prompt set without reference images."""
-        reference = features.reference("pool", self.reference)
-        if reference is None or isinstance(reference, Gaussian):
-            return None
-        generated = features.generated("pool")
-        if min(len(generated), len(reference)) < 2:
-            return Interval(np.nan, np.nan, np.nan, len(generated))
-        if len(generated) <= self.subset_size:
-            return kid_interval(generated, _rows(reference, self.subset_size), features.clusters)
-        values = kernel_inception_distances(generated, reference, self.subsets, self.subset_size)
-        value, spread = float(values.mean()), 1.96 * float(values.std())
-        return Interval(value, value - spread, value + spread, len(generated))
+    @override
+    def over_set(self, features: Features) -> Interval:
+        reference, generated = _both(self, features)
+        return set_interval(
+            lambda rows: kernel_inception_distance(generated, reference, rows, self.subsets, self.subset_size), features.clusters
+        )
 
 
 class ClipMaximumMeanDiscrepancy(Metric):
@@ -82,73 +76,84 @@ class ClipMaximumMeanDiscrepancy(Metric):
     direction: ClassVar[Literal["higher", "lower"]] = "lower"
     unit: ClassVar[str] = ""
     digits: ClassVar[int] = 3
+    reads: ClassVar[str] = "embedding"
 
     features: str = "clip-l14"
     reference: Literal["real", "vae"] = "real"
 
     @property
+    @override
     def variant(self) -> str:
-        """``224 px`` for the published backbone, and ``VAE ref.`` for the reconstructed reference."""
         size = "224 px" if self.features == "clip-l14" else ""
         return ", ".join(part for part in (size, "VAE ref." if self.reference == "vae" else "") if part)
 
-    def over_set(self, features: Features) -> Interval | None:
-        """The distance, or None for a prompt set without reference images."""
-        reference = features.reference("embedding", self.reference)
-        if reference is None or isinstance(reference, Gaussian):
-            return None
-        return cmmd_interval(features.generated("embedding"), reference, features.clusters)
+    @property
+    @override
+    def note(self) -> str | None:
+        return METHOD
+
+    @override
+    def over_set(self, features: Features) -> Interval:
+        reference, generated = _both(self, features)
+        return set_interval(CmmdTo(reference, generated), features.clusters, floor=0.0)
 
 
-def kernel_inception_distances(a: Floats, b: Floats, subsets: int = 100, size: int = 1_000) -> Floats:
-    """``(subsets,)`` unbiased squared discrepancies of seeded subsets of ``a`` ``(n, D)`` and ``b`` ``(m, D)``."""
+class CmmdTo:
+    """CMMD of any rows of some embeddings ``(n, D)`` to a reference ``(m, D)``, with what each row does to it."""
+
+    def __init__(self, reference: Rows, generated: Rows) -> None:
+        self.generated, everyone = generated, np.arange(len(reference))
+        self.own = float(_row_means(reference, everyone, reference, everyone).mean())
+        self.across = _row_means(generated, np.arange(len(generated)), reference, everyone)
+
+    def __call__(self, rows: Indices) -> tuple[float, Floats]:
+        within, across = _row_means(self.generated, rows, self.generated, rows), self.across[rows]
+        return 1000 * (float(within.mean()) + self.own - 2 * float(across.mean())), 2000 * (within - across)
+
+
+def _both(metric: KernelInceptionDistance | ClipMaximumMeanDiscrepancy, features: Features) -> tuple[Rows, Rows]:
+    """The reference's and the generated images' features.
+
+    Raises:
+        NoValue: they are too few, or only moments.
+    """
+    reference, generated = features.reference(metric.reads, metric.reference), features.generated(metric.reads)
+    if isinstance(reference, Gaussian):
+        raise NoValue("takes the reference images themselves, not their statistics")
+    if min(len(generated), len(reference)) < 2:
+        raise NoValue("a distance takes two images at least on either side")
+    return reference, generated
+
+
+def kernel_inception_distance(a: Rows, b: Rows, rows: Indices, subsets: int = 100, size: int = 1_000) -> tuple[float, Floats]:
+    """KID of some rows of ``a`` ``(n, D)`` and ``b`` ``(m, D)``, and these rows' influences on it."""
+    weights, pulls, values = np.zeros(len(rows)), np.zeros(len(rows)), []
+    for ours, theirs in _subsets(len(rows), len(b), subsets, size):
+        x, y = a[rows[ours]], b[theirs]
+        within, across = _cubic(x, x), _cubic(x, y)
+        values.append(_unbiased(within) + _unbiased(_cubic(y, y)) - 2 * float(across.mean()))
+        weights[ours] += 1
+        pulls[ours] += 2 * ((within.sum(axis=1) - np.diag(within)) / (len(x) - 1) - across.mean(axis=1))
+    influence = (pulls - weights * (pulls.sum() / weights.sum())) * (len(rows) / weights.sum())
+    return float(np.mean(values)), influence
+
+
+def _subsets(n: int, m: int, subsets: int, size: int) -> Iterator[tuple[Indices, Indices]]:
+    """Which of n and of m rows are compared with each other: as torch-fidelity draws them, or all of a small set."""
     rng = np.random.RandomState(SEED)  # the generator that torch-fidelity draws with
-    values = []
+    if n <= size:
+        yield np.arange(n), np.arange(m) if m <= size else rng.choice(m, size, replace=False)
+        return
+    size = min(size, m)
     for _ in range(subsets):
-        x, y = a[rng.choice(len(a), size, replace=False)], b[rng.choice(len(b), size, replace=False)]
-        values.append(_unbiased(_cubic(x, x)) + _unbiased(_cubic(y, y)) - 2 * float(_cubic(x, y).mean()))
-    return np.array(values)
+        yield rng.choice(n, size, replace=False), rng.choice(m, size, replace=False)
 
 
-def kid_interval(a: Floats, b: Floats, clusters: Sequence[str]) -> Interval:
-    """KID of all rows of ``a`` ``(n, D)`` and ``b`` ``(m, D)``, with a 95% interval over resampled rows of ``a``."""
-    kernel, across, own = _cubic(a, a), _cubic(a, b).mean(axis=1), _unbiased(_cubic(b, b))
-    diagonal = np.diag(kernel)
-
-    def statistic(w: Floats) -> float:
-        n = w.sum()
-        return float((w @ kernel @ w - w @ diagonal) / (n * (n - 1)) + own - 2 * w @ across / n)
-
-    return resampled_interval(statistic, len(a), clusters)
-
-
-def cmmd_interval(a: Floats, b: Floats, clusters: Sequence[str]) -> Interval:
-    """CMMD of embeddings ``(n, D)`` and ``(m, D)``, with a 95% interval over resampled rows of ``a``."""
-    across, own = _row_means(a, b), float(_row_means(b, b).mean())
-    if len(a) > MOST:
-        within = float(_row_means(a, a).mean())
-        return Interval(1000 * (within + own - 2 * float(across.mean())), np.nan, np.nan, len(a))
-    kernel = _gaussian(a, a)
-
-    def statistic(weights: Floats) -> float:
-        w = weights / weights.sum()
-        return float(1000 * (w @ kernel @ w + own - 2 * w @ across))
-
-    return resampled_interval(statistic, len(a), clusters)
-
-
-def _row_means(x: Floats, y: Floats) -> Floats:
-    """``(n,)`` each row's mean Gaussian kernel with all rows of ``y``; no more than a block of the kernel is in memory."""
-    sums = [sum(_gaussian(rows, others).sum(axis=1) for others in batches(y)) for rows in batches(x)]
-    means: Floats = np.concatenate(sums) / len(y)
+def _row_means(x: Rows, ours: Indices, y: Rows, theirs: Indices) -> Floats:
+    """The mean Gaussian kernel of each of some rows of ``x`` with some of ``y``; no more than a block of it is in memory."""
+    sums = [sum(_gaussian(own, others).sum(axis=1) for others in chosen(y, theirs)) for own in chosen(x, ours)]
+    means: Floats = np.concatenate(sums) / len(theirs)
     return means
-
-
-def _rows(features: Floats, most: int) -> Floats:
-    """All rows, or a seeded draw of so many."""
-    if len(features) <= most:
-        return features
-    return features[np.random.RandomState(SEED).choice(len(features), most, replace=False)]
 
 
 def _unbiased(kernel: Floats) -> float:
@@ -156,13 +161,13 @@ def _unbiased(kernel: Floats) -> float:
     return float(kernel.sum() - np.trace(kernel)) / (len(kernel) * (len(kernel) - 1))
 
 
-def _cubic(x: Floats, y: Floats) -> Floats:
+def _cubic(x: Rows, y: Rows) -> Floats:
     x, y = x.astype(np.float64), y.astype(np.float64)  # float32 where very many rows lie in a file
     kernel: Floats = (x @ y.T / x.shape[1] + 1) ** 3
     return kernel
 
 
-def _gaussian(x: Floats, y: Floats, bandwidth: float = 10.0) -> Floats:
+def _gaussian(x: Rows, y: Rows, bandwidth: float = 10.0) -> Floats:
     x, y = x.astype(np.float64), y.astype(np.float64)
     squares = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)[None, :] - 2 * x @ y.T
     kernel: Floats = np.exp(-squares / (2 * bandwidth**2))

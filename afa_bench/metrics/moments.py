@@ -64,6 +64,15 @@ class SplitScores(Metric):
         self.negentropy.index_add_(0, split, torch.special.xlogy(p, p).sum(dim=1))
         self.n += torch.bincount(split, minlength=len(self.n))
 
+    def without(self, probabilities: Tensor, split: Tensor) -> Floats:
+        """``(B,)`` the scores of the images' splits without each of them; 1, as of any one image, of an empty split."""
+        p = probabilities.double()
+        left = (self.n[split] - 1).clamp(min=1)
+        q = (self.marginal[split] - p).clamp(min=0) / left[:, None]
+        negentropy = (self.negentropy[split] - torch.special.xlogy(p, p).sum(dim=1)) / left
+        scores = (negentropy - torch.special.xlogy(q, q).sum(dim=1)).exp().cpu().numpy()
+        return cast(Floats, np.where((self.n[split] > 1).cpu().numpy(), scores, 1.0))
+
     def compute(self) -> Floats:
         """``(splits,)`` scores."""
         q = self.marginal / self.n[:, None]

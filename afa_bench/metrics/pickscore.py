@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from afa_bench.extractors.base import Floats
 from afa_bench.metrics.base import Features, Metric
 
@@ -17,11 +19,12 @@ class PickScore(Metric):
     direction: ClassVar[Literal["higher", "lower"]] = "higher"
     unit: ClassVar[str] = ""
     digits: ClassVar[int] = 2
+    reads: ClassVar[str] = "scaled"
     needs: ClassVar[tuple[Literal["texts", "paired"], ...]] = ("texts",)
 
     features: str = "pickscore"
 
+    @override
     def per_sample(self, features: Features) -> Floats:
-        """``(n,)`` scores."""
-        scores: Floats = (features.generated("scaled") * features.texts()).sum(axis=1)
+        scores: Floats = (features.generated(self.reads) * features.texts()).sum(axis=1)
         return scores

@@ -37,6 +37,8 @@ def read_metric(
         raise UserError(f"{where}: {name}: {metric.task}, {metric.kind}: does not implement {work!r}")
     if (metric.task, metric.kind) == ("denoise", "set"):
         raise UserError(f"{where}: {name}: kind: expected per-sample for a metric of denoisers")
+    if metric.features:
+        check_features(metric.extractor(), metric.reads, f"{where}: {name}")
     if metric.features and "texts" in metric.needs and type(metric.extractor()).texts is Extractor.texts:
         raise UserError(f"{where}: {name}: features: {metric.extractor().name} has no embeddings of texts")
     if not metric.key:
@@ -44,3 +46,15 @@ def read_metric(
     if metric.key in COLUMNS:
         raise UserError(f"{where}: {name}: label: {label or kind.label!r} is a column of samples.parquet; expected another label")
     return metric
+
+
+def check_features(extractor: Extractor, name: str, where: str) -> None:
+    """Make sure, before it is loaded, that an extractor gives features of a name; an empty name asks for nothing.
+
+    Raises:
+        UserError: it does not; ``where`` begins the line.
+    """
+    if name and extractor.gives is not None and name not in extractor.gives:
+        raise UserError(
+            f"{where}: features: {extractor.name} gives {', '.join(extractor.gives)}, expected an extractor with {name!r}"
+        )

@@ -8,21 +8,24 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
 
 from afa_bench.errors import UserError
-from afa_bench.extractors.base import Extractor, Floats
+from afa_bench.extractors.base import POOL, Extractor, Floats
 from afa_bench.identity import fingerprint
 from afa_bench.images.decode import decode
 from afa_bench.images.stored import StoredImage
 from afa_bench.metrics.gaussian import Gaussian, fitted
+from afa_bench.metrics.read import check_features
 from afa_bench.provenance import provenance
 from afa_bench.store.atomic import write_bytes
 
@@ -42,11 +45,15 @@ class Statistics:
     about: Mapping[str, Any]
 
     def check(self, extractor: Extractor, where: Path) -> None:
-        """Make sure that they are of an extractor's features.
+        """Make sure that they are of an extractor's features, as far as anything says.
 
         Raises:
             UserError: they are of another's, of other settings or weights.
         """
+        check_features(extractor, POOL, str(where))
+        width, own = (extractor.gives or {}).get(POOL), len(self.gaussian.mean)
+        if width not in (None, own):
+            raise UserError(f"{where}: mu: expected {width} numbers, as {extractor.name} gives features, found {own}")
         if self.about and self.about["extractor"] != extractor.identity:
             theirs, ours = (_told(identity) for identity in (self.about["extractor"], extractor.identity))
             raise UserError(f"{where}: expected statistics of {ours}, found those of {theirs}")
@@ -71,7 +78,7 @@ def compute(files: Sequence[Path], extractor: Extractor, device: str, batch_size
     def features() -> Iterator[Floats]:
         for start in range(0, len(files), batch_size):
             chunk = files[start : start + batch_size]
-            yield np.asarray(extractor.images([_seen(path, hashes) for path in chunk])["pool"], dtype=np.float64)
+            yield np.asarray(extractor.images([_seen(path, hashes) for path in chunk])[POOL], dtype=np.float64)
             done(len(chunk))
 
     gaussian = fitted(features())
@@ -109,16 +116,48 @@ def read_statistics(path: Path) -> Statistics:
     try:
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in ("mu", "sigma", "n", "about") if name in content}
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path}: cannot be read as statistics: {error}") from error
     mu, sigma = arrays.get("mu"), arrays.get("sigma")
-    if mu is None or sigma is None or mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
+    if mu is None or sigma is None or mu.ndim != 1 or len(mu) == 0 or sigma.shape != (len(mu), len(mu)):
         raise UserError(f"{path}: mu, sigma: expected arrays (D,) and (D, D)")
-    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+    if mu.dtype.kind not in "fiu" or sigma.dtype.kind not in "fiu" or not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
         raise UserError(f"{path}: mu, sigma: expected finite numbers")
-    n = int(arrays["n"]) if "n" in arrays else None
-    about = json.loads(str(arrays["about"])) if "about" in arrays else {}
-    return Statistics(Gaussian(mu.astype(np.float64), sigma.astype(np.float64), n), about)
+    mu, sigma = mu.astype(np.float64), sigma.astype(np.float64)
+    largest = float(np.abs(sigma).max())
+    if np.abs(sigma - sigma.T).max() > 1e-3 * largest or sigma.diagonal().min() < -1e-3 * largest:
+        raise UserError(f"{path}: sigma: expected a covariance: symmetric, nothing below 0 on its diagonal")
+    return Statistics(Gaussian(mu, sigma, _count(arrays.get("n"), path)), _about(arrays.get("about"), path))
+
+
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError, OverflowError),
+    *(SyntaxError, BadZipFile, zlib.error, struct.error),
+)
+"""What numpy and zipfile raise of a file that is no archive of arrays, or a damaged one."""
+
+
+def _count(n: Any, path: Path) -> int | None:
+    if n is None:
+        return None
+    if n.shape != () or n.dtype.kind not in "iu" or int(n) < 2:
+        raise UserError(f"{path}: n: expected a number of images, 2 at least")
+    return int(n)
+
+
+def _about(text: Any, path: Path) -> Mapping[str, Any]:
+    """What ``afa-bench stats`` writes; empty where there is nothing of the kind."""
+    if text is None:
+        return {}
+    try:
+        about = json.loads(str(text))
+        extractor = about["extractor"]
+        whole = isinstance(extractor["name"], str) and isinstance(extractor["weights"], dict) and "version" in extractor
+    except (ValueError, KeyError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise UserError(f"{path}: about: expected what afa-bench stats writes of the extractor; a file of others has none")
+    return cast(Mapping[str, Any], about)
 
 
 def _seen(path: Path, hashes: dict[str, str]) -> Image.Image:

@@ -57,8 +57,6 @@ class ImageRequest:
 
 @dataclass(frozen=True)
 class TextRequest:
-    """Texts for an extractor's text tower."""
-
     texts: Sequence[str]
     extractor: Extractor
     keep: Callable[[Extracted], None] = lambda found: None

@@ -14,9 +14,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from afa_bench.errors import UserError
-from afa_bench.extractors.base import Arrays, Extractor, Floats
+from afa_bench.extractors.base import POOL, Arrays, Extractor, Floats
 from afa_bench.identity import fingerprint
-from afa_bench.metrics.base import Metric
+from afa_bench.metrics.base import Metric, NoValue
 from afa_bench.progress import SILENT, Progress
 from afa_bench.scoring.extraction import BATCH, Extracted, Extraction, ImageRequest, TextRequest
 from afa_bench.scoring.image_set import ImageSet, RealImages
@@ -99,29 +99,35 @@ class FeatureStore:
         return arrays
 
     def texts(self, extractor: Extractor, rows: Sequence[SampleRow]) -> Floats:
-        """Text embeddings of the rows' prompts ``(n, D)``."""
         prompts = {row["prompt_id"]: row["prompt"] for row in rows}
         self._extract(tuple, self._missing_texts(extractor, prompts))
         return self._texts[extractor.key].of("text", [row["prompt_id"] for row in rows])
 
-    def paired(self, extractor: Extractor, name: str, rows: Sequence[SampleRow]) -> Floats | None:
-        """Features of the prompts' own real images ``(n, D)``, or None unless all have one."""
-        prompts = {row[self.real.by]: row["prompt"] for row in rows}
-        if any(self.real.paired.get(prompt) is None for prompt in prompts):
-            return None
-        self._extract(lambda: self._missing_pairs(extractor, prompts))
-        if broken := next((error for name in prompts if (error := self._broken.get((extractor.key, name)))), None):
-            raise broken
+    def paired(self, extractor: Extractor, name: str, rows: Sequence[SampleRow]) -> Floats:
+        """Features of the prompts' own real images ``(n, D)``; NaN where there is none, or one that cannot be read."""
+        self._extract(lambda: self._missing_pairs(extractor, {row[self.real.by]: row["prompt"] for row in rows}))
         seen = self._paired[extractor.key]
-        named(seen.columns, name, extractor)
-        return seen.of(name, [row[self.real.by] for row in rows])
+        if not seen.columns:
+            raise NoValue(next(map(str, self._broken.values()), "no image has a real image of its own"))
+        found = np.full((len(rows), named(seen.columns, name, extractor).mapped().shape[1]), np.nan)
+        there = [index for index, row in enumerate(rows) if row[self.real.by] in seen]
+        found[there] = seen.of(name, [rows[index][self.real.by] for index in there])
+        return found
+
+    def broken_pairs(self, extractor: Extractor) -> list[UserError]:
+        """Why some of the real images could not be read, which were to be compared one by one."""
+        return [error for (key, name), error in self._broken.items() if key == extractor.key and name in self.real.paired]
 
     def reference(self, extractor: Extractor, name: str, kind: str) -> Any:
-        """Features of the reference images ``(m, D)``, their moments where there is no more, or None where there are none."""
+        """Features of the reference images ``(m, D)``, or their moments where there is no more."""
+        if self.real.moments is not None and name == POOL:
+            return self.real.moments(extractor)
         if self.real.moments is not None:
-            return self.real.moments(extractor) if name == "pool" else None
+            raise NoValue("takes the reference images themselves, not their statistics")
         if not self.real.has(kind):
-            return None
+            raise NoValue(
+                "no VAE to reconstruct a reference with" if kind == "vae" and self.real.reference else "no reference images"
+            )
         key = extractor.key, kind
         if key not in self._references:
             self._extract(lambda: self._missing_references(extractor, kind))

@@ -12,8 +12,10 @@ from typing import Any
 
 from afa_bench import registry
 from afa_bench.cells import SHARD
+from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.errors import UserError
-from afa_bench.extractors.base import Extractor
+from afa_bench.extractors.base import POOL, Extractor
+from afa_bench.identity import fingerprint
 from afa_bench.images.find import find_images
 from afa_bench.images.stored import Picture, StoredImage, in_file
 from afa_bench.log import LOG
@@ -23,6 +25,7 @@ from afa_bench.metrics.read import read_metric
 from afa_bench.metrics.reference import Statistics, read_statistics
 from afa_bench.progress import SILENT, Progress
 from afa_bench.scoring.captions import Carrier
+from afa_bench.scoring.earlier import inputs_of, read_earlier
 from afa_bench.scoring.extraction import Extraction
 from afa_bench.scoring.features import FeatureStore
 from afa_bench.scoring.folder_rows import read_folder
@@ -105,6 +108,14 @@ def choice(text: str) -> tuple[str, dict[str, str]]:
     return name, options
 
 
+def name_of(images: Path) -> str:
+    """A name for the scores of a folder, other than that of another folder: ``m1-images`` for ``m1/images``."""
+    whole, here = images.resolve(), Path().resolve()
+    parts = whole.relative_to(here).parts if whole.is_relative_to(here) else whole.parts[1:]
+    name = "-".join(parts) or whole.name or "images"
+    return name if len(name.encode(errors="replace")) <= 200 else f"{whole.name[:50]}-{fingerprint(str(whole))[:12]}"
+
+
 def score_folder(
     images: Path,
     prompts: Path | None,
@@ -120,6 +131,8 @@ def score_folder(
 ) -> FolderScores:
     """Score a folder; write ``samples.parquet`` and ``summary.json`` to ``out``, and features on the way, so that it can resume.
 
+    Scores of other metrics that are in ``out`` already stay there, beside the new ones.
+
     Args:
         images, prompts: as :func:`read_folder`.
         metrics: of images.
@@ -131,30 +144,36 @@ def score_folder(
         progress: who watches.
 
     Raises:
-        UserError: nothing can be scored as asked.
+        UserError: nothing can be scored as asked, or ``out`` holds other results, which would be lost.
     """
-    Store(out).prepare()
     _check_captions(metrics, bool(prompts or carrier))
     rows, notes = read_folder(images, prompts, carrier, images_per_prompt, as_seen)
     shards = [rows[start : start + SHARD] for start in range(0, len(rows), SHARD)]
     present, missing, damaged = _weights(metrics, strict)
     real, real_notes = read_reference(reference, rows, any("paired" in metric.needs for metric in metrics))
+    for metric in present:
+        if real.moments and metric.reads == POOL:
+            real.moments(metric.extractor())  # or it is refused
+    inputs = {metric.key: inputs_of(metric, real) for metric in present}
+    earlier = read_earlier(out, rows, as_seen, inputs)
+    Store(out).prepare()
     features = FeatureStore(real, Store(out), extraction)
     pictures = ImageSet(CellStore(out), images, shards, tolerant=True, as_seen=as_seen)
     with progress.stage("scoring", 0):
         features.fill([pictures], present, progress)
     summary, failed_metrics = summarize(pictures, metrics, features, {**missing, **damaged})
-    for order, metric in enumerate(metrics):
-        summary[metric.key]["order"] = order
+    for key, mark in inputs.items():
+        summary[key]["inputs"] = None if key in failed_metrics else mark  # once the real images are whole, it is computed anew
+    summary = earlier.added(summary, rows)
     notes += [*real_notes, *features.cut_notes()]
     for note in notes:
         LOG.warning("%s", note)
-    about: dict[str, Any] = {"images": images.name, "reference": reference.name if reference else None}
+    about: dict[str, Any] = {"images": images.name, "reference": reference.name if reference else earlier.about.get("reference")}
     about |= {"as_seen": True} if as_seen else {}
     about |= {"notes": notes} if notes else {}
     write_results(CellStore(out), shards, summary, {**about, "scoring": asdict(extraction.record)})
     failed = {row["file"] or row["sample_id"]: row["error"] for row in rows if row["error"]}
-    titles = {metric.key: metric.title for metric in metrics}
+    titles = {key: entry["title"] for key, entry in summary.items()}
     absent, broken = ([f"{titles[k]}: {why}" for k, why in part.items()] for part in (missing, {**damaged, **failed_metrics}))
     return FolderScores(len(rows), summary, failed, absent, broken, notes)
 
@@ -173,7 +192,8 @@ def read_reference(path: Path | None, rows: Sequence[SampleRow], paired: bool = 
     if path is None:
         return RealImages(), []
     if path.is_file() and path.suffix.lower() == ".npz":
-        return RealImages(moments=partial(moments_of, read_statistics(path), path)), []
+        moments = partial(moments_of, read_statistics(path), path)
+        return RealImages(moments=moments, moments_identity=hash_file(path)), []
     if not path.is_dir():
         raise UserError(f"{path}: --reference: expected a folder of images, or an .npz file of afa-bench stats")
     found = find_images(path, "--reference")

@@ -70,7 +70,6 @@ class ImageSet:
         return replace(self, shards=list(self.shards))
 
     def good(self, shard: int) -> list[SampleRow]:
-        """The rows of a shard that have an image."""
         return [row for row in self.shards[shard] if row["error"] is None]
 
     def prompts(self, by: str) -> dict[str, str]:
@@ -78,7 +77,6 @@ class ImageSet:
         return {row[by]: row["prompt"] for shard in range(len(self.shards)) for row in self.good(shard)}
 
     def inputs(self, rows: Sequence[SampleRow]) -> list[ImageInput]:
-        """The images of some rows, as networks take them."""
         return [
             ImageInput(partial(_generated, self.folder / row["file"], row["sha256"], self.as_seen), row["prompt"]) for row in rows
         ]
@@ -96,6 +94,7 @@ class RealImages:
         vae: the VAE's sha256.
         size: of the generated images in pixels.
         moments: of an extractor's features, where a file of statistics stands in place of reference images.
+        moments_identity: the sha256 of that file.
     """
 
     paired: Mapping[str, Picture | None] = field(default_factory=dict)
@@ -105,10 +104,10 @@ class RealImages:
     vae: str | None = None
     size: int | None = None
     moments: Callable[[Extractor], Gaussian] | None = None
+    moments_identity: str | None = None
 
     @classmethod
     def of_plan(cls, plan: Plan) -> RealImages:
-        """What a plan's metrics compare with."""
         first = plan.cells[0]
         return cls(
             paired={prompt.id: prompt.image for prompt in plan.samples.prompts},
@@ -120,7 +119,6 @@ class RealImages:
 
     @cached_property
     def reference(self) -> Sequence[Picture]:
-        """The reference images."""
         return self.find()
 
     def has(self, kind: str) -> bool:

@@ -55,7 +55,6 @@ class ReconstructedBatch:
         self._images: list[Image.Image] | None = None
 
     def image(self, index: int) -> Image.Image:
-        """One of them."""
         with self.reconstruct.lock:
             if self._images is None:
                 found = [shown(picture, name) for picture, name in zip(self.pictures, self.names, strict=True)]

@@ -26,7 +26,6 @@ class Column:
         return self._shape[0]
 
     def add(self, rows: NDArray[Any]) -> None:
-        """Append rows ``(B, D)``."""
         self._file.write(np.ascontiguousarray(rows, dtype=np.float32).tobytes())
         self._shape = (len(self) + len(rows), rows.shape[1])
 

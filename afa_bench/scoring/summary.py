@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,24 +12,20 @@ import numpy as np
 
 from afa_bench.errors import NotFetchedError, UserError
 from afa_bench.extractors.base import Extractor, Floats
-from afa_bench.metrics.base import Metric, sample_values, version_of
+from afa_bench.metrics.base import Metric, NoValue, sample_values, version_of
 from afa_bench.scoring.features import FeatureStore, named
 from afa_bench.scoring.image_set import ImageSet
 from afa_bench.scoring.spool import Column
-from afa_bench.stats import Interval, mean_interval
+from afa_bench.stats import FEW, FEW_OF_SET, Interval, mean_interval, too_few
 from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import CellStore, SampleRow
 from afa_bench.store.rows import encode_rows
 
-NO_WEIGHTS = "no value: its weights are not there, or not the pinned ones"
+NO_WEIGHTS = "its weights are not there, or not the pinned ones"
 
 
 def missing_weights(metrics: Sequence[Metric], strict: bool = False) -> dict[str, str]:
-    """The metrics whose weights are not on this machine: key -> why they have no value.
-
-    Raises:
-        UserError: the weights of one are there, but their bytes are others than the pinned ones; under ``strict`` one is missing.
-    """
+    """The metrics whose weights are not here: key -> why (an error under ``strict``, and always for others than the pinned)."""
     reasons: dict[str, str] = {}
     for metric in metrics:
         try:
@@ -49,6 +45,7 @@ class ImageFeatures:
     extractor: Extractor
     images: ImageSet
     shards: Sequence[int]
+    unpaired: set[int] = field(default_factory=set)  # places of rows that were found to have no real image of their own
 
     @cached_property
     def rows(self) -> list[SampleRow]:
@@ -67,8 +64,10 @@ class ImageFeatures:
     def texts(self) -> Floats:
         return self.features.texts(self.extractor, self.rows)
 
-    def paired(self, name: str) -> Floats | None:
-        return self.features.paired(self.extractor, name, self.rows)
+    def paired(self, name: str) -> Floats:
+        found = self.features.paired(self.extractor, name, self.rows)
+        self.unpaired |= {*np.flatnonzero(np.isnan(found).all(axis=1)).tolist()}
+        return found
 
     def reference(self, name: str, kind: str) -> Any:
         return self.features.reference(self.extractor, name, kind)
@@ -88,58 +87,66 @@ def summarize(
     summary: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     for metric in metrics:
-        interval = None
-        try:
-            if metric.key not in missing:
-                interval = _compute(metric, images, features)
-        except UserError as error:
-            failed[metric.key] = str(error)
-        summary[metric.key] = _entry(metric, interval, metric.key in missing)
-        if metric.key in failed:
-            summary[metric.key]["note"] = f"no value: {failed[metric.key]}"
+        interval, reason = Interval(math.nan, math.nan, math.nan, 0), NO_WEIGHTS
+        if metric.key not in missing:
+            try:
+                interval, reason = _compute(metric, images, features)
+                if "paired" in metric.needs and (broken := features.broken_pairs(metric.extractor())):
+                    failed[metric.key] = str(broken[0])
+                    reason = f"{reason}: {broken[0]}"
+            except NoValue as why:
+                reason = str(why)
+            except UserError as error:
+                failed[metric.key] = reason = str(error)
+        summary[metric.key] = _entry(metric, interval, reason, metric.key in missing)
     return summary, failed
 
 
 def write_results(
     store: CellStore, shards: Sequence[Sequence[SampleRow]], summary: Mapping[str, Any], about: Mapping[str, Any]
 ) -> None:
-    """Write ``samples.parquet``, then ``summary.json``."""
     rows = [row for shard in shards for row in shard]
     write_bytes(store.samples, encode_rows(rows))
     failed = sum(row["error"] is not None for row in rows)
     store.write_summary({**about, "samples": len(rows), "failed": failed, "metrics": dict(summary)})
 
 
-def _compute(metric: Metric, images: ImageSet, features: FeatureStore) -> Interval | None:
-    """One metric's value; a per-sample metric also fills its column of the rows."""
+def _compute(metric: Metric, images: ImageSet, features: FeatureStore) -> tuple[Interval, str]:
+    """One metric's value, and what it lacks in words; a per-sample metric also fills its column of the rows."""
     shards = [shard for shard in range(len(images.shards)) if images.good(shard)]
     rows = [row for shard in shards for row in images.good(shard)]
+    if not rows:
+        raise NoValue("no sample is left that could be scored")
     if metric.task == "denoise":
         return _mean(metric, rows)
-    if not shards:
-        return None
     extractor, key = metric.extractor(), metric.key
     if metric.kind == "set":
         interval = metric.over_set(ImageFeatures(features, extractor, images, shards))
-        if not isinstance(interval, Interval | None):
+        if interval is None:
+            raise NoValue("the metric gives none")
+        if not isinstance(interval, Interval):
             raise UserError(f"{metric.title}: over_set: expected an Interval or None, found {interval!r}")
-        return interval
+        return interval, _lacks(interval, rows, FEW_OF_SET)
     for shard in shards:
         part = ImageFeatures(features, extractor, images, [shard])
-        values = sample_values(metric, part)
-        if values is None:
-            for row in rows:
-                row.pop(key, None)
-            return None
-        for row, value in zip(part.rows, values.tolist(), strict=True):
-            row[key] = value
+        for place, (row, value) in enumerate(zip(part.rows, sample_values(metric, part).tolist(), strict=True)):
+            row[key] = None if place in part.unpaired else value
     return _mean(metric, rows)
 
 
-def _mean(metric: Metric, rows: Sequence[SampleRow]) -> Interval:
-    key = metric.key
-    column = np.array([row.get(key) for row in rows], dtype=np.float64)
-    return mean_interval(column, [cluster_of(row) for row in rows])
+def _mean(metric: Metric, rows: Sequence[SampleRow]) -> tuple[Interval, str]:
+    column = np.array([row.get(metric.key) for row in rows], dtype=np.float64)
+    interval = mean_interval(column, [cluster_of(row) for row in rows])
+    valued = [row for row, value in zip(rows, column, strict=True) if math.isfinite(value)]
+    alone = sum(row.get(metric.key) is None for row in rows)
+    lost = {"no real image of their own": alone, "no finite value": len(rows) - interval.n - alone}
+    reasons = [f"{count} of {len(rows)} samples have {words}" for words, count in lost.items() if count]
+    return interval, "; ".join(filter(None, [*reasons, _lacks(interval, valued, FEW)]))
+
+
+def _lacks(interval: Interval, rows: Sequence[SampleRow], least: int) -> str:
+    prompts = len({cluster_of(row) for row in rows})
+    return too_few(prompts, least) if prompts < least and math.isfinite(interval.value) else ""
 
 
 def cluster_of(row: SampleRow) -> str:
@@ -147,21 +154,19 @@ def cluster_of(row: SampleRow) -> str:
     return str(row.get("cluster") or row["prompt_id"])
 
 
-def _entry(metric: Metric, interval: Interval | None, missing: bool) -> dict[str, Any]:
-    """A metric's part of a summary; null stands for what could not be computed."""
-    numbers = dict.fromkeys(("value", "low", "high"))
-    if interval:
-        bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
-        numbers = {name: value if math.isfinite(value) else None for name, value in bounds.items()}
+def _entry(metric: Metric, interval: Interval, reason: str, missing: bool) -> dict[str, Any]:
+    """A metric's part of a summary; null stands for what could not be computed, and ``reason`` says why."""
+    bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
     return {
         "title": metric.title,
-        **numbers,
-        "n": interval.n if interval else 0,
+        **{name: value if math.isfinite(value) else None for name, value in bounds.items()},
+        "n": interval.n,
+        "reason": reason or None,
         "kind": metric.kind,
         "direction": metric.direction,
         "unit": metric.unit,
         "digits": metric.digits,
         "version": version_of(metric),
         "weights": {} if missing else metric.hashes(),
-        "note": NO_WEIGHTS if missing else metric.note,
+        "note": metric.note,
     }

@@ -17,7 +17,7 @@ from afa_bench.generation.generator import draw, prompted, to_image
 from afa_bench.images.stored import shown
 from afa_bench.merging.method import MergeMethod
 from afa_bench.method import Model
-from afa_bench.metrics.base import Metric, sample_values
+from afa_bench.metrics.base import Metric, NoValue, sample_values
 from afa_bench.models.load import LoadedGroup
 from afa_bench.search.rewriting import Rewriter
 from afa_bench.search.space import Row, Space, Weights
@@ -46,14 +46,14 @@ class _Features:
     def texts(self) -> Floats:
         return np.asarray(self.extractor.texts(self.captions), dtype=np.float64)
 
-    def paired(self, name: str) -> Floats | None:
-        if any(sample.prompt.image is None for sample in self.samples):
-            return None
+    def paired(self, name: str) -> Floats:
+        if lone := next((sample for sample in self.samples if sample.prompt.image is None), None):
+            raise NoValue(f"{lone.prompt.id} has no real image of its own")
         real = [shown(sample.prompt.image or b"", sample.prompt.id) for sample in self.samples]
         return np.asarray(self.extractor.images(real, self.captions)[name], dtype=np.float64)
 
-    def reference(self, name: str, kind: str) -> Floats | None:
-        return None
+    def reference(self, name: str, kind: str) -> Floats:
+        raise NoValue("a search has no reference images")
 
 
 class ImageJudge:
@@ -111,9 +111,10 @@ class ImageJudge:
         images = draw(self._architecture, self._pipeline, self._suite, self._steps, samples, given)
         captions = [sample.prompt.text for sample in samples]
         features = self._extractor.images([to_image(image) for image in images], captions)
-        values = sample_values(self._metric, _Features(self._extractor, samples, features))
-        if values is None:
-            raise UserError(f"--scorer: {self._metric.title}: needs what the prompts do not have; expected another metric")
+        try:
+            values = sample_values(self._metric, _Features(self._extractor, samples, features))
+        except NoValue as why:
+            raise UserError(f"--scorer: {self._metric.title}: {why}; expected another metric") from why
         if not np.isfinite(values).all():
             raise UserError(f"--scorer: {self._metric.title}: is not a number for some image")
         return [float(value) for value in (values if self._metric.direction == "higher" else -values)]

@@ -46,20 +46,16 @@ class CellStore:
 
     @property
     def images(self) -> Path:
-        """Folder of the generated images, named by sample."""
         return self.folder / "images"
 
     @property
     def samples(self) -> Path:
-        """The Parquet file with a row a sample."""
         return self.folder / "samples.parquet"
 
     def write_about(self, about: dict[str, Any]) -> None:
-        """Write ``cell.json``."""
         write_checked(self.folder / "cell.json", about)
 
     def about(self) -> dict[str, Any] | None:
-        """``cell.json``, or None."""
         about: dict[str, Any] | None = checked(self.folder / "cell.json")
         return about
 
@@ -68,7 +64,6 @@ class CellStore:
         return self.folder.is_dir() and not (self.folder / "cell.json").is_file()
 
     def summary(self) -> dict[str, Any] | None:
-        """``summary.json``, or None."""
         file = self.folder / "summary.json"
         summary: dict[str, Any] | None = checked(file)
         if summary is not None and not all(isinstance(summary.get(key), int) for key in ("samples", "failed")):
@@ -141,11 +136,9 @@ class CellStore:
         self.shard(shard).unlink(missing_ok=True)
 
     def shards(self) -> list[int]:
-        """The numbers of all finished shards."""
         return sorted(int(path.stem.removeprefix("shard-")) for path in (self.folder / "state").glob("shard-*.json"))
 
     def features(self, extractor: str, shard: int) -> Path:
-        """File of one shard's image features."""
         return self.folder / "state" / f"{extractor}-{shard:06d}.npz"
 
     def check_room(self, images: int) -> None:
@@ -165,7 +158,6 @@ class CellStore:
             )
 
     def write_image(self, name: str, png: bytes) -> None:
-        """Write one image."""
         write_bytes(self.images / name, png)
 
     def shard(self, shard: int) -> Path:
@@ -223,15 +215,12 @@ class Store:
             raise UserError(f"{file}: cells: damaged: {error.errors()[0]['msg']}") from error
 
     def cells(self) -> list[str]:
-        """The names of all cells that have a folder."""
         return sorted(path.parent.name for path in self.root.glob("*/cell.json"))
 
     def cell(self, name: str) -> CellStore:
-        """The folder of a cell."""
         return CellStore(self.root / name)
 
     def references(self, name: str) -> Path:
-        """File of a reference set's features."""
         return self.root / "references" / f"{name}.npz"
 
     def prepare(self) -> None:

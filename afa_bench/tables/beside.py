@@ -8,10 +8,12 @@ from dataclasses import replace
 
 from afa_bench.differences import Difference
 from afa_bench.errors import UserError
+from afa_bench.stats import FEW
 from afa_bench.tables.load import CellResult, Place, measured
 from afa_bench.tables.measure import Measurer
 from afa_bench.tables.model import Cell, Column, Row, Section, Table
 
+FEW_PROMPTS = f"too few prompts for an interval, which takes {FEW} at least"
 UNKNOWN = Difference(math.nan, math.nan, math.nan, 0, math.nan)
 Placed = Mapping[Place, CellResult]
 CellOf = Callable[[str, Row, Cell, Column, CellResult | None], Cell]
@@ -42,7 +44,7 @@ def by_category(table: Table, placed: Placed, measurer: Measurer) -> Table:
                     return Cell()
                 mean = measurer.mean(result.folder, column.metric, name)
                 value, low, high = (part if math.isfinite(part) else None for part in (mean.value, mean.low, mean.high))
-                return Cell(value, low, high, mean.n)
+                return Cell(value, low, high, mean.n, reason=None if value is None or low is not None else FEW_PROMPTS)
 
             sections.append(replace(_each(section.name, rows, columns, placed, inside), category=name))
     return replace(table, columns=columns, sections=tuple(sections), by="category")

@@ -34,13 +34,19 @@ class _File(BaseModel):
 
 
 class MetricFile(_File):
-    """A metric's entry in ``summary.json``; ``order`` is its place in the suite's list, hence among a table's columns."""
+    """A metric's entry in ``summary.json``.
+
+    Attributes:
+        order: its place in the suite's list, hence among a table's columns.
+        reason: why it has no value, or what its value or interval lacks.
+    """
 
     title: str
     value: float | None
     low: float | None = None
     high: float | None = None
     n: int = Field(ge=0)
+    reason: str | None = None
     kind: Literal["per-sample", "set"]
     direction: Literal["higher", "lower"]
     unit: str = ""
@@ -139,7 +145,7 @@ def measured(result: CellResult | None, metric: Metric) -> Cell:
     entry = result.summary.metrics.get(metric.key) if result and result.summary else None
     if entry is None:
         return Cell()
-    return Cell(_finite(entry.value), _finite(entry.low), _finite(entry.high), entry.n)
+    return Cell(_finite(entry.value), _finite(entry.low), _finite(entry.high), entry.n, reason=entry.reason)
 
 
 def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:

@@ -114,6 +114,7 @@ class Cell:
 
     ``difference`` is the paired difference to the table's reference method (this method minus that one), and ``spread`` how much
     the value moves from repeat to repeat, where they were asked for. ``printed`` is the paper's own number, in its tables.
+    ``reason`` says why there is no value, or what it lacks.
     """
 
     value: float | None = None
@@ -125,6 +126,7 @@ class Cell:
     difference: Difference | None = None
     spread: Spread | None = None
     printed: Printed | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)

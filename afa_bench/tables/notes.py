@@ -10,6 +10,9 @@ from afa_bench.identity import fingerprint
 from afa_bench.tables.load import CellResult, Place, Results
 from afa_bench.tables.model import Cell, Column, Metric, Table
 
+MOST = 4
+"""Cells that are named where something is said of some; of more, only the metric is."""
+
 SHORT = 12
 """Digits of a sha256 that a table shows."""
 
@@ -28,6 +31,7 @@ def foot(results: Results, table: Table, placed: Mapping[Place, CellResult]) -> 
         _samples(cells),
         _failed(cells),
         _gaps(table, placed),
+        *_lacks(table),
         "Metrics: " + "; ".join(said_of(metric, results.remarks.get(metric.key, ())) for metric in metrics) + ".",
         *_facts(results.shared),
         f"Fingerprints: shared identity {fingerprint(dict(results.shared))[:SHORT]}, "
@@ -49,7 +53,7 @@ def _how(table: Table, metrics: list[Metric]) -> Iterator[str]:
     sets = [metric.title for metric in metrics if metric.kind == "set"]
     if sets:
         gap = "" if table.versus is None else "; differences without one"
-        yield f"{', '.join(sets)}: one value of the whole set of images, its interval over resampled prompts{gap}."
+        yield f"{', '.join(sets)}: one value of the whole set of images, its interval over prompts{gap}."
 
 
 def _samples(cells: list[CellResult]) -> str:
@@ -81,7 +85,7 @@ def _gaps(table: Table, placed: Mapping[Place, CellResult]) -> str:
                     steps = gaps.setdefault((f"{row.label} ({section.name})", reason), [])
                     if column.steps is not None and column.steps not in steps:
                         steps.append(column.steps)
-    said = [f"no value of {metric.title} anywhere" for metric in nowhere]
+    said = [f"no value of {metric.title} anywhere{_because(table, metric)}" for metric in nowhere]
     said += [f"{row}{_at(steps)}: {reason}" for (row, reason), steps in gaps.items()]
     return f"–: {'; '.join(said)}." if said else ""
 
@@ -94,11 +98,40 @@ def _nowhere(table: Table) -> list[Metric]:
     return [metric for metric in dict.fromkeys(column.metric for column in table.columns) if metric not in known]
 
 
+def _because(table: Table, metric: Metric) -> str:
+    """Why no cell has a value of a metric, where all that say so agree."""
+    known = {cell.reason for _, column, cell in _shown(table) if column.metric == metric} - {None}
+    return f": {known.pop()}" if len(known) == 1 else ""
+
+
+def _lacks(table: Table) -> Iterator[str]:
+    """What values or their intervals lack, and where: samples without one, prompts for an interval."""
+    valued = [(place, column, cell) for place, column, cell in _shown(table) if cell.value is not None]
+    reasons: dict[str, dict[str, list[str]]] = {}
+    for place, column, cell in valued:
+        if cell.reason:
+            reasons.setdefault(cell.reason, {}).setdefault(column.metric.title, []).append(place)
+    for reason, metrics in reasons.items():
+        if sum(map(len, metrics.values())) == len(valued):
+            yield f"All values: {reason}."
+        else:
+            said = (title if len(found) > MOST else f"{title} of {', '.join(found)}" for title, found in metrics.items())
+            yield f"{'; '.join(said)}: {reason}."
+
+
+def _shown(table: Table) -> Iterator[tuple[str, Column, Cell]]:
+    """Every cell, with its place in words and its column."""
+    for section in table.sections:
+        for row in section.rows:
+            for cell, column in zip(row.cells, table.columns, strict=True):
+                yield f"{row.label} ({section.title}){_at([] if column.steps is None else [column.steps])}", column, cell
+
+
 def _reason(cell: Cell, column: Column, result: CellResult | None) -> str:
     """Why a cell shows a dash; empty where it shows a number."""
     if cell.value is None:
         if result is not None and result.summary is not None:
-            return f"no value of {column.metric.title}"
+            return f"no value of {column.metric.title}{f': {cell.reason}' if cell.reason else ''}"
         reason = "not run" if result is None else "not scored"
         return reason if column.steps is not None else f"{column.metric.title} {reason}"
     if cell.difference is not None and not math.isfinite(cell.difference.value):

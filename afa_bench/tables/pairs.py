@@ -40,6 +40,7 @@ class Samples:
         errors: ``(n,)`` strings of Arrow; null where a sample did not fail.
         metrics: key -> ``(n,)``.
         parts: key -> what the samples can be broken down by, where it was asked for.
+        nulls: key -> ``(n,)`` where a metric has no value to begin with (which is not the same as one that is not finite).
     """
 
     file: Path
@@ -49,6 +50,11 @@ class Samples:
     errors: Any
     metrics: dict[str, NDArray[np.float64]]
     parts: dict[str, Part]
+    nulls: dict[str, NDArray[np.bool_]]
+
+    def absent(self, key: str) -> NDArray[np.bool_]:
+        """``(n,)`` where there is no value of a metric to begin with, such as none of a pair where there is no pair."""
+        return self.nulls.get(key, np.ones(len(self.ids), dtype=bool))
 
     def column(self, key: str) -> NDArray[np.float64]:
         """The values of a metric.
@@ -108,6 +114,7 @@ def read_samples(file: Path, parts: Sequence[str] = ()) -> Samples:
         seeds = rows["seed"] if "seed" in known and not rows["seed"].null_count else None
         broken = {name: _part(rows[name].cast(pa.string()).fill_null("")) for name in parts}
         numbers = {name: _floats(rows[name]) for name in floats}
+        nulls = {name: _flags(rows[name].is_null()) for name in floats}
     except (ValueError, pa.ArrowException) as error:
         raise UserError(f"{file}: corrupt: {error}") from error
     for name, column in zip(NEEDED, (ids, prompts), strict=True):
@@ -115,7 +122,7 @@ def read_samples(file: Path, parts: Sequence[str] = ()) -> Samples:
             raise UserError(f"{file}: column {name}: empty in row {column.is_null().index(True).as_py()}")
     if pc.count_distinct(ids).as_py() != len(ids):
         raise UserError(f"{file}: column sample_id: the same sample stands there twice")
-    return Samples(file, ids, _part(prompts).codes, None if seeds is None else _numpy(seeds), errors, numbers, broken)
+    return Samples(file, ids, _part(prompts).codes, None if seeds is None else _numpy(seeds), errors, numbers, broken, nulls)
 
 
 def _part(names: Any) -> Part:
@@ -132,6 +139,12 @@ def _floats(values: Any) -> NDArray[np.float64]:
     column = np.full(len(values), np.nan)
     column[where(values.is_valid())] = _numpy(values.drop_null())
     return column
+
+
+def _flags(truths: Any) -> NDArray[np.bool_]:
+    flags = np.zeros(len(truths), dtype=bool)
+    flags[where(truths)] = True
+    return flags
 
 
 def _numpy(array: Any) -> NDArray[Any]:

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from gate_cases import gap, one, sides
+from gate_cases import change, gap, one, sides
 from results_factory import IMAGES, PROMPTS, metric, write_cell, write_results
 
 from afa_bench.errors import NothingToDoError, UserError
@@ -38,10 +38,23 @@ def test_truth_table(low: float, high: float, verdict: str) -> None:
     assert decide(gap(low, high), 0.02) == verdict
 
 
-def test_regressed_has_to_hold_after_holm() -> None:
-    assert decide(gap(-0.04, -0.03), 0.02, p=0.0251) == "inconclusive"
-    assert decide(gap(-0.04, -0.03), 0.02, p=0.025) == "regressed"
-    assert decide(gap(-0.04, -0.03), 0.02, p=0.04, alpha=0.05) == "regressed"
+def test_a_verdict_takes_the_interval_and_the_p_value() -> None:
+    assert decide(gap(-0.04, -0.03), 0.02, worse=0.0251) == "inconclusive"
+    assert decide(gap(-0.04, -0.03), 0.02, worse=0.025) == "regressed"
+    assert decide(gap(-0.04, -0.03), 0.02, worse=0.04, alpha=0.05) == "regressed"
+    assert decide(gap(0.01, 0.03), 0.02, better=0.03) == "pass"
+    assert decide(gap(-0.01, 0.03), 0.02, good=0.03) == "inconclusive"
+
+
+@pytest.mark.parametrize(("shift", "margin"), [(1e-7, 0.02), (1e-7, 0), (-1e-7, 0)])
+def test_rounding_is_neither_better_nor_worse(tmp_path: Path, shift: float, margin: float) -> None:
+    base, head = sides(tmp_path)
+    change(head, lambda rows: rows.assign(clip_t_mini=rows["clip_t_mini"] + shift))
+    assert one(base, head, {"metrics": {"clip_t_mini": {"margin": margin}}}).verdict == "pass"
+    (comparison,) = compare_results(load_results(base), load_results(head), Selection(("clip_t_mini",)))
+    assert tell(comparison).verdict == "same"
+    change(head, lambda rows: rows.assign(clip_t_mini=rows["clip_t_mini"] + 1000 * shift))
+    assert one(base, head, {"metrics": {"clip_t_mini": {"margin": margin}}}).verdict == ("improved" if shift > 0 else "regressed")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@ import pytest
 from gate_cases import change, judged, one, sides
 from results_factory import metric, write_cell
 
+from afa_bench.gate import Selection, compare_results, tell
+from afa_bench.tables import load_results
+
 
 def test_lost_samples(tmp_path: Path) -> None:
     base, head = sides(tmp_path)
@@ -72,12 +75,33 @@ def test_base_without_a_value_to_pair(tmp_path: Path) -> None:
     assert one(base, head).words == "no sample has a value in both"
 
 
-def test_one_prompt_decides_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prompts", [1, 2, 3, 5])
+def test_few_prompts_decide_nothing(tmp_path: Path, prompts: int) -> None:
     base, head = sides(tmp_path, skill=-0.5)
     for side in (base, head):
-        change(side, lambda rows: rows[rows["prompt_id"] == "p00"])
+        change(side, lambda rows: rows[rows["prompt_id"] < f"p{prompts:02d}"])
     finding = one(base, head)
-    assert (finding.verdict, finding.words) == ("inconclusive", "one prompt has no interval")
+    words = f"too few prompts for an interval: {prompts}, expected 6 at least"
+    assert (finding.verdict, finding.words) == ("inconclusive", words)
+    (comparison,) = compare_results(load_results(base), load_results(head), Selection(("clip_t_mini",)))
+    assert (tell(comparison).verdict, tell(comparison).words) == ("unclear", words)
+
+
+def test_six_prompts_decide(tmp_path: Path) -> None:
+    base, head = sides(tmp_path, skill=-0.5)
+    for side in (base, head):
+        change(side, lambda rows: rows[rows["prompt_id"] < "p06"])
+    assert one(base, head).verdict == "regressed"
+
+
+def test_a_pair_that_is_missing_on_both_sides_is_said(tmp_path: Path) -> None:
+    base, head = sides(tmp_path)
+    for side in (base, head):
+        change(side, lambda rows: rows.assign(clip_t_mini=rows["clip_t_mini"].where(rows["prompt_id"] != "p05")))
+    finding = one(base, head)
+    assert (finding.verdict, finding.words) == ("pass", "2 of 48 samples have no value in either")
+    write_cell(tmp_path / "whole")
+    assert one(tmp_path / "whole", head).verdict == "nan"
 
 
 def test_order_of_rows_is_nothing(tmp_path: Path) -> None:

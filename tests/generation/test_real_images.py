@@ -93,7 +93,7 @@ def test_only_where_there_is_more_than_one_way_is_the_way_a_part_of_the_identity
     assert all(("images" in cell.identity) == odd for cell in cells if cell.task == "denoise")
 
 
-def test_a_damaged_image_is_a_failed_loss_and_costs_its_own_metric(suite, tmp_path):
+def test_a_damaged_image_is_a_failed_loss_and_costs_one_value_of_its_own_metric(suite, tmp_path):
     folder = pairs(suite, a=picture(0), b=picture(1))
     whole = (folder / "b.png").read_bytes()
     (folder / "b.png").write_bytes(whole[:100])
@@ -106,8 +106,9 @@ def test_a_damaged_image_is_a_failed_loss_and_costs_its_own_metric(suite, tmp_pa
     (generated,) = (tmp_path / "out").rglob("tiny-one.002.*/summary.json")
     metrics = read_json(generated)["metrics"]
     assert metrics["clip_t_mini"]["value"] is not None
-    assert metrics["clip_i_mini"]["value"] is None
-    assert "b.png: not an image" in metrics["clip_i_mini"]["note"]
+    assert (metrics["clip_i_mini"]["value"] is not None, metrics["clip_i_mini"]["n"]) == (True, 1)
+    assert "1 of 2 samples have no real image of their own" in metrics["clip_i_mini"]["reason"]
+    assert "b.png: not an image" in metrics["clip_i_mini"]["reason"]
     (denoised,) = (tmp_path / "out").rglob("tiny-one.denoise.*/samples.parquet")
     (error,) = [error for error in read_samples(denoised).errors.to_pylist() if error]
     assert "b.png: not an image" in error

@@ -6,9 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
-from afa_bench.metrics.frechet import frechet_distance, frechet_interval
-from afa_bench.metrics.inception_score import inception_score
-from afa_bench.metrics.resample import resampled_interval
+from afa_bench.metrics.frechet import frechet_distance
+from afa_bench.metrics.gaussian import FrechetTo
+from afa_bench.metrics.inception_score import inception_score, score_of
+from afa_bench.metrics.interval import set_interval
+from afa_bench.metrics.kernel import CmmdTo, kernel_inception_distance
+from afa_bench.stats import FEW_OF_SET
 
 
 def draws(seed: int, n: int, d: int) -> np.ndarray:
@@ -32,36 +35,78 @@ def test_frechet_distance_of_a_set_to_itself_is_zero(seed, n, d):
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6 * (1 + np.square(a).sum()))
 
 
-def test_repeated_rows_are_the_same_as_weights():
-    a, b = draws(0, 12, 4), draws(1, 40, 4)
-    weights = np.array([0, 3, 1, 1, 2, 1, 1, 0, 1, 1, 1, 0])
-    from afa_bench.metrics.frechet import _Frechet
-
-    assert _Frechet(a, b).distance(weights.astype(float)) == pytest.approx(frechet_distance(np.repeat(a, weights, axis=0), b))
+def weighted_mean(values):
+    return lambda rows: (float(values[rows].mean()), values[rows])
 
 
 def test_too_few_images_have_no_distance():
     with pytest.raises(ValueError, match="two images"):
         frechet_distance(np.ones((1, 2)), np.ones((5, 2)))
-    assert np.isnan(frechet_interval(np.ones((1, 2)), np.ones((5, 2)), ["a"]).value)
 
 
 def test_the_interval_of_a_mean_is_its_standard_error():
     values = np.random.default_rng(0).normal(size=400)
-    interval = resampled_interval(lambda w: float(w @ values / w.sum()), 400, np.arange(400))
+    interval = set_interval(weighted_mean(values), np.arange(400))
     assert interval.value == pytest.approx(values.mean())
-    assert interval.high - interval.value == pytest.approx(1.96 * values.std() / 20, rel=0.15)
+    assert interval.high - interval.value == pytest.approx(1.966 * values.std(ddof=1) / 20, rel=1e-3)
+    assert interval.low == pytest.approx(2 * interval.value - interval.high)
 
 
-def test_images_of_one_prompt_are_resampled_together():
+def test_images_of_one_prompt_move_together():
     values = np.repeat(np.random.default_rng(0).normal(size=50), 8)
-    prompts = np.repeat(np.arange(50), 8)
+    alone = set_interval(weighted_mean(values), np.arange(400))
+    together = set_interval(weighted_mean(values), np.repeat(np.arange(50), 8))
+    assert (together.high - together.low) / (alone.high - alone.low) == pytest.approx(np.sqrt(8), rel=0.05)
 
-    def mean(w: np.ndarray) -> float:
-        return float(w @ values / w.sum())
 
-    alone, together = resampled_interval(mean, 400, np.arange(400)), resampled_interval(mean, 400, prompts)
-    assert (together.high - together.low) / (alone.high - alone.low) == pytest.approx(np.sqrt(8), rel=0.25)
+def test_an_interval_takes_so_many_prompts():
+    values = np.random.default_rng(0).normal(size=FEW_OF_SET)
+    assert np.isnan(set_interval(weighted_mean(values[1:]), np.arange(FEW_OF_SET - 1)).low)
+    assert np.isfinite(set_interval(weighted_mean(values), np.arange(FEW_OF_SET)).low)
+
+
+def test_a_metric_with_a_floor_has_an_interval_above_it():
+    values = np.random.default_rng(0).exponential(size=40)
+    interval = set_interval(weighted_mean(values), np.arange(40), floor=0.0)
+    assert 0 < interval.low < interval.value < interval.high
+    assert interval.high / interval.value == pytest.approx(interval.value / interval.low)
+    same = set_interval(weighted_mean(np.zeros(40)), np.arange(40), floor=0.0)
+    assert (same.low, same.value, same.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("metric", ["fid of few", "fid of many", "kid", "kid of subsets", "cmmd", "is", "is of splits"])
+def test_influences_are_derivatives(metric):
+    """What each row does to a metric is what doubling it does, to first order."""
+    rng = np.random.default_rng(3)
+    a, b = draws(0, 400, 6) / 4, draws(1, 300, 6) / 4
+    odds = rng.dirichlet(np.ones(7), size=400)
+    few = "few" in metric
+    if few:
+        a, b = draws(0, 40, 60) / 20, draws(1, 90, 60) / 20
+    to = {
+        "fid of few": lambda rows: FrechetTo(b)(a, rows),
+        "fid of many": lambda rows: FrechetTo(b)(a, rows),
+        "kid": lambda rows: kernel_inception_distance(a, b, rows, 1, 500),
+        "kid of subsets": lambda rows: kernel_inception_distance(a, b, rows, 3_000, 40),
+        "cmmd": lambda rows: CmmdTo(b, a)(rows),
+        "is": lambda rows: score_of(odds, rows, 1),
+        "is of splits": lambda rows: score_of(odds, rows, 4),
+    }[metric]
+    n = len(a)
+    value, influence = to(np.arange(n))
+    assert influence.shape == (n,)
+    if "splits" in metric or "subsets" in metric:  # a row more is another draw: beside all in one part
+        whole = {
+            "is of splits": lambda rows: score_of(odds, rows, 1),
+            "kid of subsets": lambda rows: kernel_inception_distance(a, b, rows, 1, 500),
+        }
+        reference = whole[metric](np.arange(n))[1]
+        assert np.corrcoef(influence, reference)[0, 1] > 0.95
+        assert influence.std() == pytest.approx(reference.std(), rel=0.15)
+        return
+    influence = influence - influence.mean()
+    moved = np.array([(n + 1) * (to(np.append(np.arange(n), row))[0] - value) for row in range(0, n, 7)])
+    assert np.corrcoef(influence[::7], moved)[0, 1] > 0.99
 
 
 def test_inception_score_bounds():
@@ -75,6 +120,3 @@ def test_inception_score_is_its_formula():
     p = np.random.default_rng(0).dirichlet(np.ones(7), size=60)
     divergence = (p * np.log(p / p.mean(0))).sum(1).mean()
     assert inception_score(p, 1) == pytest.approx(np.exp(divergence))
-    doubled = np.concatenate([p, p[:20]])
-    weights = np.concatenate([np.full(20, 2.0), np.ones(40)])
-    assert inception_score(p, 1, weights) == pytest.approx(inception_score(doubled, 1))

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from afa_bench.errors import UserError
+from afa_bench.metrics.base import NoValue
 from afa_bench.metrics.frechet import FrechetDistance, frechet_distance
-from afa_bench.metrics.gaussian import batches, distance, distance_interval, factor, fitted
-from afa_bench.metrics.inception_score import InceptionScore, inception_score, split_of, streamed_score
-from afa_bench.metrics.kernel import ClipMaximumMeanDiscrepancy, cmmd_interval, kernel_inception_distances, kid_interval
+from afa_bench.metrics.gaussian import FrechetTo, Gaussian, batches, distance, factor, fitted
+from afa_bench.metrics.inception_score import InceptionScore, inception_score, split_of
+from afa_bench.metrics.kernel import ClipMaximumMeanDiscrepancy, CmmdTo, KernelInceptionDistance, kernel_inception_distance
 from afa_bench.metrics.moments import Moments, SplitScores
 from afa_bench.metrics.reference import Statistics, read_statistics, write_statistics
 
@@ -59,7 +60,6 @@ def test_merged_split_scores_are_one_pass():
     other.update(torch.from_numpy(probabilities[120:]), split[120:])
     one.merge_state(other)
     assert float(one.compute().mean()) == pytest.approx(inception_score(probabilities, 10), abs=1e-12)
-    assert streamed_score(probabilities, 10) == pytest.approx(inception_score(probabilities, 10), abs=1e-12)
 
 
 def test_splits_are_even_and_one_split_holds_all():
@@ -79,18 +79,61 @@ def test_the_distance_of_few_rows_to_a_singular_gaussian():
     assert distance(fitted([a]), few) == pytest.approx(frechet_distance(a, b), abs=1e-5)
 
 
-def test_a_large_set_has_the_interval_of_a_resampled_one():
-    a, b = features(150, 4), features(2_000, 4, seed=1, shift=0.05)
-    prompts = [str(index // 3) for index in range(150)]
-    metric = FrechetDistance(features="inception")
-    resampled = metric.over_set(Held(a, b, prompts))
-    linear = distance_interval(fitted(batches(a)), fitted(batches(b)), batches(a), prompts)
-    assert linear.value == pytest.approx(resampled.value, abs=1e-5)
-    assert linear.high - linear.value == pytest.approx(resampled.high - resampled.value, rel=0.25)
-    copies = np.concatenate([a] * 4)
-    large = metric.over_set(Held(copies, b, prompts * 4))
-    assert large.n == 600
-    assert large.high - large.value == pytest.approx(linear.high - linear.value, rel=0.05)  # copies of a prompt tell nothing new
+@pytest.mark.parametrize("n", [40, 150, 600])
+def test_the_form_of_the_reference_is_nothing(n):
+    """Rows or their moments, more or fewer images than features: one value, one interval."""
+    a, b = features(n, 100), features(2_000, 100, seed=1, shift=0.05)
+    prompts = [str(index // 2) for index in range(n)]
+    metric = FrechetDistance()
+    rows, moments = (metric.over_set(Held(a, reference, prompts)) for reference in (b, fitted([b])))
+    assert rows.n == n
+    assert [moments.value, moments.low, moments.high] == pytest.approx([rows.value, rows.low, rows.high], rel=1e-9)
+    few = b[:60]  # a reference of fewer images than features
+    alone, from_moments = (metric.over_set(Held(a, reference, prompts)) for reference in (few, fitted([few])))
+    assert [from_moments.value, from_moments.low] == pytest.approx([alone.value, alone.low], rel=1e-6)
+
+
+def test_copies_of_a_prompt_tell_nothing_new():
+    a, b = features(300, 8), features(2_000, 8, seed=1, shift=0.05)
+    prompts = [str(index) for index in range(300)]
+    once = FrechetDistance().over_set(Held(a, b, prompts))
+    copied = FrechetDistance().over_set(Held(np.concatenate([a] * 4), b, prompts * 4))
+    assert copied.n == 1200
+    assert copied.high - copied.low == pytest.approx(once.high - once.low, rel=0.05)
+
+
+def test_a_set_beside_itself():
+    a = features(80, 20)
+    found = FrechetDistance().over_set(Held(a, a))
+    assert found.value == pytest.approx(0, abs=1e-8)
+    assert found.low <= found.value <= found.high < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("metric", "reference", "why"),
+    [
+        (FrechetDistance(), "one", "two images at least on either side"),
+        (KernelInceptionDistance(), "moments", "takes the reference images themselves"),
+        (ClipMaximumMeanDiscrepancy(), "moments", "takes the reference images themselves"),
+        (KernelInceptionDistance(), "one", "two images at least on either side"),
+        (InceptionScore(), "none", "10 splits take as many images at least, found 9"),
+    ],
+)
+def test_what_has_no_value_says_why(metric, reference, why):
+    real = {"one": features(1, 6), "moments": Gaussian(np.zeros(6), np.eye(6)), "none": None}[reference]
+    with pytest.raises(NoValue, match=why):
+        metric.over_set(Held(features(9, 6), real))
+
+
+@pytest.mark.parametrize(("images", "references"), [(12, 8), (51, 20), (120, 49), (120, 51), (50, 300)])
+def test_kid_takes_any_sizes(images, references):
+    """Also more images than a subset has, and fewer references."""
+    a, b = features(images, 8), features(references, 8, seed=1)
+    found = KernelInceptionDistance(subset_size=50, subsets=200).over_set(Held(a, b))
+    whole = kernel_inception_distance(a, b, np.arange(images), 1, 1_000)[0]
+    assert found.n == images
+    assert found.value == pytest.approx(whole, abs=0.1 + 0.2 * abs(whole))
+    assert np.isnan(found.low) == (images < 16)
 
 
 def test_kernel_distances_are_their_formulas():
@@ -103,19 +146,19 @@ def test_kernel_distances_are_their_formulas():
         return np.mean([kernel(x, y) for i, x in enumerate(rows) for j, y in enumerate(rows) if i != j])
 
     expected = within(a) + within(b) - 2 * np.mean([kernel(x, y) for x in a for y in b])
-    names = [str(i) for i in range(40)]
-    assert kid_interval(a, b, names).value == pytest.approx(expected)
-    assert kernel_inception_distances(a, b, subsets=3, size=40) == pytest.approx([expected] * 3)
+    rows = np.arange(40)
+    assert kernel_inception_distance(a, b, rows, subsets=3, size=40)[0] == pytest.approx(expected)
+    assert kernel_inception_distance(a, b, rows, subsets=3, size=39)[0] == pytest.approx(expected, abs=0.05)
     a, b = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (a, b))
     near = lambda x, y: np.mean([np.exp(-np.square(p - q).sum() / 200) for p in x for q in y])  # noqa: E731
-    assert cmmd_interval(a, b, names).value == pytest.approx(1000 * (near(a, a) + near(b, b) - 2 * near(a, b)))
-    assert cmmd_interval(a, a, names).value == pytest.approx(0, abs=1e-9)
+    assert CmmdTo(b, a)(rows)[0] == pytest.approx(1000 * (near(a, a) + near(b, b) - 2 * near(a, b)))
+    assert CmmdTo(a, a)(rows)[0] == pytest.approx(0, abs=1e-9)
 
 
 def test_distances_of_very_many_rows_are_those_of_their_blocks():
     """Rows of float32, as they lie in a file, in more than one block of 1,024."""
     a, b = features(2_100, 8).astype(np.float32), features(1_500, 8, seed=1).astype(np.float32)
-    names = [str(i) for i in range(2_100)]
+    rows = np.arange(2_100)
     wide = [rows.astype(np.float64) for rows in (a, b)]
 
     def near(x, y):
@@ -123,20 +166,26 @@ def test_distances_of_very_many_rows_are_those_of_their_blocks():
         return np.exp(-squares / 200).mean()
 
     x, y = wide
-    assert cmmd_interval(a, b, names).value == pytest.approx(1000 * (near(x, x) + near(y, y) - 2 * near(x, y)), abs=1e-9)
-    assert kernel_inception_distances(a, b, 3, 500) == pytest.approx(kernel_inception_distances(*wide, 3, 500), rel=1e-12)
-    assert frechet_distance(x[:400], b) == pytest.approx(distance(fitted([x[:400]]), fitted([y])), abs=1e-5)  # n x n of rank 8
+    assert CmmdTo(b, a)(rows)[0] == pytest.approx(1000 * (near(x, x) + near(y, y) - 2 * near(x, y)), abs=1e-9)
+    narrow, broad = (kernel_inception_distance(*sides, rows, 3, 500) for sides in ((a, b), wide))
+    assert narrow[0] == pytest.approx(broad[0], rel=1e-12)
+    assert frechet_distance(x[:400], b) == pytest.approx(distance(fitted([x[:400]]), fitted([y])), abs=1e-5)
+    value, influence = FrechetTo(b)(a, rows)
+    assert value == pytest.approx(distance(fitted([x]), fitted([y])), abs=1e-5)
+    assert influence.shape == (2_100,)
 
 
 def test_titles_name_what_is_not_the_definition():
     titles = [
         FrechetDistance(features="inception").title,
         FrechetDistance(features="inception", resize="pytorch-fid", reference="vae").title,
+        FrechetDistance(features="lite0").title,
         FrechetDistance().title,
+        InceptionScore().title,
         InceptionScore(features="inception", resize="torch-fidelity").title,
         ClipMaximumMeanDiscrepancy().title,
     ]
-    expected = ["FID", "FID (pytorch-fid, VAE ref.)", "FID", "IS (torch-fidelity)", "CMMD (224 px)"]
+    expected = ["FID", "FID (pytorch-fid, VAE ref.)", "FID (lite0)", "FID", "IS", "IS (torch-fidelity)", "CMMD (224 px)"]
     assert titles == expected
 
 
@@ -152,9 +201,10 @@ def test_cells_scored_before_there_was_a_resize_keep_their_identity():
 
 def test_statistics_are_read_as_written_and_as_others_write_them(tmp_path):
     gaussian = fitted([features(50, 6)])
-    write_statistics(tmp_path / "ours.npz", Statistics(gaussian, {"images": 50}))
+    about = {"images": 50, "extractor": {"name": "e", "version": 1, "weights": {}}}
+    write_statistics(tmp_path / "ours.npz", Statistics(gaussian, about))
     ours = read_statistics(tmp_path / "ours.npz")
-    assert ours.about == {"images": 50}
+    assert ours.about == about
     assert ours.gaussian.n == 50
     assert np.array_equal(ours.gaussian.covariance, gaussian.covariance)
     np.savez(tmp_path / "theirs.npz", mu=gaussian.mean, sigma=gaussian.covariance)
@@ -169,6 +219,15 @@ def test_statistics_are_read_as_written_and_as_others_write_them(tmp_path):
         ({"mu": np.zeros(3)}, "mu, sigma: expected arrays"),
         ({"mu": np.zeros(3), "sigma": np.eye(2)}, "mu, sigma: expected arrays"),
         ({"mu": np.zeros(2), "sigma": np.full((2, 2), np.nan)}, "finite"),
+        ({"mu": np.array(["a", "b"]), "sigma": np.eye(2)}, "finite"),
+        ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, "expected arrays"),
+        ({"mu": np.zeros(2), "sigma": np.array([[1.0, 0.9], [0.0, 1.0]])}, "a covariance"),
+        ({"mu": np.zeros(2), "sigma": -np.eye(2)}, "a covariance"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2), "n": np.arange(3)}, "n: expected a number of images"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2), "n": np.array("many")}, "n: expected a number of images"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2), "about": np.array("made with care")}, "about: expected what afa-bench stats"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2), "about": np.array('{"images": 3}')}, "about: expected what afa-bench stats"),
+        ({"mu": np.zeros(2, object), "sigma": np.eye(2)}, "cannot be read as statistics"),
         (None, "cannot be read as statistics"),
     ],
 )
@@ -181,3 +240,37 @@ def test_a_foreign_file_is_one_line(tmp_path, arrays, message):
     with pytest.raises(UserError, match=message) as error:
         read_statistics(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["npy", "text", "half", "flipped", "empty"])
+def test_a_damaged_file_of_statistics_is_one_line(tmp_path, name):
+    path = tmp_path / "stats.npz"
+    np.savez_compressed(path, mu=np.zeros(40), sigma=np.eye(40))
+    whole = path.read_bytes()
+    array = tmp_path / "array.npy"
+    np.save(array, np.zeros(3))
+    flipped = bytearray(whole)
+    flipped[60:90] = bytes(30)
+    content = {
+        "npy": array.read_bytes(),
+        "text": b"mu",
+        "half": whole[: len(whole) // 2],
+        "flipped": bytes(flipped),
+        "empty": b"",
+    }
+    path.write_bytes(content[name])
+    with pytest.raises(UserError, match=r"stats\.npz: ") as error:
+        read_statistics(path)
+    assert "\n" not in str(error.value)
+
+
+def test_statistics_of_another_width_are_refused_before_anything_is_loaded(tmp_path):
+    from afa_bench.extractors.lite0 import Lite0
+    from afa_bench.extractors.mini_clip import MiniClip
+
+    np.savez(tmp_path / "stats.npz", mu=np.zeros(2048), sigma=np.eye(2048))
+    read = read_statistics(tmp_path / "stats.npz")
+    with pytest.raises(UserError, match=r"mu: expected 1280 numbers, as lite0 gives features, found 2048"):
+        read.check(Lite0(), tmp_path / "stats.npz")
+    with pytest.raises(UserError, match=r"mini-clip gives embedding, expected an extractor with 'pool'"):
+        read.check(MiniClip(), tmp_path / "stats.npz")

@@ -146,11 +146,15 @@ def test_images_that_look_alike_score_alike_where_they_are_scored_as_seen(folder
     as_official = {name: row["clip_t_mini"] for name, row in rows(folder / "out").items()}
     assert np.ptp(list(as_official.values())) > 0.01
     assert "6 of 7 images are not scored as they are seen (3 turned by EXIF, 3 transparent)" in caplog.text
-    assert score(*options, "--as-seen").exit_code == 0
-    as_seen = {name: row["clip_t_mini"] for name, row in rows(folder / "out").items()}
+    with pytest.raises(
+        UserError, match="out: holds the scores of 7 images of odd, read without --as-seen: expected another"
+    ):
+        score(*options, "--as-seen")
+    assert score(*options[:-1], folder / "seen", "--as-seen").exit_code == 0
+    as_seen = {name: row["clip_t_mini"] for name, row in rows(folder / "seen").items()}
     assert np.ptp(list(as_seen.values())) < 1e-6
     assert as_seen["plain.png"] == pytest.approx(as_official["plain.png"], abs=1e-6)
-    assert json.loads((folder / "out" / "summary.json").read_text())["as_seen"] is True
+    assert json.loads((folder / "seen" / "summary.json").read_text())["as_seen"] is True
 
 
 def test_a_folder_is_the_same_images_to_stats_to_a_reference_and_to_prompts(folder, caplog):
@@ -218,16 +222,19 @@ def test_a_damaged_reference_image_is_named_and_costs_its_own_metrics(folder, da
     found = summary(folder / "out")
     assert found["clip_t_mini"]["value"] is not None
     assert found["is_lite0"]["value"] is not None
-    for key, title in (("clip_i_mini", "CLIP-I (mini)"), ("fid_lite0", "FID (lite0)")):
-        assert found[key]["value"] is None
-        assert found[key]["note"].startswith(f"no value: {odd}: ")
+    assert found["fid_lite0"]["value"] is None
+    assert found["fid_lite0"]["reason"].startswith(f"{odd}: ")
+    assert (found["clip_i_mini"]["value"], found["clip_i_mini"]["n"]) == (pytest.approx(1, abs=1e-6), 5)
+    assert found["clip_i_mini"]["reason"].startswith("1 of 6 samples have no real image of their own")
+    for title in ("CLIP-I (mini)", "FID (lite0)"):
         assert sum(line.startswith(f"afa-bench: {title}: {odd}: ") for line in result.stderr.splitlines()) == 1
     shutil.copy(folder / "images" / "b.png", folder / "c.png")
     odd.unlink()
     (folder / "c.png").rename(odd)
     mended = score(*options, "--out", folder / "out")
     assert mended.exit_code == 0, mended.output
-    assert summary(folder / "out")["clip_i_mini"]["value"] == pytest.approx(1, abs=0.2)
+    assert summary(folder / "out")["clip_i_mini"]["n"] == 6
+    assert summary(folder / "out")["fid_lite0"]["value"] is not None
 
 
 def test_weights_that_are_missing_or_damaged_leave_the_other_metrics_alone(folder, monkeypatch):
@@ -239,7 +246,7 @@ def test_weights_that_are_missing_or_damaged_leave_the_other_metrics_alone(folde
     assert "warning: no value of PickScore: hub:yuvalkirstain/PickScore_v1@main/model.safetensors: not fetched" in missing.stderr
     entry = summary(folder / "out")["pickscore"]
     assert (entry["value"], entry["n"]) == (None, 0)
-    assert entry["note"].startswith("no value: its weights are not there")
+    assert entry["reason"].startswith("its weights are not there")
     with pytest.raises(UserError, match="not fetched"):
         score(*options, "--metrics", f"{MINI},pickscore", "--strict")
     path = Library().path(WEIGHTS["v2.1"])
