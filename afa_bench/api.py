@@ -185,7 +185,8 @@ def score(
         UserError: nothing can be scored as asked.
     """
     from afa_bench.devices import chosen_device
-    from afa_bench.paths import expanded, new_folder
+    from afa_bench.outputs import new_folder
+    from afa_bench.paths import expanded
     from afa_bench.scoring.extraction import Extraction
     from afa_bench.scoring.folder import name_of, read_metrics, score_folder
     from afa_bench.terminal import Bars
@@ -355,7 +356,7 @@ def _suite(suite: PathOrName | Mapping[str, Any] | Suite) -> Suite:
 
 
 def _results_to_write(out: PathOrName) -> Path:
-    from afa_bench.paths import new_folder
+    from afa_bench.outputs import new_folder
     from afa_bench.store.place import place, storage
 
     folder = place(str(out))

@@ -3,6 +3,8 @@ are ordinary ValueErrors and FileNotFoundErrors."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -29,3 +31,12 @@ def unreadable(path: Path, error: OSError) -> UserError:
     """What to raise where a file cannot be opened or read."""
     kind = NotFoundError if isinstance(error, FileNotFoundError) else UserError
     return kind(f"{path}: cannot be read: {error.strerror or error}")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The end of an "unknown name" message: the nearest known names, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    return f"known: {', '.join(known) or 'none'}"

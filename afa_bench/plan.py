@@ -8,7 +8,7 @@ from typing import Any, Literal
 from afa_bench import registry
 from afa_bench.cells import Cell, Plan, Samples, Task
 from afa_bench.checkpoints.hashing import hash_weights
-from afa_bench.errors import NothingToDoError, UserError
+from afa_bench.errors import NothingToDoError, UserError, suggest
 from afa_bench.identity import fingerprint_of_rows
 from afa_bench.images import stored as images
 from afa_bench.log import LOG
@@ -167,7 +167,7 @@ def _known(suite: Suite, groups: Sequence[Group], only: Sequence[str]) -> None:
     known = dict.fromkeys([method.name for _, method, _ in rows] + [label for label, _, _ in rows])
     for name in only:
         if name not in known:
-            raise UserError(f"--only: unknown method {name!r}: {registry.suggest(name, known)}")
+            raise UserError(f"--only: unknown method {name!r}: {suggest(name, known)}")
 
 
 def _digest(prompts: Sequence[Prompt]) -> str:

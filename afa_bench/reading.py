@@ -10,8 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, ValidationInfo
 
 from afa_bench import registry
-from afa_bench.errors import UserError, unreadable
-from afa_bench.registry import suggest
+from afa_bench.errors import UserError, suggest, unreadable
 
 Place: TypeAlias = tuple[str | int, ...]
 """The way to a key in a document."""

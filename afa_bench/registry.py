@@ -6,13 +6,12 @@ A third party's package registers as this one does: an entry point in the group 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -21,7 +20,7 @@ from pkgutil import resolve_name
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from afa_bench import extensions
-from afa_bench.errors import UserError
+from afa_bench.errors import UserError, suggest
 from afa_bench.log import LOG
 from afa_bench.paths import located
 
@@ -134,15 +133,6 @@ def folder_of(kind: type | Callable[..., Any]) -> Path:
     """The folder of the file that a class or function is from; the working directory for one from none."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     return Path(file).parent if file else Path()
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """The end of an "unknown name" message: the nearest known names, or all of them."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(map(repr, near))}?"
-    return f"known: {', '.join(known) or 'none'}"
 
 
 def _of_file(file: str, name: str, folder: Path, title: str) -> Any:

@@ -13,10 +13,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from afa_bench.errors import NotFoundError, UserError
+from afa_bench.errors import NotFoundError, UserError, suggest
 from afa_bench.paths import expanded, shipped
 from afa_bench.reading import Choice, Place, line_of, read_mapping, validated
-from afa_bench.registry import suggest
 
 Positive = Annotated[int, Field(ge=1, le=10**9)]
 

@@ -10,12 +10,11 @@ from pydantic import Field
 from typing_extensions import override
 
 from afa_bench import registry
-from afa_bench.errors import UserError
+from afa_bench.errors import UserError, suggest
 from afa_bench.log import deprecated
 from afa_bench.method import Denoiser, Method, Model, Options
 from afa_bench.paths import located
 from afa_bench.reading import validated
-from afa_bench.registry import suggest
 
 if TYPE_CHECKING:
     from afa_bench.merging.method import MergeMethod

@@ -13,7 +13,7 @@ from places import ROOT
 FLOORS = (
     ("errors", "log", "memory", "progress", "terminal"),
     ("devices", "extensions", "paths"),
-    ("identity", "provenance", "registry", "stats"),
+    ("identity", "outputs", "provenance", "registry", "stats"),
     ("differences", "reading", "store"),
     ("checkpoints",),
     ("fetch", "images"),
@@ -70,6 +70,13 @@ def room(module: str) -> str:
 
 def test_every_room_has_a_floor() -> None:
     assert {room(module) for module in MODULES} - {""} == FLOOR.keys()
+
+
+def test_the_page_shows_the_same_floors() -> None:
+    lines = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("|")[1] for line in lines if line.startswith("| `")]
+    shown = [{name.strip("/ ") for name in row.replace("`", "").split(",")} for row in rows[: len(FLOORS) - 1]]
+    assert shown == [set(rooms) for rooms in FLOORS[:-1]]
 
 
 def test_no_import_goes_up() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from afa_bench import registry
 from afa_bench.architectures.layout import Layout, Part
-from afa_bench.checkpoints.hashing import tensor_names
+from afa_bench.checkpoints.header import read_header
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Architecture:
             dtype: to load in.
             shared: the pipeline's other parts, by name; its text encoders serve a file without its own.
         """
-        own = any(name.startswith(self.text_prefix) for name in tensor_names(path))
+        own = any(name.startswith(self.text_prefix) for name in read_header(path).tensors)
         given = {name: value for name, value in shared.items() if not (own and name in self.encoders)}
         pipeline = self.class_of(self.pipeline).from_single_file(
             str(path), config=str(configs), local_files_only=True, torch_dtype=dtype, **given, **self.pipeline_options

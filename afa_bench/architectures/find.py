@@ -14,7 +14,7 @@ from typing import Any
 
 from afa_bench import registry
 from afa_bench.architectures.base import Architecture
-from afa_bench.checkpoints.hashing import tensor_names
+from afa_bench.checkpoints.header import read_header
 from afa_bench.errors import UserError
 
 DEFAULT = "sd15"
@@ -56,7 +56,7 @@ def architecture_of(path: Path) -> Architecture:
         UserError: a pipeline of another kind, a damaged file, or what may be of several architectures.
     """
     if path.is_file():
-        return architecture_with(tensor_names(path), path)
+        return architecture_with(read_header(path).tensors, path)
     kind = _pipeline_class(path)
     if kind is None:
         return find_architecture(DEFAULT)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afa_bench.checkpoints.hashing import check_safetensors, tensor_names
+from afa_bench.checkpoints.header import read_header
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def load_denoiser(
     Raises:
         UserError: damaged, or without tensors that the architecture has.
     """
-    check_safetensors(path)
+    read_header(path)
     try:
         loaded = architecture.read_file(path, configs, dtype, shared)
     except UNREADABLE as error:
@@ -50,7 +50,7 @@ def load_vae(path: Path, architecture: Architecture, configs: Path, dtype: torch
     Raises:
         UserError: damaged, or without one.
     """
-    check_safetensors(path)
+    read_header(path)
     try:
         vae = architecture.read_vae(path, configs, dtype)
     except UNREADABLE as error:
@@ -60,7 +60,7 @@ def load_vae(path: Path, architecture: Architecture, configs: Path, dtype: torch
 
 def marks(path: Path) -> dict[str, Any]:
     """The scheduler's settings that a file asks for by its marks."""
-    names = set(tensor_names(path))
+    names = set(read_header(path).tensors)
     found: dict[str, Any] = {"prediction_type": "v_prediction"} if V_PREDICTION in names else {}
     return found | ({"rescale_betas_zero_snr": True} if ZERO_SNR in names else {})
 

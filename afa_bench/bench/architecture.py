@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from afa_bench import registry
 from afa_bench.architectures import find
-from afa_bench.errors import UserError
+from afa_bench.errors import UserError, suggest
 from afa_bench.method import Model
 from afa_bench.models.group import packaged, read_group
 
@@ -58,7 +58,7 @@ def find_architecture(name: str) -> PipelineConfigs:
     elif name in packaged() or Path(name).is_file():
         folder = read_group(name, Path(), "architecture").pipeline
     else:
-        choices = registry.suggest(name, [*known, *packaged()])
+        choices = suggest(name, [*known, *packaged()])
         raise UserError(f"{name}: unknown architecture: {choices} (or the path of a group's YAML file)")
     unet, vae, text = (_config(folder / part / "config.json") for part in ("unet", "vae", "text_encoder"))
     size = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)

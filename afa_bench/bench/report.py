@@ -13,8 +13,7 @@ from rich.table import Table
 
 from afa_bench.bench.architecture import find_architecture
 from afa_bench.bench.methods import BASE, Measured, Workshop, cases_of, count, measure
-from afa_bench.errors import UserError
-from afa_bench.registry import suggest
+from afa_bench.errors import UserError, suggest
 from afa_bench.store.atomic import write_json
 from afa_bench.store.layout import SCHEMA
 from afa_bench.tables.formats.rich import text_console

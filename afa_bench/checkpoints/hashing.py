@@ -91,15 +91,5 @@ def hash_weights(path: Path) -> str:
     if not weights:
         raise UserError(f"{path}: expected a folder with a .safetensors file")
     for file in weights:
-        check_safetensors(file)
+        read_header(file)
     return hash_folder(path)
-
-
-def check_safetensors(path: Path) -> None:
-    """Raise a UserError unless this is a whole safetensors file, see :func:`read_header`."""
-    read_header(path)
-
-
-def tensor_names(path: Path) -> list[str]:
-    """The names of the tensors in a safetensors file; errors as of :func:`read_header`."""
-    return list(read_header(path).tensors)

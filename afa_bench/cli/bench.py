@@ -73,10 +73,9 @@ def metrics(
     from typing import get_args
 
     from afa_bench.bench.metrics import run_metrics
-    from afa_bench.errors import UserError
+    from afa_bench.errors import UserError, suggest
     from afa_bench.extractors.base import Dtype, Preprocess
     from afa_bench.official.runner import CLIP_SIZES
-    from afa_bench.registry import suggest
     from afa_bench.terminal import output
 
     settings = {"preprocess": preprocess, "dtype": dtype}

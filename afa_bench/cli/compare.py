@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afa_bench.errors import NothingToDoError, UserError
+from afa_bench.errors import NothingToDoError, UserError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,6 @@ def compare(
     from afa_bench.gate.files import finding_json, markdown_table
     from afa_bench.gate.github import verbatim
     from afa_bench.gate.verdicts import NOTHING, exit_code
-    from afa_bench.registry import suggest
 
     if form not in FORMATS:
         raise UserError(f"--format: unknown format {form!r}: {suggest(form, FORMATS)}")

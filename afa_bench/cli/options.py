@@ -8,7 +8,8 @@ from typing import Any
 
 from afa_bench.api import names
 from afa_bench.errors import UserError
-from afa_bench.paths import expanded, new_file, new_folder
+from afa_bench.outputs import new_file, new_folder
+from afa_bench.paths import expanded
 
 
 def numbers(text: str, option: str) -> list[int]:

@@ -29,8 +29,7 @@ def report(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from afa_bench import api
-    from afa_bench.errors import UserError
-    from afa_bench.registry import suggest
+    from afa_bench.errors import UserError, suggest
     from afa_bench.report import write_report
     from afa_bench.report.images import Mode
     from afa_bench.terminal import messages

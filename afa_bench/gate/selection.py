@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from afa_bench.errors import UserError
-from afa_bench.registry import suggest
+from afa_bench.errors import UserError, suggest
 from afa_bench.tables.load import CellFile, Results
 
 

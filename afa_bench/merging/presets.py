@@ -10,8 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
-from afa_bench.errors import UserError
-from afa_bench.registry import suggest
+from afa_bench.errors import UserError, suggest
 
 CLASSIC = 25
 """Blocks of SD 1.5's U-Net, for which the presets with numbered blocks are defined."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter
 
 from afa_bench import registry
 from afa_bench.architectures.layout import BASE, TIME, Layout
-from afa_bench.errors import UserError
+from afa_bench.errors import UserError, suggest
 from afa_bench.log import deprecated
 from afa_bench.merging.method import MergeMethod, find_merge_method
 from afa_bench.merging.place import Place
@@ -125,7 +125,7 @@ def as_recipe(document: Mapping[str, Any], where: str, folder: Path = Path()) ->
     method = find_merge_method(str(document.get("method", "weighted")), f"{where}: method", folder)
     written = validated(method.extended(Written, document), document, where)
     if written.vae is not None and written.vae not in written.models:
-        raise UserError(f"{where}: vae: unknown model {written.vae!r}: {registry.suggest(written.vae, written.models)}")
+        raise UserError(f"{where}: vae: unknown model {written.vae!r}: {suggest(written.vae, written.models)}")
     settings = method.given(written, document)
     method.require_fit(len(written.models), settings, where)
     given = {name: getattr(written, name) for name in Written.model_fields} | {"method": method, "settings": settings}

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from afa_bench import registry
 from afa_bench.architectures.base import Architecture
 from afa_bench.architectures.find import DEFAULT, architecture_of, find_architecture
-from afa_bench.errors import NotFoundError, UserError
+from afa_bench.errors import NotFoundError, UserError, suggest
 from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Source
 from afa_bench.models.entry import Entry, as_entry
@@ -149,7 +149,7 @@ def read_group_file(name: str, folder: Path, where: str) -> GroupFile:
     known = packaged()
     path = known.get(name, located(name, folder))
     if name not in known and not isfile(path):
-        raise UserError(f"{where}: unknown group {name!r}: {registry.suggest(name, known)} (or the path of a group's YAML file)")
+        raise UserError(f"{where}: unknown group {name!r}: {suggest(name, known)} (or the path of a group's YAML file)")
     content, _ = read_mapping(path, "with the keys pipeline and models")
     content["models"] = _models(path, content.get("models"))
     if "pipeline" in content:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afa_bench.checkpoints.hashing import check_safetensors
+from afa_bench.checkpoints.header import read_header
 from afa_bench.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def from_folder(folder: Path, part: str, kind: Any, dtype: torch.dtype) -> Any:
     if not place.is_dir():
         raise NotFoundError(f"{place}: no such folder; expected a {kind.__name__} in the diffusers layout")
     for file in place.glob("*.safetensors"):
-        check_safetensors(file)
+        read_header(file)
     read = partial(kind.from_pretrained, str(place), local_files_only=True)
     try:
         if not (place / "config.json").is_file():  # tokenizers and schedulers have other configurations

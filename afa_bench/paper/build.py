@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from afa_bench.errors import UserError
+from afa_bench.errors import UserError, suggest
 from afa_bench.paper.layout import Layout, Layouts, pick, read_layouts
 from afa_bench.paper.numbers import SOURCE, TABLES, printed_numbers
 from afa_bench.paper.sources import Source, SuiteSource, read_bench
-from afa_bench.registry import suggest
 from afa_bench.tables.build import ranked
 from afa_bench.tables.find import all_suites
 from afa_bench.tables.load import Results, load_results

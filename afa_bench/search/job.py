@@ -14,7 +14,7 @@ import yaml
 from afa_bench import registry
 from afa_bench.architectures.layout import BASE
 from afa_bench.cells import Sample
-from afa_bench.errors import UserError
+from afa_bench.errors import UserError, suggest
 from afa_bench.log import LOG
 from afa_bench.merging.method import MergeMethod, find_merge_method
 from afa_bench.merging.recipe import plain
@@ -25,7 +25,6 @@ from afa_bench.models.load import load_group
 from afa_bench.plan import configured
 from afa_bench.prompts.base import PromptSet, notes_of
 from afa_bench.reading import Choice
-from afa_bench.registry import suggest
 from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
 from afa_bench.search.log import Log
 from afa_bench.search.picture import picture

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from afa_bench.errors import NothingToDoError, UserError
-from afa_bench.registry import suggest
+from afa_bench.errors import NothingToDoError, UserError, suggest
 from afa_bench.tables.load import CellResult, Place, Results, measured
 from afa_bench.tables.model import Column, Metric, Row, Section, Table
 from afa_bench.tables.notes import foot

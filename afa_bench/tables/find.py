@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from afa_bench.errors import NotFoundError, NothingToDoError
+from afa_bench.errors import NotFoundError, NothingToDoError, suggest
 from afa_bench.paths import shipped
-from afa_bench.registry import suggest
 from afa_bench.store.place import place
 
 HERE = Path("results")

@@ -146,9 +146,7 @@ def test_images_that_look_alike_score_alike_where_they_are_scored_as_seen(folder
     as_official = {name: row["clip_t_mini"] for name, row in rows(folder / "out").items()}
     assert np.ptp(list(as_official.values())) > 0.01
     assert "6 of 7 images are not scored as they are seen (3 turned by EXIF, 3 transparent)" in caplog.text
-    with pytest.raises(
-        UserError, match="out: holds the scores of 7 images of odd, read without --as-seen: expected another"
-    ):
+    with pytest.raises(UserError, match="out: holds the scores of 7 images of odd, read without --as-seen: expected another"):
         score(*options, "--as-seen")
     assert score(*options[:-1], folder / "seen", "--as-seen").exit_code == 0
     as_seen = {name: row["clip_t_mini"] for name, row in rows(folder / "seen").items()}

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afa_bench.errors import NothingToDoError, UserError
-from afa_bench.registry import suggest
+from afa_bench.errors import NothingToDoError, UserError, suggest
 from afa_bench.store.rows import read_columns
 from afa_bench.tables.load import CellResult, Results
 

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afa_bench.errors import UserError
-from afa_bench.registry import suggest
+from afa_bench.errors import UserError, suggest
 from afa_bench.store.atomic import write_bytes
 
 if TYPE_CHECKING:

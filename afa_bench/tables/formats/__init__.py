@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from afa_bench.errors import UserError
-from afa_bench.registry import suggest
+from afa_bench.errors import UserError, suggest
 from afa_bench.tables.model import Table
 
 FORMATS = ("rich", "markdown", "latex", "html", "csv", "json")
