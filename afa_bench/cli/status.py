@@ -24,12 +24,12 @@ def status(
 
     from afa_bench.store.status import read_status
     from afa_bench.tables.find import find_results
-    from afa_bench.terminal import output
+    from afa_bench.terminal import output, write
 
     folder = find_results(results)
     found = read_status(folder)
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+        write(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
         return
     output().print(str(folder))
     print_status(found, output())
@@ -38,7 +38,9 @@ def status(
 def print_status(found: Status, console: Console) -> None:
     """Print a row a cell, the total, who is at work, and the rate."""
     from rich.table import Table
-    from rich.text import Text
+
+    from afa_bench.terminal import text
+    from afa_bench.words import line
 
     table = Table(show_footer=True, box=None)
     total = found.as_json()["total"]
@@ -52,7 +54,7 @@ def print_status(found: Status, console: Console) -> None:
         left = "?" if cell.planned is None else f"{cell.left:,}"
         seconds = "" if cell.seconds is None else f"{cell.seconds:.3g}"
         words = (f"{cell.done:,}", f"{cell.failed:,}", left, f"{len(cell.running):,}", seconds, "yes" if cell.scored else "no")
-        table.add_row(Text(_title(cell)), *words)
+        table.add_row(text(line(_title(cell))), *words)
     console.print(table)
     for title, owner in _at_work(found):
         console.print(f"{title}: {_who(owner)}")

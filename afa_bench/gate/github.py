@@ -10,8 +10,9 @@ from pathlib import Path
 from afa_bench.errors import UserError
 from afa_bench.gate.files import markdown
 from afa_bench.gate.model import FAILING, OPEN, Finding
-from afa_bench.gate.text import plain, sentence
+from afa_bench.gate.text import sentence
 from afa_bench.gate.verdicts import Decision
+from afa_bench.words import line
 
 MOST = 10
 """Annotations of one level that GitHub shows for a step."""
@@ -65,7 +66,7 @@ def append_summary(decision: Decision, environment: Mapping[str, str]) -> None:
 
 
 def _annotation(level: str, finding: Finding) -> str:
-    return _command(level, f"{finding.verdict}: {plain(finding.comparison.metric.title)}", sentence(finding))
+    return _command(level, f"{finding.verdict}: {line(finding.comparison.metric.title)}", sentence(finding))
 
 
 def _command(level: str, title: str, message: str) -> str:

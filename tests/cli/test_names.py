@@ -145,20 +145,16 @@ def test_texts_of_a_bar_stay(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.out == f"{ODD}\n"
 
 
-def test_no_console_and_no_column_of_text_reads_markup() -> None:
-    """One place makes consoles; whatever else is drawn says that text is text."""
-    consoles, columns = [], []
+def test_one_place_makes_what_a_terminal_shows() -> None:
+    """Consoles, texts with a style and columns of bars are made in ``terminal``; no verb writes names past its consoles."""
+    makers = {"Console", "TextColumn", "Text", "Text.assemble", "Text.from_markup"}
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-                if node.func.id == "Console":
-                    assert given["markup"] == given["emoji"] == "False", file
-                    consoles.append(file.relative_to(PACKAGE).as_posix())
-                if node.func.id == "TextColumn" and "{task.fields" not in ast.unparse(node.args[0]):
-                    columns.append((file.name, given.get("markup")))
-    assert sorted(consoles) == ["tables/formats/rich.py", "terminal.py"]
-    assert {markup for _, markup in columns} == {"False"}, columns
+            if isinstance(node, ast.Call) and file != PACKAGE / "terminal.py":
+                name, given = ast.unparse(node.func), {keyword.arg for keyword in node.keywords}
+                assert name not in makers, file
+                assert name != "Progress" or "console" in given, file
+                assert name != "typer.echo" or not isinstance(node.args[0], ast.JoinedStr), file
 
 
 def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -173,3 +169,13 @@ def test_a_letter_that_the_terminal_does_not_have_is_no_error() -> None:
     done = subprocess.run(words, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"CLIP-T (mini) [cosine] \\u2191" in done.stdout
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii"])
+@pytest.mark.parametrize("form", ["csv", "markdown"])
+def test_a_document_says_what_its_encoding_lacks(encoding: str, form: str, tmp_path: Path) -> None:
+    write_cell(tmp_path / "t", label="日本")
+    words = [sys.executable, "-m", "afa_bench", "table", str(tmp_path / "t"), "--format", form]
+    done = subprocess.run(words, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stderr.decode().split(": ")[:2]) == (0, ["warning", f"standard output is {encoding}"])
+    assert b"\\u65e5\\u672c" in done.stdout

@@ -13,8 +13,8 @@ from golden_files import GROWN, check_golden
 from markdown_it import MarkdownIt
 from results_factory import ODD, write_results
 
+from afa_bench.markup import latex, markdown
 from afa_bench.tables import FORMATS, build_table, load_results, render
-from afa_bench.tables.formats import latex, markdown
 from afa_bench.tables.formats import rich as terminal
 from afa_bench.tables.text import number, spread
 
@@ -93,12 +93,12 @@ def test_markdown_shows_names_as_they_are(tiny: Path) -> None:
     assert html.count("<th ") == 6
     assert html.count("<tr>") == 1 + 2 * (1 + 4)
     nasty = r"a|b *c* _d_ `e` <script> [f](g) \h ~~i~~ &amp; #1"
-    shown = MarkdownIt("commonmark").enable("table").render(f"| x |\n| - |\n| {markdown.escape(nasty)} |\n")
+    shown = MarkdownIt("commonmark").enable("table").render(f"| x |\n| - |\n| {markdown(nasty)} |\n")
     assert "<td>a|b *c* _d_ `e` &lt;script&gt; [f](g) \\h ~~i~~ &amp;amp; #1</td>" in shown
 
 
 def test_latex_escapes_and_balances(tiny: Path) -> None:
-    assert latex.escape(r"100% & $5 #1 a_b {c} \d ~ ^ <e>") == (
+    assert latex(r"100% & $5 #1 a_b {c} \d ~ ^ <e>") == (
         r"100\% \& \$5 \#1 a\_b \{c\} \textbackslash{}d \textasciitilde{} \textasciicircum{} \textless{}e\textgreater{}"
     )
     text = render(build_table(load_results(tiny)), "latex")

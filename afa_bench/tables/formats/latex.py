@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from afa_bench.markup import latex as escape
+from afa_bench.markup import latex_row
 from afa_bench.tables.layout import Panel, Shown, lines, notes, panels
 from afa_bench.tables.model import Column, Table
-
-SPECIAL = {
-    **{char: f"\\{char}" for char in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "±": r"$\pm$",
-    "–": "--",
-}
 
 
 def render(table: Table) -> str:
@@ -29,11 +16,6 @@ def render(table: Table) -> str:
     parts = ["% \\usepackage{booktabs}"]
     parts += [_panel(table, panel, last=panel is chosen[-1]) for panel in chosen]
     return "\n\n".join(parts) + "\n"
-
-
-def escape(text: str) -> str:
-    """Text that LaTeX sets as it is."""
-    return "".join(SPECIAL.get(char, char) for char in " ".join(text.split()))
 
 
 def _panel(table: Table, panel: Panel, last: bool) -> str:
@@ -55,7 +37,7 @@ def _panel(table: Table, panel: Panel, last: bool) -> str:
         for row in section.rows:
             for line in lines(table, row, panel):
                 label = f"\\quad {escape(line.label)}" if line.under else escape(line.label)
-                text.append(f"    {' & '.join([label, *map(_cell, line.cells)])} \\\\")
+                text.append(f"    {latex_row([label, *map(_cell, line.cells)])}")
     text += [r"    \bottomrule", r"  \end{tabular}"]
     if last:
         text += [r"  \par\medskip", r"  \begin{minipage}{\linewidth}", r"    \footnotesize"]
@@ -65,7 +47,7 @@ def _panel(table: Table, panel: Panel, last: bool) -> str:
 
 
 def _head(columns: list[Column], grouped: bool) -> list[str]:
-    steps = " & ".join(["", *(escape(column.under) for column in columns)]) + r" \\"
+    steps = latex_row(["", *(escape(column.under) for column in columns)])
     if not grouped:
         return [steps]
     titles, rules, place = [""], [], 2
@@ -74,7 +56,7 @@ def _head(columns: list[Column], grouped: bool) -> list[str]:
         titles.append(f"\\multicolumn{{{width}}}{{c}}{{{escape(head)}}}")
         rules.append(f"\\cmidrule(lr){{{place}-{place + width - 1}}}")
         place += width
-    return [" & ".join(titles) + r" \\", " ".join(rules), steps]
+    return [latex_row(titles), " ".join(rules), steps]
 
 
 def _cell(shown: Shown) -> str:
