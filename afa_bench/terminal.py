@@ -6,6 +6,7 @@ Only here are texts made into what a terminal shows: none of them is markup, and
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
     from rich.text import Text
 
+UNLIMITED = 10_000
+"""Columns where nobody looks."""
+
 
 @cache
 def output() -> Console:
     """Standard output. No part of a text is taken for markup: paths and prompts have brackets and colons of their own."""
-    return console(soft_wrap=True)
+    fitted = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    return console(soft_wrap=True, width=None if fitted else UNLIMITED)
 
 
 @cache

@@ -44,12 +44,12 @@ def print_status(found: Status, console: Console) -> None:
 
     table = Table(show_footer=True, box=None)
     total = found.as_json()["total"]
-    table.add_column("cell", footer="total", no_wrap=True)
+    table.add_column("cell", footer="total", overflow="fold")
     for name in ("done", "failed", "left"):
-        table.add_column(name, footer=f"{total[name]:,}", justify="right")
-    table.add_column("running", footer=f"{total['running']:,}", justify="right")
-    table.add_column("s/sample", justify="right")
-    table.add_column("scored", footer=f"{total['scored']:,}", justify="right")
+        table.add_column(name, footer=f"{total[name]:,}", justify="right", no_wrap=True)
+    table.add_column("running", footer=f"{total['running']:,}", justify="right", no_wrap=True)
+    table.add_column("s/sample", justify="right", no_wrap=True)
+    table.add_column("scored", footer=f"{total['scored']:,}", justify="right", no_wrap=True)
     for cell in found.cells:
         left = "?" if cell.planned is None else f"{cell.left:,}"
         seconds = "" if cell.seconds is None else f"{cell.seconds:.3g}"
@@ -73,7 +73,8 @@ def _at_work(found: Status) -> list[tuple[str, Owner]]:
 def _who(owner: Owner) -> str:
     from datetime import datetime
 
-    return f"process {owner.pid} on {owner.host} since {datetime.fromtimestamp(owner.since):%Y-%m-%d %H:%M:%S}"
+    since = datetime.fromtimestamp(owner.since).astimezone()
+    return f"process {owner.pid} on {owner.host} since {since:%Y-%m-%d %H:%M:%S %z}"
 
 
 def _pace(found: Status) -> str:

@@ -18,7 +18,7 @@ MOST = 10
 """Annotations of one level that GitHub shows for a step."""
 
 PAGE = 1024 * 1024
-"""Bytes of a step's summary that GitHub takes; a larger one it drops."""
+"""Bytes of a step's summary that GitHub takes, with what other commands of the step wrote; a larger one it drops."""
 
 
 def commands(decision: Decision) -> Iterator[str]:
@@ -56,10 +56,10 @@ def append_summary(decision: Decision, environment: Mapping[str, str]) -> None:
     if not name:
         return
     text = markdown(decision)
-    if len(text.encode()) > PAGE:
-        text = f"### {decision.headline}\n\nToo much for this page: see summary.md and gate.json.\n"
     try:
-        with Path(name).open("a", encoding="utf-8") as page:
+        with Path(name).open("a", encoding="utf-8", newline="\n") as page:
+            if page.tell() + len(text.encode()) > PAGE:
+                text = f"### {decision.headline}\n\nToo much for this page: see summary.md and gate.json.\n"
             page.write(text)
     except OSError as error:
         raise UserError(f"GITHUB_STEP_SUMMARY: {name}: cannot be written: {error.strerror}") from error

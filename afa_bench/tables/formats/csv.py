@@ -26,6 +26,8 @@ FIELDS = (
     "high",
     "n",
 )
+BY = ("prompts",)
+"""Which prompts a row is over where they are broken down: ``all``, or those of its ``category``, which may have no name."""
 VERSUS = ("versus", "difference", "difference_low", "difference_high", "pairs", "win_rate")
 REPEATS = ("repeats", "repeat_deviation")
 PAPER = (
@@ -59,7 +61,7 @@ def render(table: Table, *, safe: bool = False) -> str:
     if table.paper is not None:
         return _text(PAPER, (_printed(cell) for cell in cells if cell.printed is not None), safe)
     repeats = any(cell.spread for cell in cells)
-    fields = FIELDS + (VERSUS if table.versus else ()) + (REPEATS if repeats else ())
+    fields = FIELDS + (BY if table.by else ()) + (VERSUS if table.versus else ()) + (REPEATS if repeats else ())
     return _text(fields, _rows(table, repeats), safe)
 
 
@@ -71,6 +73,8 @@ def _rows(table: Table, repeats: bool) -> Iterator[list[object]]:
                 where: list[object] = [table.suite, table.revision, section.name, section.category, row.method, row.label]
                 where += [metric.key, metric.title, metric.direction, metric.unit, column.steps]
                 values: list[object] = [cell.value, cell.low, cell.high, cell.n]
+                if table.by:
+                    values.append("all" if section.category is None else table.by)
                 if table.versus:
                     values.append(table.versus)
                     values += [gap.value, gap.low, gap.high, gap.n, gap.win_rate] if gap else [None] * 5

@@ -12,13 +12,13 @@ from rich.table import Table as RichTable
 from afa_bench import terminal
 from afa_bench.tables.layout import Panel, Shown, lines, notes, panels
 from afa_bench.tables.model import Table
+from afa_bench.terminal import UNLIMITED
 from afa_bench.words import line
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-UNLIMITED = 10_000
 NARROWEST_NOTE = 100
 
 
