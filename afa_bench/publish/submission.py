@@ -24,7 +24,7 @@ from afa_bench.store.atomic import write_json
 from afa_bench.store.columns import read_columns
 from afa_bench.store.layout import SCHEMA
 from afa_bench.store.outputs import RECORD, output_folder
-from afa_bench.store.rows import COLUMNS, encode_rows
+from afa_bench.store.rows import OF_SUITE, encode_rows
 from afa_bench.tables import build_table, render
 from afa_bench.tables.load import CellResult, Results, load_results
 
@@ -122,13 +122,15 @@ def _values(results: Results) -> dict[str, None]:
     found: dict[str, None] = {}
     for result in results.cells:
         if (result.folder / ROWS).is_file():  # or it is refused when it is copied
-            found |= dict.fromkeys(read_columns(result.folder / ROWS, lambda field: field.name not in COLUMNS, WHY).column_names)
+            found |= dict.fromkeys(read_columns(result.folder / ROWS, lambda field: field.name not in OF_SUITE, WHY).column_names)
     return {key: None for key in results.metrics if key in found} | found
 
 
 def _rows(result: CellResult, values: Iterable[str]) -> bytes:
     """A cell's rows with the columns of all cells, which those of an earlier afa-bench need not have."""
     table = read_columns(result.folder / ROWS, lambda field: True, WHY)
+    if tuple(table.column_names) == (*OF_SUITE, *values):
+        return (result.folder / ROWS).read_bytes()
     cell = result.cell
     place = {"group": cell.group, "method": cell.method, "label": cell.label, "steps": cell.steps}
     return encode_rows(table.to_pylist(), place, values)

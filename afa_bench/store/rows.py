@@ -14,11 +14,17 @@ from afa_bench.identity import fingerprint
 PLACE = ("group", "method", "label", "steps")
 """Where a cell stands in a table: the same in all of its rows."""
 
-WORDS = ("sample_id", "prompt_id", "prompt", "negative_prompt", "cluster", "category", "file", "sha256", "error", "device")
-TEXTS = (*PLACE[:3], *WORDS)
+OPTIONAL = ("negative_prompt", "cluster")
+"""Columns that rows have where a suite's prompts have them."""
+
+WORDS = ("sample_id", "prompt_id", "prompt", "category", "file", "sha256", "error", "device")
+TEXTS = (*PLACE[:3], *WORDS, *OPTIONAL)
 COUNTS = ("steps", "image_index", "repeat", "seed", "batch")
 COLUMNS = frozenset({*TEXTS, *COUNTS, "seconds"})
 """What a row has beside the values of metrics."""
+
+OF_SUITE = (*PLACE, *WORDS, *COUNTS[1:], "seconds")
+"""What every row of a suite has."""
 
 SEAL = b"afa_bench.columns"
 """Metadata key of the fingerprint of the columns' names and types and the number of rows."""
@@ -36,7 +42,7 @@ def encode_rows(rows: Sequence[Mapping[str, Any]], place: Mapping[str, Any] | No
     import pyarrow.parquet as pq
 
     types, given = types_of_columns(), place or {}
-    suites = () if place is None else (*PLACE, *TEXTS, *COUNTS, "seconds", *metrics)
+    suites = () if place is None else (*OF_SUITE, *metrics)
     columns = dict.fromkeys((*suites, *(name for row in rows for name in row)))
     values = {name: [given.get(name, row.get(name)) for row in rows] for name in columns}
     table = pa.table({name: pa.array(column, types.get(name, pa.float64())) for name, column in values.items()})

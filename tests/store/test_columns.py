@@ -61,6 +61,13 @@ def test_a_results_folder_is_one_data_set(both_tasks: Path, tmp_path: Path) -> N
     assert len(frame) == len(rows)
 
 
+def test_rows_of_one_data_set_are_handed_on_as_they_are(both_tasks: Path, tmp_path: Path) -> None:
+    run(both_tasks, tmp_path / "out", only=["one"])
+    sub = export(tmp_path / "out" / "tiny", tmp_path / "sub")
+    for file in (tmp_path / "out" / "tiny").rglob("samples.parquet"):
+        assert (sub / "results" / "tiny" / file.parent.name / file.name).read_bytes() == file.read_bytes()
+
+
 def test_a_submission_is_one_data_set_whatever_wrote_the_results(tmp_path: Path) -> None:
     write_results(tmp_path / "tiny", (None, 10), ("mini-1",))
     write_cell(tmp_path / "tiny", "mini-2", failed=[3], order=9)
