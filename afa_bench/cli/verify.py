@@ -14,6 +14,8 @@ from afa_bench.errors import UserError
 def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-bench export` made.", parser=path)]) -> None:
     """Check every file of a submission against its hash, every row against itself, and make every table again.
 
+    Failed samples are problems, too; values over fewer samples than planned are named.
+
     Values of whole sets of images (FID, IS, KID) do not follow from the rows; they are named as not recomputed.
 
     Exit: 0 all is well; 1 something is not, and is named; 2 usage; 3 an empty submission; 5 internal.
@@ -33,6 +35,8 @@ def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-b
         raise typer.Exit(INTERNAL) from error
     for problem in found.problems:
         typer.echo(plain(problem))
+    for words in found.partial:
+        typer.echo(plain(words))
     images = f", {found.images} images" if found.images else ""
     typer.echo(f"{found.files} files, {found.rows} rows, {found.values} means{images}: {len(found.problems) or 'no'} problems")
     if found.unchecked:

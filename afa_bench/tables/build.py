@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from afa_bench.errors import NothingToDoError, UserError, suggest
 from afa_bench.tables.load import CellResult, Place, Results, measured
-from afa_bench.tables.model import Column, Metric, Row, Section, Table
+from afa_bench.tables.model import Column, Metric, Row, Section, Table, alike
 from afa_bench.tables.notes import foot
 
 
@@ -122,12 +122,13 @@ def _columns(results: Results, metrics: Sequence[Metric], steps: Sequence[int]) 
 
 
 def ranked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
-    """Mark the best and the second best of each column, as far as the digits shown tell them apart."""
+    """Mark the best and the second best of each column, as far as the digits shown tell them apart, and all are over the same
+    samples."""
     marked = [list(row.cells) for row in rows]
     for index, column in enumerate(columns):
         shown = [None if row.cells[index].value is None else _oriented(row.cells[index].value, column) for row in rows]
         levels = sorted({value for value in shown if value is not None}, reverse=True)
-        if len([value for value in shown if value is not None]) < 2:
+        if len([value for value in shown if value is not None]) < 2 or not alike(*(row.cells[index] for row in rows)):
             continue
         for cells, value in zip(marked, shown, strict=True):
             cells[index] = replace(cells[index], best=value == levels[0], second=value is not None and value in levels[1:2])

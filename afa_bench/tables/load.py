@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -21,6 +22,8 @@ from afa_bench.tables.model import Cell, Metric
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from afa_bench.tables.pairs import Samples
 
 Place = tuple[str, str, int | None]
 """Group, label and steps (None: without sampling): where a cell's results stand in a table."""
@@ -83,11 +86,15 @@ class CellFile(_File):
 
 @dataclass(frozen=True)
 class CellResult:
-    """A cell's folder, what it is, and what was measured: ``summary`` is None until it has been scored."""
+    """A cell's folder, what it is, and what was measured: ``summary`` is None until it has been scored.
+
+    ``planned`` is how many samples the suite has for a cell of its task.
+    """
 
     folder: Path
     cell: CellFile
     summary: SummaryFile | None
+    planned: int = 0
 
     @property
     def row(self) -> tuple[str, str]:
@@ -99,6 +106,14 @@ class CellResult:
         """The cell in words, for notes."""
         steps = "" if self.cell.steps is None else f" at {self.cell.steps} steps"
         return f"{self.cell.label} ({self.cell.group}){steps}"
+
+    @cached_property
+    def samples(self) -> Samples | None:
+        """The cell's rows; None where they are not kept."""
+        from afa_bench.tables.pairs import read_samples  # numpy and pyarrow, which whole cells do without
+
+        file = self.folder / "samples.parquet"
+        return read_samples(file) if file.exists() else None
 
 
 @dataclass(frozen=True)
@@ -145,7 +160,10 @@ def measured(result: CellResult | None, metric: Metric) -> Cell:
     entry = result.summary.metrics.get(metric.key) if result and result.summary else None
     if entry is None:
         return Cell()
-    return Cell(_finite(entry.value), _finite(entry.low), _finite(entry.high), entry.n, reason=entry.reason)
+    cell = Cell(_finite(entry.value), _finite(entry.low), _finite(entry.high), entry.n, reason=entry.reason)
+    if cell.value is None or result is None or entry.n >= result.planned:
+        return cell
+    return replace(cell, of=result.planned, over=result.samples.over(metric) if result.samples else "")
 
 
 def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
@@ -168,6 +186,7 @@ def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
         raise NothingToDoError(f"{folder}: no results in it{_suites_inside(folder)}")
     if all(result.summary is None for result in found):
         raise NothingToDoError(f"{folder}: nothing is scored yet: no cell has a summary.json")
+    found = _planned(found)
     found.sort(key=lambda result: (result.cell.order, *result.row, result.cell.steps or 0))
     _refuse_strangers(found)
     _refuse_twins(found)
@@ -176,6 +195,15 @@ def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
         raise NothingToDoError(f"{folder}: no cell's summary has a metric")
     first = found[0].cell
     return Results(folder, first.suite, first.revision, tuple(found), metrics, remarks, _shared(found))
+
+
+def _planned(found: list[CellResult]) -> list[CellResult]:
+    """The same cells, which know how many samples were planned: as many as the fullest cell of their task has."""
+    most: dict[str, int] = {}
+    for result in found:
+        if result.summary is not None:
+            most[result.cell.task] = max(most.get(result.cell.task, 0), result.summary.samples)
+    return [replace(result, planned=most.get(result.cell.task, 0)) for result in found]
 
 
 def _finite(value: float | None) -> float | None:

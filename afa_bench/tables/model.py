@@ -114,7 +114,8 @@ class Cell:
 
     ``difference`` is the paired difference to the table's reference method (this method minus that one), and ``spread`` how much
     the value moves from repeat to repeat, where they were asked for. ``printed`` is the paper's own number, in its tables.
-    ``reason`` says why there is no value, or what it lacks.
+    ``reason`` says why there is no value, or what it lacks. ``of`` is how many samples were planned where the value is over
+    fewer, and ``over`` then tells apart which ones they are.
     """
 
     value: float | None = None
@@ -127,6 +128,13 @@ class Cell:
     spread: Spread | None = None
     printed: Printed | None = None
     reason: str | None = None
+    of: int | None = None
+    over: str = ""
+
+
+def alike(*cells: Cell) -> bool:
+    """Whether the values of cells are over the same samples: else they are neither ranked nor subtracted."""
+    return len({(cell.n, cell.over) for cell in cells if cell.value is not None}) < 2
 
 
 @dataclass(frozen=True)

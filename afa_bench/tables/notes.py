@@ -8,7 +8,7 @@ from typing import Any
 
 from afa_bench.identity import fingerprint
 from afa_bench.tables.load import CellResult, Place, Results
-from afa_bench.tables.model import Cell, Column, Metric, Table
+from afa_bench.tables.model import Cell, Column, Metric, Table, alike
 
 MOST = 4
 """Cells that are named where something is said of some; of more, only the metric is."""
@@ -32,6 +32,7 @@ def foot(results: Results, table: Table, placed: Mapping[Place, CellResult]) -> 
         _failed(cells),
         _gaps(table, placed),
         *_lacks(table),
+        *_missing(table),
         "Metrics: " + "; ".join(said_of(metric, results.remarks.get(metric.key, ())) for metric in metrics) + ".",
         *_facts(results.shared),
         f"Fingerprints: shared identity {fingerprint(dict(results.shared))[:SHORT]}, "
@@ -119,6 +120,29 @@ def _lacks(table: Table) -> Iterator[str]:
             yield f"{'; '.join(said)}: {reason}."
 
 
+def _missing(table: Table) -> Iterator[str]:
+    """How many samples have no value, where; and which columns are not ranked for it."""
+    gaps: dict[str, list[str]] = {}
+    for place, column, cell in _shown(table):
+        if cell.value is not None and cell.of is not None:
+            gaps.setdefault(column.metric.title, []).append(f"{cell.of - cell.n} of {cell.of} of {place}")
+    if gaps:
+        yield f"Missing values: {'; '.join(f'{title}: {_some(places)}' for title, places in gaps.items())}."
+    unlike = [
+        f"{column.metric.title}{_at([] if column.steps is None else [column.steps])} ({section.title})"
+        for section in table.sections
+        for index, column in enumerate(table.columns)
+        if not alike(*(row.cells[index] for row in section.rows))
+    ]
+    if unlike:
+        yield f"Not ranked{'' if table.versus is None else ' or paired'}, since rows are over different samples: {_some(unlike)}."
+
+
+def _some(places: list[str]) -> str:
+    more = len(places) - MOST
+    return ", ".join(places[:MOST]) + (f" and {more} more" if more > 0 else "")
+
+
 def _shown(table: Table) -> Iterator[tuple[str, Column, Cell]]:
     """Every cell, with its place in words and its column."""
     for section in table.sections:
@@ -135,7 +159,7 @@ def _reason(cell: Cell, column: Column, result: CellResult | None) -> str:
         reason = "not run" if result is None else "not scored"
         return reason if column.steps is not None else f"{column.metric.title} {reason}"
     if cell.difference is not None and not math.isfinite(cell.difference.value):
-        return f"no pairs for {column.metric.title}"
+        return f"no pairs for {column.metric.title}{'' if cell.of is None else ' over the same samples'}"
     return ""
 
 

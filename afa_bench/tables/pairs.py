@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from afa_bench.errors import UserError
+from afa_bench.identity import fingerprint
 from afa_bench.store.rows import read_columns
+from afa_bench.tables.model import Metric
 
 NEEDED = ("sample_id", "prompt_id")
 CLUSTER = "cluster"
@@ -55,6 +57,17 @@ class Samples:
     def absent(self, key: str) -> NDArray[np.bool_]:
         """``(n,)`` where there is no value of a metric to begin with, such as none of a pair where there is no pair."""
         return self.nulls.get(key, np.ones(len(self.ids), dtype=bool))
+
+    def over(self, metric: Metric, chosen: NDArray[np.intp] | None = None) -> str:
+        """A fingerprint of the samples, of all or the ``chosen``, that a metric's value is over; empty if that is unknown."""
+        if metric.kind == "set":
+            there = _flags(self.errors.is_null())
+        elif metric.key in self.metrics:
+            there = np.isfinite(self.metrics[metric.key])
+        else:
+            return ""
+        places = np.flatnonzero(there) if chosen is None else chosen[there[chosen]]
+        return fingerprint(sorted(self.ids.take(pa.array(places)).to_pylist()))
 
     def column(self, key: str) -> NDArray[np.float64]:
         """The values of a metric.

@@ -40,7 +40,7 @@ def render(table: Table) -> str:
 
 
 def _cell(cell: Cell, column: Column) -> dict[str, Any]:
-    missing = {name for name in ("spread", "printed", "reason") if getattr(cell, name) is None}
+    missing = {"over"} | {name for name in ("spread", "printed", "reason", "of") if getattr(cell, name) is None}
     known = {name: value for name, value in asdict(cell).items() if name not in missing}
     return {"metric": column.metric.key, "steps": column.steps, **known}
 
