@@ -331,14 +331,15 @@ def gate(
     Raises:
         UserError: a mistake in the policy, or samples that are damaged.
     """
-    from afa_bench.gate import Decision, compare_results, default_policy, judge
+    from afa_bench.gate import Decision, about, compare_results, default_policy, judge
 
     held, where = _policy(policy)
     before, after = load_results(base), load_results(head)
-    held = held or default_policy(before)
+    held = held or default_policy(before, after)
     held.selection.check(where, before, after)
     findings = judge(compare_results(before, after, held.selection, level=1 - held.alpha), held)
-    return Decision(before.suite, before.revision, str(before.folder), str(after.folder), held, strict, tuple(findings))
+    folders = str(before.folder), str(after.folder)
+    return Decision(before.suite, before.revision, *folders, about(before, after), held, strict, tuple(findings))
 
 
 def names(text: Names) -> list[str]:

@@ -31,8 +31,10 @@ def compare(
 
     from afa_bench import api
     from afa_bench.cli.options import numbers
+    from afa_bench.gate.compare import about
     from afa_bench.gate.files import finding_json, markdown_table
     from afa_bench.gate.github import verbatim
+    from afa_bench.gate.text import plain
     from afa_bench.gate.verdicts import NOTHING, exit_code
 
     if form not in FORMATS:
@@ -45,16 +47,10 @@ def compare(
         typer.echo(markdown_table(findings))
     else:
         with verbatim(os.environ):
-            typer.echo(heading(before.suite, before.revision, before.folder, after.folder))
+            typer.echo(plain(about(before, after)))
             print_findings(findings)
     if exit_code(finding.verdict for finding in findings) == NOTHING:
         raise NothingToDoError(f"{before.folder} and {after.folder}: nothing in them is comparable")
-
-
-def heading(suite: str, revision: int, base: object, head: object) -> str:
-    from afa_bench.gate.text import plain
-
-    return plain(f"Suite {suite}, revision {revision}: {head} (HEAD) against {base} (BASE)")
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from afa_bench.cli.options import path
 from afa_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from afa_bench.publish.verify import Check
 
 
 def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-bench export` made.", parser=path)]) -> None:
@@ -20,8 +23,7 @@ def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-b
 
     Exit: 0 all is well; 1 something is not, and is named; 2 usage; 3 an empty submission; 5 internal.
     """
-    from afa_bench.cli.exits import FAILED, INTERNAL
-    from afa_bench.gate.text import plain
+    from afa_bench.cli.exits import FAILED, INTERNAL, unheard
     from afa_bench.publish.verify import verify as check
 
     try:
@@ -33,6 +35,15 @@ def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-b
 
         traceback.print_exc()
         raise typer.Exit(INTERNAL) from error
+    with unheard():
+        _say(found)
+    if found.problems:
+        raise typer.Exit(FAILED)
+
+
+def _say(found: Check) -> None:
+    from afa_bench.gate.text import plain
+
     for problem in found.problems:
         typer.echo(plain(problem))
     for words in found.partial:
@@ -42,5 +53,3 @@ def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-b
     if found.unchecked:
         typer.echo(f"not recomputed: {', '.join(found.unchecked)}: needs the images, not the rows")
     typer.echo(f"sha256 {found.digest}")
-    if found.problems:
-        raise typer.Exit(FAILED)
