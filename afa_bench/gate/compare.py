@@ -70,7 +70,7 @@ def about(base: Results, head: Results) -> str:
         ours, theirs = (f"suite {side.suite}, revision {side.revision}: {side.folder}" for side in (head, base))
         names = f"Two suites: {ours} (HEAD) against {theirs} (BASE)"
     same = base.folder == head.folder or (storage(base.folder) is None and base.folder.resolve() == head.folder.resolve())
-    return f"{names}: the same folder, compared with itself" if same else names
+    return f"{names}: one folder, compared with itself" if same else names
 
 
 class Pair:

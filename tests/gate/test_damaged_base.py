@@ -75,7 +75,7 @@ def test_a_set_of_another_size_is_incomparable(tmp_path: Path, ours: int, theirs
 def test_a_folder_against_itself_and_two_suites_are_named(tmp_path: Path) -> None:
     write_cell(tmp_path / "base")
     (tmp_path / "link").symlink_to(tmp_path / "base")
-    assert api.gate(tmp_path / "base", tmp_path / "link").about.endswith(": the same folder, compared with itself")
+    assert api.gate(tmp_path / "base", tmp_path / "link").about.endswith(": one folder, compared with itself")
     other = CellStore(write_cell(tmp_path / "head").folder)
     assert api.gate(tmp_path / "base", tmp_path / "head").about.endswith("(BASE)")
     other.write_about({**(other.about() or {}), "suite": "other", "revision": 4})
