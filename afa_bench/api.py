@@ -7,87 +7,28 @@ asked for; errors are :class:`afa_bench.errors.UserError`, each one line. No fun
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from afa_bench.returned import Merged as Merged
+from afa_bench.returned import Run as Run
+from afa_bench.returned import Scores as Scores
 
+if TYPE_CHECKING:
     from afa_bench.gate import Decision, Finding, Policy
     from afa_bench.generation.loop import Engine
     from afa_bench.merging.merge import PreparedMerge
     from afa_bench.merging.recipe import Recipe
     from afa_bench.metrics.base import Metric
-    from afa_bench.run import RunOutcome
     from afa_bench.scoring.captions import Carrier
-    from afa_bench.scoring.extraction import ExtractionRecord
-    from afa_bench.scoring.folder import FolderScores
     from afa_bench.suite import Suite
     from afa_bench.tables import Results, Table
 
 PathOrName: TypeAlias = str | PathLike[str]
 Names: TypeAlias = str | Iterable[str]
 """One name, several separated by commas, or a list of names."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that has ended.
-
-    Attributes:
-        folder: of its results.
-        cells: the names of its cells' folders there.
-        outcome: what it did: samples made, found done, failed, and left to others; metrics without weights.
-    """
-
-    folder: Path
-    cells: tuple[str, ...]
-    outcome: RunOutcome
-
-    @cached_property
-    def results(self) -> Results:
-        """What its cells came to, those of earlier runs of the same suite aside."""
-        from afa_bench.tables.load import load_results
-
-        return load_results(self.folder, self.cells)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a folder of images was scored with.
-
-    Attributes:
-        folder: of ``samples.parquet`` and ``summary.json``.
-        outcome: the values, and what has none, and why.
-        record: images decoded, seconds, batches.
-    """
-
-    folder: Path
-    outcome: FolderScores
-    record: ExtractionRecord
-
-    @cached_property
-    def values(self) -> dict[str, float | None]:
-        """Metric -> value; None where there is none."""
-        return {key: entry["value"] for key, entry in self.outcome.summary.items()}
-
-    def samples(self) -> DataFrame:
-        """A row an image: its caption, its values, what is amiss with it."""
-        from afa_bench.store.rows import read_columns
-
-        table = read_columns(self.folder / "samples.parquet", lambda field: True, "scoring wrote it")
-        return table.to_pandas()  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True)
-class Merged:
-    """A merge that was written: where, and of how many tensors."""
-
-    path: Path
-    tensors: int
 
 
 def run(
@@ -236,8 +177,8 @@ def load_results(results: PathOrName | Results | None = None) -> Results:
     """The results of a suite.
 
     Args:
-        results: a folder such as ``results/mini``, its URL, or a suite's name, here or among those that come with the package;
-            the latest below ``./results`` by default.
+        results: a folder such as ``results/mini`` (or one that holds nothing but this one), its URL, or a suite's name, here or
+            among those that come with the package; the latest below ``./results`` by default.
 
     Raises:
         NotFoundError: no such folder, and no suite of this name has results.
@@ -306,10 +247,12 @@ def compare(
         UserError: a name that neither has, or samples that are damaged.
     """
     from afa_bench.gate import Selection, compare_results, tell
+    from afa_bench.tables.build import there
 
     before, after = load_results(base), load_results(head)
-    counts = (steps,) if isinstance(steps, int) else tuple(steps)
-    chosen = Selection(tuple(names(metrics)), tuple(names(only)), tuple(names(groups)), counts)
+    known = {result.cell.steps for result in (*before, *after) if result.cell.steps is not None}
+    counts = there([steps] if isinstance(steps, int) else list(steps), known) if steps else ()
+    chosen = Selection(tuple(names(metrics)), tuple(names(only)), tuple(names(groups)), tuple(counts))
     chosen.check("", before, after)
     return [tell(comparison) for comparison in compare_results(before, after, chosen)]
 

@@ -11,7 +11,7 @@ import pytest
 from places import ROOT
 
 FLOORS = (
-    ("errors", "log", "memory", "progress", "terminal"),
+    ("chosen", "errors", "log", "memory", "progress", "terminal"),
     ("devices", "extensions", "paths"),
     ("identity", "outputs", "provenance", "registry", "stats"),
     ("differences", "reading", "store"),
@@ -32,6 +32,7 @@ FLOORS = (
     ("estimate",),
     ("tables",),
     ("gate", "paper", "publish", "report"),
+    ("returned",),
     ("api",),
     ("official",),
     ("bench", "mini"),

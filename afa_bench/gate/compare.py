@@ -48,8 +48,13 @@ def compare_results(
     Raises:
         UserError: samples that are missing or corrupt.
     """
-    theirs = {_key(result): result for result in head.cells if selection.keeps(result.cell)}
-    ours = {_key(result): result for result in base.cells if selection.keeps(result.cell)}
+    labels: dict[str, set[str]] = {}
+    for result in (*base.cells, *head.cells):
+        labels.setdefault(result.cell.group, set()).add(result.cell.label)
+    ours, theirs = (
+        {_key(result): result for result in side.cells if selection.keeps(result.cell, labels[result.cell.group])}
+        for side in (base, head)
+    )
     known = {**head.metrics, **base.metrics}
     strangers = _strangers(base, head)
     measured = {(r.cell.task, key) for r in (*base.cells, *head.cells) if r.summary for key in r.summary.metrics}

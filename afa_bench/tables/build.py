@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from afa_bench.chosen import is_meant
 from afa_bench.errors import NothingToDoError, UserError, suggest
+from afa_bench.log import LOG
 from afa_bench.tables.load import CellResult, Place, Results, measured
 from afa_bench.tables.model import Column, Metric, Row, Section, Table, alike
 from afa_bench.tables.notes import foot
@@ -46,10 +48,11 @@ def build_table(
     sections = []
     for group in chosen_groups:
         inside = [result for result in results.cells if result.cell.group == group]
+        methods = {result.cell.label: result.cell.method for result in inside}
         rows = [
             Row(method, label, tuple(measured(placed.get((group, label, column.steps)), column.metric) for column in columns))
-            for label, method in {result.cell.label: result.cell.method for result in inside}.items()
-            if not only or label in only or method in only
+            for label, method in methods.items()
+            if not only or is_meant(only, label, method, methods)
         ]
         sections.append(Section(group, ranked(rows, columns)))
     sections = [section for section in sections if section.rows]
@@ -100,11 +103,23 @@ def _chosen(what: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
 
 
 def _chosen_steps(results: Results, asked: Sequence[int]) -> list[int]:
-    known = sorted({result.cell.steps for result in results.cells if result.cell.steps is not None})
-    for steps in asked:
-        if steps not in known:
-            raise UserError(f"no results at {steps} steps: known: {', '.join(map(str, known)) or 'none'}")
-    return list(dict.fromkeys(asked)) or known
+    return there(asked, {result.cell.steps for result in results.cells if result.cell.steps is not None})
+
+
+def there(asked: Sequence[int], results: Iterable[int]) -> list[int]:
+    """The numbers of steps that were asked for and of which there are results, each once; all of these where none was asked for.
+
+    Raises:
+        UserError: there are results of none.
+    """
+    known = sorted(results)
+    absent = [steps for steps in dict.fromkeys(asked) if steps not in known]
+    if absent:
+        said = f"no results at {', '.join(map(str, absent))} steps: known: {', '.join(map(str, known)) or 'none'}"
+        if len(absent) == len(set(asked)):
+            raise UserError(said)
+        LOG.warning("%s", said)
+    return [steps for steps in dict.fromkeys(asked) if steps in known] or known
 
 
 def _columns(results: Results, metrics: Sequence[Metric], steps: Sequence[int]) -> tuple[Column, ...]:
