@@ -186,13 +186,14 @@ def load_results(results: PathOrName | Results | None = None) -> Results:
         UserError: files that are damaged or do not belong together.
     """
     from afa_bench.tables.find import find_results
-    from afa_bench.tables.load import Results, load_results
+    from afa_bench.tables.load import Results
+    from afa_bench.tables.scores import open_results
 
-    return results if isinstance(results, Results) else load_results(find_results(None if results is None else str(results)))
+    return results if isinstance(results, Results) else open_results(find_results(None if results is None else str(results)))
 
 
 def table(
-    results: PathOrName | Results | None = None,
+    results: PathOrName | Results | list[PathOrName | Results] | None = None,
     *,
     steps: int | Iterable[int] = (),
     metrics: Names = (),
@@ -205,24 +206,22 @@ def table(
     """A suite's results as a table, which ``str`` and :meth:`~afa_bench.tables.model.Table.render` write.
 
     Args:
-        results: as :func:`load_results` takes them.
+        results: as :func:`load_results` takes them; several, such as the same methods on other prompts, stand side by side, and
+            scores of several folders of images in a row each.
         steps, metrics, groups, only, versus, by, repeats: as :func:`afa_bench.tables.build.build_table` takes them.
 
     Raises:
         UserError: a name or a number that the results do not have.
     """
     from afa_bench.tables.build import build_table
+    from afa_bench.tables.scores import together
+    from afa_bench.tables.side import side_by_side
 
-    return build_table(
-        load_results(results),
-        steps=[steps] if isinstance(steps, int) else list(steps),
-        metrics=names(metrics),
-        groups=names(groups),
-        only=names(only),
-        versus=versus,
-        by=by,
-        repeats=repeats,
-    )
+    found = together([load_results(part) for part in results] if isinstance(results, list | tuple) else [load_results(results)])
+    options: dict[str, Any] = {"metrics": names(metrics), "groups": names(groups), "only": names(only)}
+    counts = [steps] if isinstance(steps, int) else list(steps)
+    options |= {"steps": counts, "versus": versus, "by": by, "repeats": repeats}
+    return build_table(found[0], **options) if len(found) == 1 else side_by_side(found, **options)
 
 
 def compare(

@@ -26,7 +26,7 @@ from afa_bench.tables.pairs import Samples, other_noise, positions, read_samples
 
 MISSING = "nothing"
 EVERYTHING = Selection()
-SAME = ("kind", "direction", "version", "weights")
+SAME = ("kind", "direction", "version", "weights", "inputs")
 """What must agree of a metric for two of its values to be compared."""
 
 Key = tuple[str, str, str, int | None]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench import __version__
-from afa_bench.errors import NotFoundError
+from afa_bench.errors import NotFoundError, UserError
 from afa_bench.publish.hub import Benchmark, as_yaml, card, eval_results
 from afa_bench.store.atomic import write_json
 from afa_bench.store.layout import SCHEMA
@@ -49,6 +49,8 @@ def export(results: Results, out: Path, benchmark: Benchmark, images: bool, adva
     Raises:
         UserError: a cell that is not scored or has no samples, or a folder which holds something else or cannot be written.
     """
+    if any(result.cell.task == "score" for result in results.cells):
+        raise UserError(f"{results.folder}: scores of images; expected the results of a suite, which others can run")
     with output_folder(out, "export") as folder:
         home = folder / "results" / plain(results.suite)
         for result in results.cells:

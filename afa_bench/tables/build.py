@@ -131,6 +131,8 @@ def _columns(results: Results, metrics: Sequence[Metric], steps: Sequence[int]) 
     for metric in metrics:
         if "denoise" in tasks[metric.key]:
             columns.append(Column(metric, None))
+        if "score" in tasks[metric.key]:
+            columns.append(Column(metric, None, (metric.heading, "")))
         if "generate" in tasks[metric.key]:
             columns.extend(Column(metric, count) for count in steps)
     return tuple(columns)

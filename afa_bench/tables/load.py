@@ -42,6 +42,7 @@ class MetricFile(_File):
     Attributes:
         order: its place in the suite's list, hence among a table's columns.
         reason: why it has no value, or what its value or interval lacks.
+        inputs: of scores of a folder: a fingerprint of what else its values depend on, such as the real images.
     """
 
     title: str
@@ -58,6 +59,7 @@ class MetricFile(_File):
     weights: dict[str, str] = {}
     note: str | None = None
     order: int = 0
+    inputs: str | None = None
 
 
 class SummaryFile(_File):
@@ -78,7 +80,7 @@ class CellFile(_File):
     method: str
     label: str
     order: int
-    task: Literal["generate", "denoise"]
+    task: Literal["generate", "denoise", "score"]
     steps: int | None
     fingerprint: str
     identity: dict[str, Any] = {}
@@ -181,7 +183,16 @@ def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
     if not folder.is_dir():
         raise NotFoundError(f"{folder}: no such folder of results")
     names = sorted(cells) if cells is not None else sorted(path.name for path in folder.iterdir() if _is_cell(path))
-    found = [_read_cell(folder / name) for name in names]
+    return assembled(folder, [_read_cell(folder / name) for name in names])
+
+
+def assembled(folder: Path, found: list[CellResult]) -> Results:
+    """Cells as results, if they belong together.
+
+    Raises:
+        NothingToDoError: there are none, or none that are scored.
+        UserError: they do not belong together.
+    """
     if not found:
         raise NothingToDoError(f"{folder}: no results in it{_suites_inside(folder)}")
     if all(result.summary is None for result in found):
@@ -213,7 +224,7 @@ def _finite(value: float | None) -> float | None:
 F = TypeVar("F", bound=_File)
 
 
-def _read(path: Path, kind: type[F]) -> F | None:
+def read_file(path: Path, kind: type[F]) -> F | None:
     content = checked(path)
     try:
         return None if content is None else kind.model_validate(content)
@@ -227,13 +238,13 @@ def _is_cell(path: Path) -> bool:
 
 
 def _read_cell(folder: Path) -> CellResult:
-    cell = _read(folder / "cell.json", CellFile)
+    cell = read_file(folder / "cell.json", CellFile)
     if cell is None:
         raise NotFoundError(f"{folder / 'cell.json'}: missing: without it nothing says what the summary is of")
     if (cell.task == "generate") != (cell.steps is not None):
         raise UserError(f"{folder / 'cell.json'}: steps: {cell.steps}, expected {'a number' if cell.steps is None else 'null'}")
     file = folder / "summary.json"
-    summary = _read(file, SummaryFile)
+    summary = read_file(file, SummaryFile)
     if summary is not None and summary.fingerprint != cell.fingerprint:
         raise UserError(
             f"{file}: fingerprint: {summary.fingerprint[:12]}, but cell.json has {cell.fingerprint[:12]}: "
@@ -286,6 +297,7 @@ def _metrics(found: list[CellResult]) -> tuple[dict[str, Metric], dict[str, tupl
     remarks: dict[str, dict[str, None]] = {}
     source: dict[str, CellResult] = {}
     order: dict[str, int] = {}
+    inputs: dict[str, str | None] = {}
     for result in sorted(found, key=lambda result: result.cell.task == "generate"):
         for key, entry in (result.summary.metrics if result.summary else {}).items():
             facts = entry.model_dump(include={"title", "kind", "direction", "unit", "digits", "version"})
@@ -298,6 +310,11 @@ def _metrics(found: list[CellResult]) -> tuple[dict[str, Metric], dict[str, tupl
                 raise UserError(
                     f"{result.folder / 'summary.json'}: metrics.{key}.{name}: {short(getattr(metric, name))}, but "
                     f"{source[key].folder.name} has {short(getattr(known, name))}: not comparable, score both again"
+                )
+            if inputs.setdefault(key, entry.inputs) != entry.inputs:
+                raise UserError(
+                    f"{result.folder / 'summary.json'}: metrics.{key}: with other real images or weights than in "
+                    f"{source[key].folder.name}: not comparable"
                 )
             if entry.note:
                 remarks.setdefault(key, {})[entry.note] = None

@@ -59,7 +59,7 @@ def _how(table: Table, metrics: list[Metric]) -> Iterator[str]:
 
 def _samples(cells: list[CellResult]) -> str:
     counts = []
-    for task, word in (("generate", "generated"), ("denoise", "denoised")):
+    for task, word in (("generate", "generated"), ("denoise", "denoised"), ("score", "scored")):
         found = sorted({result.summary.samples for result in cells if result.summary and result.cell.task == task})
         if found:
             counts.append(f"{'–'.join(map(str, dict.fromkeys((found[0], found[-1]))))} {word}")

@@ -62,7 +62,13 @@ def _rows(table: Table, repeats: bool) -> Iterator[list[object]]:
         for row in section.rows:
             for cell, column in zip(row.cells, table.columns, strict=True):
                 metric, gap, spread = column.metric, cell.difference, cell.spread
-                where: list[object] = [table.suite, table.revision, section.name, section.category, row.method, row.label]
+                where: list[object] = [
+                    *(column.suite or (table.suite, table.revision)),
+                    section.name,
+                    section.category,
+                    row.method,
+                    row.label,
+                ]
                 where += [metric.key, metric.title, metric.direction, metric.unit, column.steps]
                 values: list[object] = [cell.value, cell.low, cell.high, cell.n]
                 if table.versus:
