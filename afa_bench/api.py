@@ -193,7 +193,7 @@ def load_results(results: PathOrName | Results | None = None) -> Results:
 
 
 def table(
-    results: PathOrName | Results | list[PathOrName | Results] | None = None,
+    results: PathOrName | Results | list[Any] | None = None,
     *,
     steps: int | Iterable[int] = (),
     metrics: Names = (),

@@ -6,45 +6,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afa_bench.errors import NothingToDoError, UserError, suggest
+from afa_bench.errors import NothingToDoError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from afa_bench.gate.model import Finding
 
-FORMATS = ("rich", "markdown", "json")
-
 
 def compare(
     base: Annotated[str, typer.Argument(help="Results to compare with: a folder such as results/mini, or a suite's name.")],
     head: Annotated[str, typer.Argument(help="Results of the same suite to look at.")],
-    form: Annotated[str, typer.Option("--format", "-f", help="rich, markdown or json.", metavar="FORMAT")] = "rich",
+    form: Annotated[
+        str, typer.Option("--format", "-f", help="rich, markdown, latex, html, csv or json.", metavar="FORMAT")
+    ] = "rich",
     metrics: Annotated[str, typer.Option(help="Metrics by key.", metavar="KEY,...", show_default="all")] = "",
     group: Annotated[str, typer.Option(help="Groups of models.", metavar="NAME,...", show_default="all")] = "",
     only: Annotated[str, typer.Option(help="Methods, by name or row.", metavar="METHOD,...", show_default="all")] = "",
     steps: Annotated[str, typer.Option(help="Sampling steps: 10,20,50.", metavar="N,...", show_default="all")] = "",
 ) -> None:
     """Tell by how much HEAD is better or worse than BASE, paired by sample, with 95% intervals. Decides nothing: see gate."""
-    import json
     import os
 
     from afa_bench import api
     from afa_bench.cli.options import numbers
     from afa_bench.gate.compare import about
-    from afa_bench.gate.files import finding_json, markdown_table
+    from afa_bench.gate.formats import render
     from afa_bench.gate.github import verbatim
     from afa_bench.gate.text import plain
     from afa_bench.gate.verdicts import NOTHING, exit_code
+    from afa_bench.tables.formats import check_format
 
-    if form not in FORMATS:
-        raise UserError(f"--format: unknown format {form!r}: {suggest(form, FORMATS)}")
+    check_format(form)
     before, after = map(api.load_results, (base, head))
     findings = api.compare(before, after, metrics=metrics, only=only, groups=group, steps=numbers(steps, "--steps"))
-    if form == "json":
-        typer.echo(json.dumps([finding_json(finding) for finding in findings], indent=1, allow_nan=False))
-    elif form == "markdown":
-        typer.echo(markdown_table(findings))
+    if form != "rich":
+        typer.echo(render(findings, form), nl=False)
     else:
         with verbatim(os.environ):
             typer.echo(plain(about(before, after)))
