@@ -173,12 +173,13 @@ def merge(
     return Merged(target, len(prepared.specs))
 
 
-def load_results(results: PathOrName | Results | None = None) -> Results:
+def load_results(results: PathOrName | Results | None = None, *, scored: bool = True) -> Results:
     """The results of a suite.
 
     Args:
         results: a folder such as ``results/mini`` (or one that holds nothing but this one), its URL, or a suite's name, here or
             among those that come with the package; the latest below ``./results`` by default.
+        scored: whether there has to be a value; without, a run that is under way can be looked at before its first.
 
     Raises:
         NotFoundError: no such folder, and no suite of this name has results.
@@ -189,7 +190,9 @@ def load_results(results: PathOrName | Results | None = None) -> Results:
     from afa_bench.tables.load import Results
     from afa_bench.tables.scores import open_results
 
-    return results if isinstance(results, Results) else open_results(find_results(None if results is None else str(results)))
+    if isinstance(results, Results):
+        return results
+    return open_results(find_results(None if results is None else str(results)), scored=scored)
 
 
 def table(

@@ -71,7 +71,14 @@ def verify(folder: Path) -> Check:
         for result in results.cells:
             partial += _partial(result)
             problems += (f"{folder / home / result.folder.name}/{words}" for words in _cell(result, counts, unchecked))
-        for name, text in derived(results, benchmark).items():
+        planned = manifest.get("planned", len(results))
+        if not isinstance(planned, int) or planned < len(results):
+            raise UserError(
+                f"{folder / MANIFEST}: planned: expected a number of cells, {len(results)} at least, found {planned!r}"
+            )
+        if planned > len(results):
+            partial.append(f"under way when it was exported: {len(results)} of {planned} cells")
+        for name, text in derived(results, benchmark, planned).items():
             if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode():
                 problems.append(f"{folder / name}: is not what the results come to")
     except UserError as error:  # damaged results are a finding here, not a mistake of whoever checks them

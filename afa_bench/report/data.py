@@ -69,6 +69,7 @@ def page_data(
         "program": f"afa-bench {__version__}",
         "suite": results.suite,
         "revision": results.revision,
+        "under_way": results.under_way,
         "shared": dict(results.shared),
         "metrics": [_metric(metric, results) for metric in results.metrics.values()],
         "columns": [{"metric": column.metric.key, "steps": column.steps} for column in table.columns],

@@ -128,6 +128,7 @@ class Results:
         metrics: key -> what is known of it, in the suite's order; where that is not recorded, those without sampling lead.
         remarks: key -> the distinct notes which the summaries give to it.
         shared: the part of the identity that all cells have in common.
+        planned: how many cells there will be; of a run that is under way fewer of ``cells`` are scored.
     """
 
     folder: Path
@@ -137,6 +138,13 @@ class Results:
     metrics: Mapping[str, Metric]
     remarks: Mapping[str, tuple[str, ...]]
     shared: Mapping[str, Any] = field(default_factory=dict)
+    planned: int = 0
+
+    @property
+    def under_way(self) -> str:
+        """That not all cells are scored yet, in words; empty where they are."""
+        scored = sum(result.summary is not None for result in self.cells)
+        return f"under way: {scored} of {self.planned} cells are scored" if scored < self.planned else ""
 
     def __iter__(self) -> Iterator[CellResult]:
         return iter(self.cells)
@@ -168,12 +176,13 @@ def measured(result: CellResult | None, metric: Metric) -> Cell:
     return replace(cell, of=result.planned, over=result.samples.over(metric) if result.samples else "")
 
 
-def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
+def load_results(folder: Path, cells: Iterable[str] | None = None, *, scored: bool = True) -> Results:
     """Read the cells of a suite's results.
 
     Args:
         folder: such as ``results/mini``: a folder a cell.
         cells: names of the cells' folders to read; all by default.
+        scored: whether there has to be a value.
 
     Raises:
         NotFoundError: no such folder.
@@ -183,11 +192,12 @@ def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
     if not folder.is_dir():
         raise NotFoundError(f"{folder}: no such folder of results")
     names = sorted(cells) if cells is not None else sorted(path.name for path in folder.iterdir() if _is_cell(path))
-    return assembled(folder, [_read_cell(folder / name) for name in names])
+    planned = names if cells is not None else {*names, *(cell.name for cell in Store(folder).planned())}
+    return assembled(folder, [_read_cell(folder / name) for name in names], len(planned), scored)
 
 
-def assembled(folder: Path, found: list[CellResult]) -> Results:
-    """Cells as results, if they belong together.
+def assembled(folder: Path, found: list[CellResult], planned: int, scored: bool = True) -> Results:
+    """Cells as results, if they belong together, and if there is a value where they have to be ``scored``.
 
     Raises:
         NothingToDoError: there are none, or none that are scored.
@@ -195,17 +205,17 @@ def assembled(folder: Path, found: list[CellResult]) -> Results:
     """
     if not found:
         raise NothingToDoError(f"{folder}: no results in it{_suites_inside(folder)}")
-    if all(result.summary is None for result in found):
+    if scored and all(result.summary is None for result in found):
         raise NothingToDoError(f"{folder}: nothing is scored yet: no cell has a summary.json")
     found = _planned(found)
     found.sort(key=lambda result: (result.cell.order, *result.row, result.cell.steps or 0))
     _refuse_strangers(found)
     _refuse_twins(found)
     metrics, remarks = _metrics(found)
-    if not metrics:
+    if scored and not metrics:
         raise NothingToDoError(f"{folder}: no cell's summary has a metric")
     first = found[0].cell
-    return Results(folder, first.suite, first.revision, tuple(found), metrics, remarks, _shared(found))
+    return Results(folder, first.suite, first.revision, tuple(found), metrics, remarks, _shared(found), planned)
 
 
 def _planned(found: list[CellResult]) -> list[CellResult]:

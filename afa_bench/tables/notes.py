@@ -27,13 +27,14 @@ def foot(results: Results, table: Table, placed: Mapping[Place, CellResult]) -> 
     rows = {(section.name, row.label) for section in table.sections for row in section.rows}
     cells = [result for (group, label, count), result in placed.items() if (group, label) in rows and count in steps]
     lines = [
+        f"{results.under_way.capitalize()}." if results.under_way else "",
         *_how(table, metrics),
         _samples(cells),
         _failed(cells),
         _gaps(table, placed),
         *_lacks(table),
         *_missing(table),
-        "Metrics: " + "; ".join(said_of(metric, results.remarks.get(metric.key, ())) for metric in metrics) + ".",
+        f"Metrics: {'; '.join(said_of(metric, results.remarks.get(metric.key, ())) for metric in metrics) or 'none yet'}.",
         *_facts(results.shared),
         f"Fingerprints: shared identity {fingerprint(dict(results.shared))[:SHORT]}, "
         f"cells shown {fingerprint(sorted(result.cell.fingerprint for result in cells))[:SHORT]}.",

@@ -17,8 +17,12 @@ ALONE = "images"
 """The row of a folder that is read on its own, so that two such folders can be compared."""
 
 
-def open_results(folder: Path) -> Results:
+def open_results(folder: Path, *, scored: bool = True) -> Results:
     """A suite's results, or scores: of one folder of images, or of all those that lie in a folder.
+
+    Args:
+        folder: that they are in.
+        scored: as of :func:`afa_bench.tables.load.load_results`.
 
     Raises:
         UserError: as :func:`afa_bench.tables.load.load_results`.
@@ -26,7 +30,7 @@ def open_results(folder: Path) -> Results:
     if is_scores(folder):
         return load_scores([folder])
     inside = sorted(filter(is_scores, folder.iterdir())) if folder.is_dir() and not any(folder.glob("*/cell.json")) else []
-    return load_scores(inside, folder) if inside else load_results(folder)
+    return load_scores(inside, folder) if inside else load_results(folder, scored=scored)
 
 
 def load_scores(folders: Sequence[Path], home: Path | None = None) -> Results:
@@ -36,11 +40,11 @@ def load_scores(folders: Sequence[Path], home: Path | None = None) -> Results:
         UserError: damaged, or not scored in the same way.
     """
     if home is None and len(folders) == 1:
-        return assembled(folders[0], [_read(folders[0], ALONE, 0)])
+        return assembled(folders[0], [_read(folders[0], ALONE, 0)], 1)
     names = [folder.name for folder in folders]
     labels = [folder.name if names.count(folder.name) == 1 else str(folder) for folder in folders]
     found = [_read(folder, label, order) for order, (folder, label) in enumerate(zip(folders, labels, strict=True))]
-    return assembled(home or folders[0].parent, found)
+    return assembled(home or folders[0].parent, found, len(found))
 
 
 def together(parts: Sequence[Results]) -> list[Results]:
