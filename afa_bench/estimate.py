@@ -89,7 +89,7 @@ def estimate(suite: Suite, rate: float | None = None) -> Estimate:
     measured = find_architecture(DEFAULT).rate
     rows, known_rate = [], True
     for name in suite.groups:
-        group = read_group_file(name, suite.file.parent, f"{suite.file}: groups").sketched()
+        group = read_group_file(name, suite.file.parent, f"{suite.file}: groups").without_files()
         known_rate &= rate is not None or group.family.rate == measured
         guided = 2 if suite.sampler.guidance > 1 and group.family.classifier_free else 1
         for label, method, options in rows_of(suite, group):
