@@ -60,7 +60,8 @@ def compare_results(
     measured = {(r.cell.task, key) for r in (*base.cells, *head.cells) if r.summary for key in r.summary.metrics}
     found: list[Comparison] = []
     for key in dict.fromkeys([*ours, *theirs]):
-        pair = Pair(ours.get(key), theirs.get(key), strangers, level)
+        group, label, _, steps = key
+        pair = Pair(ours.get(key), theirs.get(key), strangers, level, unmade=(group, label, steps) in base.unmade)
         cell = (ours.get(key) or theirs[key]).cell
         for name in selection.metrics or known:
             if name in known:
@@ -79,12 +80,19 @@ def about(base: Results, head: Results) -> str:
 
 
 class Pair:
-    """A cell of BASE and of HEAD; their samples are read and aligned once, when they are first needed."""
+    """A cell of BASE and of HEAD; their samples are read and aligned once, when they are first needed.
 
-    def __init__(self, base: CellResult | None, head: CellResult | None, strangers: str, level: float) -> None:
+    Args:
+        base, head: the cells; None where there is none.
+        strangers: why the two results as wholes are not comparable, if so.
+        level: of the intervals.
+        unmade: whether BASE has planned the cell, and has not begun it.
+    """
+
+    def __init__(self, base: CellResult | None, head: CellResult | None, strangers: str, level: float, unmade: bool) -> None:
         self.base, self.head = base, head
         self.strangers = _difference_of_cells(base, head) if base and head else strangers
-        self.level = level
+        self.level, self.unmade = level, unmade
         self._read: tuple[Samples, Samples, NDArray[np.intp], NDArray[np.intp]] | None = None
 
     def compare(self, metric: Metric, cell: CellFile, expected: bool) -> Iterator[Comparison]:
@@ -103,6 +111,8 @@ class Pair:
 
         if expected and self.base is not None and self.base.summary is None:
             yield trouble(Verdict.INCOMPARABLE, "BASE's cell is not scored")
+        elif self.unmade and plain.head is not None:
+            yield trouble(Verdict.INCOMPARABLE, "BASE's cell is not made yet")
         elif plain.base is None and not _damaged(self.base, metric.key):
             if plain.head is not None:
                 yield trouble(Verdict.NEW, "BASE has no value")

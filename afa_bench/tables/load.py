@@ -129,6 +129,7 @@ class Results:
         remarks: key -> the distinct notes which the summaries give to it.
         shared: the part of the identity that all cells have in common.
         planned: how many cells there will be; of a run that is under way fewer of ``cells`` are scored.
+        unmade: where those of them stand that have not been begun.
     """
 
     folder: Path
@@ -139,6 +140,7 @@ class Results:
     remarks: Mapping[str, tuple[str, ...]]
     shared: Mapping[str, Any] = field(default_factory=dict)
     planned: int = 0
+    unmade: frozenset[Place] = frozenset()
 
     @property
     def under_way(self) -> str:
@@ -192,8 +194,9 @@ def load_results(folder: Path, cells: Iterable[str] | None = None, *, scored: bo
     if not folder.is_dir():
         raise NotFoundError(f"{folder}: no such folder of results")
     names = sorted(cells) if cells is not None else sorted(path.name for path in folder.iterdir() if _is_cell(path))
-    planned = names if cells is not None else {*names, *(cell.name for cell in Store(folder).planned())}
-    return assembled(folder, [_read_cell(folder / name) for name in names], len(planned), scored)
+    unmade = [cell.place for cell in Store(folder).planned() if cell.name not in names] if cells is None else []
+    found = assembled(folder, [_read_cell(folder / name) for name in names], len(names) + len(unmade), scored)
+    return replace(found, unmade=frozenset(unmade))
 
 
 def assembled(folder: Path, found: list[CellResult], planned: int, scored: bool = True) -> Results:
@@ -321,7 +324,7 @@ def _metrics(found: list[CellResult]) -> tuple[dict[str, Metric], dict[str, tupl
                     f"{result.folder / 'summary.json'}: metrics.{key}.{name}: {short(getattr(metric, name))}, but "
                     f"{source[key].folder.name} has {short(getattr(known, name))}: not comparable, score both again"
                 )
-            if inputs.setdefault(key, entry.inputs) != entry.inputs:
+            if entry.value is not None and inputs.setdefault(key, entry.inputs) != entry.inputs:
                 raise UserError(
                     f"{result.folder / 'summary.json'}: metrics.{key}: with other real images or weights than in "
                     f"{source[key].folder.name}: not comparable"

@@ -8,7 +8,7 @@ from typing import Any
 
 from afa_bench.identity import fingerprint
 from afa_bench.tables.load import CellResult, Place, Results
-from afa_bench.tables.model import Cell, Column, Metric, Table, alike
+from afa_bench.tables.model import Cell, Column, Metric, Section, Table, alike
 
 MOST = 4
 """Cells that are named where something is said of some; of more, only the metric is."""
@@ -33,7 +33,7 @@ def foot(results: Results, table: Table, placed: Mapping[Place, CellResult]) -> 
         _failed(cells),
         _gaps(table, placed),
         *_lacks(table),
-        *_missing(table),
+        *missing(table),
         f"Metrics: {'; '.join(said_of(metric, results.remarks.get(metric.key, ())) for metric in metrics) or 'none yet'}.",
         *_facts(results.shared),
         f"Fingerprints: shared identity {fingerprint(dict(results.shared))[:SHORT]}, "
@@ -121,7 +121,7 @@ def _lacks(table: Table) -> Iterator[str]:
             yield f"{'; '.join(said)}: {reason}."
 
 
-def _missing(table: Table) -> Iterator[str]:
+def missing(table: Table) -> Iterator[str]:
     """How many samples have no value, where; and which columns are not ranked for it."""
     gaps: dict[str, list[str]] = {}
     for place, column, cell in _shown(table):
@@ -130,7 +130,7 @@ def _missing(table: Table) -> Iterator[str]:
     if gaps:
         yield f"Missing values: {'; '.join(f'{title}: {_some(places)}' for title, places in gaps.items())}."
     unlike = [
-        f"{column.metric.title}{_at([] if column.steps is None else [column.steps])} ({section.title})"
+        f"{column.metric.title}{_at([] if column.steps is None else [column.steps])}{_inside(section)}"
         for section in table.sections
         for index, column in enumerate(table.columns)
         if not alike(*(row.cells[index] for row in section.rows))
@@ -149,7 +149,11 @@ def _shown(table: Table) -> Iterator[tuple[str, Column, Cell]]:
     for section in table.sections:
         for row in section.rows:
             for cell, column in zip(row.cells, table.columns, strict=True):
-                yield f"{row.label} ({section.title}){_at([] if column.steps is None else [column.steps])}", column, cell
+                yield f"{row.label}{_inside(section)}{_at([] if column.steps is None else [column.steps])}", column, cell
+
+
+def _inside(section: Section) -> str:
+    return f" ({section.title})" if section.title else ""
 
 
 def _reason(cell: Cell, column: Column, result: CellResult | None) -> str:

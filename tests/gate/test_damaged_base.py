@@ -14,7 +14,7 @@ from results_factory import metric, write_cell
 
 from afa_bench import api
 from afa_bench.gate import Verdict
-from afa_bench.store.layout import CellStore
+from afa_bench.store.layout import CellStore, write_checked
 
 FID = {"metrics": {"fid_lite0": {"margin": 50}}}
 
@@ -52,6 +52,20 @@ def test_a_damaged_base_is_incomparable(tmp_path: Path, how: str, policy: dict[s
     found = {finding.comparison.cell.label: finding for finding in decision.findings}["afa"]
     assert (found.verdict, found.words) == (Verdict.INCOMPARABLE, DAMAGE[how])
     assert not decision.passed
+
+
+def test_a_cell_that_base_has_not_begun_is_not_new(tmp_path: Path) -> None:
+    for side in ("base", "head"):
+        write_cell(tmp_path / side)
+    cell = write_cell(tmp_path / "head", label="late", order=1, skill=-0.3)
+    findings = api.gate(tmp_path / "base", tmp_path / "head").findings
+    verdicts = {finding.comparison.cell.label: finding.verdict for finding in findings}
+    assert verdicts["late"] == "new"
+    planned = {"name": cell.folder.name, "group": "mini-1", "label": "late", "steps": 10, "samples": 48}
+    write_checked(tmp_path / "base" / "suite.json", {"cells": [planned]})
+    decision = api.gate(tmp_path / "base", tmp_path / "head", strict=True)
+    late = next(finding for finding in decision.findings if finding.comparison.cell.label == "late")
+    assert (late.verdict, late.words, decision.code) == ("incomparable", "BASE's cell is not made yet", 4)
 
 
 def test_failures_of_head_go_before_those_of_base(tmp_path: Path) -> None:
