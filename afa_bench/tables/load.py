@@ -239,8 +239,13 @@ F = TypeVar("F", bound=_File)
 
 def read_file(path: Path, kind: type[F]) -> F | None:
     content = checked(path)
+    return None if content is None else as_file(content, path, kind)
+
+
+def as_file(content: Any, path: Path, kind: type[F]) -> F:
+    """What a file's content says, if it is what it should be."""
     try:
-        return None if content is None else kind.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from afa_bench.errors import UserError
-from afa_bench.identity import fingerprint
 from afa_bench.store.layout import checked
-from afa_bench.tables.load import CellFile, CellResult, Results, SummaryFile, assembled, load_results
+from afa_bench.tables.load import CellFile, CellResult, Results, SummaryFile, as_file, assembled, load_results
 
 SUITE = "scores"
 """What stands in for a suite's name, and a group's."""
@@ -68,11 +68,8 @@ def _content(folder: Path) -> dict[str, object] | None:
 
 def _read(folder: Path, label: str, order: int) -> CellResult:
     content = _content(folder) or {}
-    mark = fingerprint([content.get("images"), content.get("metrics")])
-    try:
-        summary = SummaryFile.model_validate({**content, "fingerprint": mark})
-    except ValueError as error:
-        raise UserError(f"{folder / 'summary.json'}: damaged: {error}") from error
+    mark = hashlib.sha256(json.dumps([content.get("images"), content.get("metrics")], sort_keys=True).encode()).hexdigest()
+    summary = as_file({**content, "fingerprint": mark}, folder / "summary.json", SummaryFile)
     cell = CellFile(
         suite=SUITE,
         revision=1,

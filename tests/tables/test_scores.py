@@ -120,3 +120,25 @@ def test_what_does_not_stand_side_by_side(tmp_path: Path) -> None:
         api.table([tmp_path / "a", tmp_path / "b"], metrics="clip")
     with pytest.raises(UserError, match="a: has none of other: known: afa"):
         api.table([tmp_path / "a", tmp_path / "b"], only="other")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"samples": "x"}, {"failed": None}, {"metrics": []}, {"metrics": {"clip_t_mini": {}}}, {"schema": 9}, {"images": "\ud800"}],
+)
+def test_damaged_scores_are_one_line(folders: Path, tmp_path: Path, damage: dict[str, object]) -> None:
+    copy = shutil.copytree(folders, tmp_path / "scores")
+    file = copy / "two" / "summary.json"
+    content = json.loads(file.read_text())
+    content.pop("sha256")
+    file.write_text(json.dumps(content | damage))
+    for read in (
+        lambda: api.table(copy),
+        lambda: api.gate(copy / "one", copy / "two", {"metrics": {"clip_t_mini": {"margin": 2}}}),
+    ):
+        if "images" in damage:
+            read()
+        else:
+            with pytest.raises(UserError) as caught:
+                read()
+            assert str(file) in str(caught.value)
