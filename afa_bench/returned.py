@@ -59,7 +59,7 @@ class Scores:
 
     def samples(self) -> DataFrame:
         """A row an image: its caption, its values, what is amiss with it."""
-        from afa_bench.store.rows import read_columns
+        from afa_bench.store.columns import read_columns
 
         table = read_columns(self.folder / "samples.parquet", lambda field: True, "scoring wrote it")
         return table.to_pandas()  # type: ignore[no-any-return]

@@ -11,7 +11,8 @@ import pytest
 from places import ROOT
 
 FLOORS = (
-    ("chosen", "errors", "log", "memory", "progress", "terminal"),
+    ("words",),
+    ("chosen", "errors", "log", "markup", "memory", "progress", "terminal"),
     ("devices", "extensions", "paths"),
     ("identity", "outputs", "provenance", "registry", "stats"),
     ("differences", "reading", "store"),

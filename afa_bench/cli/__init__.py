@@ -111,5 +111,7 @@ def _signal_behind(error: BaseException | None) -> int | None:
 
 
 def _exit(message: str, code: int) -> NoReturn:
-    print(f"afa-bench: {message}", file=sys.stderr)
+    from afa_bench.words import line
+
+    print(f"afa-bench: {line(message)}", file=sys.stderr)
     sys.exit(code)

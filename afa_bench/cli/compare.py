@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afa_bench.errors import NothingToDoError
+from afa_bench.errors import NothingToDoError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,7 @@ def compare(
     form: Annotated[
         str, typer.Option("--format", "-f", help="rich, markdown, latex, html, csv or json.", metavar="FORMAT")
     ] = "rich",
+    safe_csv: Annotated[bool, typer.Option("--safe-csv", help="For spreadsheets: as of table.")] = False,
     metrics: Annotated[str, typer.Option(help="Metrics by key.", metavar="KEY,...", show_default="all")] = "",
     group: Annotated[str, typer.Option(help="Groups of models.", metavar="NAME,...", show_default="all")] = "",
     only: Annotated[str, typer.Option(help="Methods, by name or row.", metavar="METHOD,...", show_default="all")] = "",
@@ -33,18 +34,20 @@ def compare(
     from afa_bench.gate.compare import about
     from afa_bench.gate.formats import render
     from afa_bench.gate.github import verbatim
-    from afa_bench.gate.text import plain
     from afa_bench.gate.verdicts import NOTHING, exit_code
     from afa_bench.tables.formats import check_format
+    from afa_bench.terminal import output, write
 
     check_format(form)
+    if safe_csv and form != "csv":
+        raise UserError("--safe-csv: expected --format csv")
     before, after = map(api.load_results, (base, head))
     findings = api.compare(before, after, metrics=metrics, only=only, groups=group, steps=numbers(steps, "--steps"))
     if form != "rich":
-        typer.echo(render(findings, form), nl=False)
+        write(render(findings, form, safe=safe_csv))
     else:
         with verbatim(os.environ):
-            typer.echo(plain(about(before, after)))
+            output().print(about(before, after))
             print_findings(findings)
     if exit_code(finding.verdict for finding in findings) == NOTHING:
         raise NothingToDoError(f"{before.folder} and {after.folder}: nothing in them is comparable")

@@ -30,7 +30,7 @@ def export(
     from afa_bench.errors import UserError
     from afa_bench.publish.hub import Benchmark
     from afa_bench.publish.submission import export as write
-    from afa_bench.terminal import Bars, warn
+    from afa_bench.terminal import Bars, output, warn
 
     if dataset and not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset):
         raise UserError(f"--dataset: expected owner/name, found {dataset!r}")
@@ -42,4 +42,4 @@ def export(
     if found.under_way:
         warn(f"{found.folder}: {found.under_way}; the others are left out")
     scored = sum(result.summary is not None for result in found)
-    typer.echo(f"{out}: {scored} cells, sha256 {digest}")
+    output().print(f"{out}: {scored} cells, sha256 {digest}")

@@ -48,8 +48,7 @@ def _gate(base: str, head: str, file: Path | None, strict: bool, out: Path | Non
     from afa_bench.cli.exits import unheard
     from afa_bench.gate.files import write_files
     from afa_bench.gate.github import append_summary, commands, verbatim
-    from afa_bench.gate.text import plain
-    from afa_bench.terminal import warn
+    from afa_bench.terminal import output, warn
 
     decision = api.gate(base, head, file, strict=strict)
     if out:
@@ -59,8 +58,8 @@ def _gate(base: str, head: str, file: Path | None, strict: bool, out: Path | Non
     except UserError as error:
         warn(f"{error}; the decision is below")
     with unheard(), verbatim(os.environ):
-        typer.echo(plain(decision.about))
-        typer.echo(f"# {plain(str(file)) if file else 'Policy by default; a file like this for --policy changes it'}")
+        output().print(decision.about)
+        output().print(f"# {file or 'Policy by default; a file like this for --policy changes it'}")
         typer.echo(decision.policy.text(), nl=False)
         print_findings(decision.findings)
         typer.echo(decision.headline)

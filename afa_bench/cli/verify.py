@@ -42,14 +42,17 @@ def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-b
 
 
 def _say(found: Check) -> None:
-    from afa_bench.gate.text import plain
+    from afa_bench.terminal import output
+    from afa_bench.words import line
 
     for problem in found.problems:
-        typer.echo(plain(problem))
+        output().print(line(problem))
     for words in found.partial:
-        typer.echo(plain(words))
+        output().print(line(words))
     images = f", {found.images} images" if found.images else ""
-    typer.echo(f"{found.files} files, {found.rows} rows, {found.values} means{images}: {len(found.problems) or 'no'} problems")
+    output().print(
+        f"{found.files} files, {found.rows} rows, {found.values} means{images}: {len(found.problems) or 'no'} problems"
+    )
     if found.unchecked:
-        typer.echo(f"not recomputed: {', '.join(found.unchecked)}: needs the images, not the rows")
-    typer.echo(f"sha256 {found.digest}")
+        output().print(f"not recomputed: {', '.join(found.unchecked)}: needs the images, not the rows")
+    output().print(f"sha256 {found.digest}")

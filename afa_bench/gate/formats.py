@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from html import escape as html_escape
 
 from afa_bench.gate.files import finding_json, markdown_table
 from afa_bench.gate.model import Finding
 from afa_bench.gate.terminal import LEFT, shown_heads
 from afa_bench.gate.terminal import render as as_text
 from afa_bench.gate.text import HEADS, reasons, row
+from afa_bench.markup import html, latex, latex_row
 from afa_bench.tables.formats import check_format
-from afa_bench.tables.formats.latex import escape as latex_escape
+from afa_bench.tables.formats.csv import spread_out
 
 
-def render(findings: Sequence[Finding], form: str) -> str:
-    """Findings as text that ends with a newline: rich, markdown, latex, html, csv or json.
+def render(findings: Sequence[Finding], form: str, *, safe: bool = False) -> str:
+    """Findings as text that ends with a newline: rich, markdown, latex, html, csv (``safe``: for spreadsheets) or json.
 
     Raises:
         UserError: an unknown format.
     """
     check_format(form)
-    return WRITERS[form](findings)
+    return as_csv(findings, safe) if form == "csv" else WRITERS[form](findings)
 
 
 def as_json(findings: Sequence[Finding]) -> str:
@@ -32,14 +30,10 @@ def as_json(findings: Sequence[Finding]) -> str:
     return json.dumps([finding_json(finding) for finding in findings], indent=1, allow_nan=False) + "\n"
 
 
-def as_csv(findings: Sequence[Finding]) -> str:
+def as_csv(findings: Sequence[Finding], safe: bool = False) -> str:
     """The same, a row a finding; what is missing is empty."""
     rows = [finding_json(finding) for finding in findings]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: repr(value) if isinstance(value, float) else value for key, value in row.items()} for row in rows)
-    return text.getvalue()
+    return spread_out(list(rows[0]) if rows else [], ([*row.values()] for row in rows), safe)
 
 
 def as_markdown(findings: Sequence[Finding]) -> str:
@@ -51,17 +45,11 @@ def as_latex(findings: Sequence[Finding]) -> str:
     """A ``tabular`` with booktabs rules, and the reasons below."""
     shown = shown_heads(findings)
     form = "".join("l" if index < LEFT or HEADS[index] == "Verdict" else "r" for index in shown)
-    lines = [" & ".join(latex_escape(HEADS[index]) for index in shown), *_rows(findings, shown)]
     text = [r"% \usepackage{booktabs}", f"\\begin{{tabular}}{{@{{}}{form}@{{}}}}", r"  \toprule"]
-    text += [f"  {lines[0]} \\\\", r"  \midrule"]
-    text += [f"  {line} \\\\" for line in lines[1:]]
-    text += [r"  \bottomrule", r"\end{tabular}", *(f"\\par {latex_escape(reason)}" for reason in reasons(findings))]
+    text += [f"  {latex_row([latex(HEADS[index]) for index in shown])}", r"  \midrule"]
+    text += [f"  {latex_row([latex(row(finding)[index]) for index in shown])}" for finding in findings]
+    text += [r"  \bottomrule", r"\end{tabular}", *(f"\\par {latex(reason)}" for reason in reasons(findings))]
     return "\n".join(text) + "\n"
-
-
-def _rows(findings: Sequence[Finding], shown: Sequence[int]) -> list[str]:
-    texts = [row(finding) for finding in findings]
-    return [" & ".join(f"{{{latex_escape(text[index])}}}" for index in shown) for text in texts]
 
 
 def as_html(findings: Sequence[Finding]) -> str:
@@ -71,8 +59,8 @@ def as_html(findings: Sequence[Finding]) -> str:
     text = ['<section class="afa-bench-findings">', "<table>", f"<thead><tr>{head}</tr></thead>", "<tbody>"]
     for finding in findings:
         texts = row(finding)
-        text.append(f"<tr>{''.join(f'<td>{html_escape(texts[index])}</td>' for index in shown)}</tr>")
-    said = [f"<li>{html_escape(reason)}</li>" for reason in reasons(findings)]
+        text.append(f"<tr>{''.join(f'<td>{html(texts[index])}</td>' for index in shown)}</tr>")
+    said = [f"<li>{html(reason)}</li>" for reason in reasons(findings)]
     return "\n".join([*text, "</tbody>", "</table>", *(["<ul>", *said, "</ul>"] if said else []), "</section>"]) + "\n"
 
 
@@ -81,6 +69,5 @@ WRITERS: Mapping[str, Callable[[Sequence[Finding]], str]] = {
     "markdown": as_markdown,
     "latex": as_latex,
     "html": as_html,
-    "csv": as_csv,
     "json": as_json,
 }

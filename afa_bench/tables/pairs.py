@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
-from afa_bench.store.rows import read_columns
+from afa_bench.store.columns import read_columns
 from afa_bench.tables.model import Metric
 
 NEEDED = ("sample_id", "prompt_id")
