@@ -73,6 +73,8 @@ def make_plan(
     squares = {} if all(images.is_plain(image, square=True) for image in real) else {"images": SQUARES}
     chosen = [read_group(name, folder, f"{suite.file}: groups") for name in groups or suite.groups]
     _known(suite, chosen, only)
+    for group in chosen:
+        group.require_scheduler(suite.sampler.scheduler)
     counts = list(dict.fromkeys(steps or suite.steps))
     cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only, squares)]
     if not cells:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
@@ -15,11 +14,21 @@ from torch import nn
 
 from afa_bench.afa.experts import Expert, denoiser_folder, require_experts
 from afa_bench.afa.sabw import SABW
-from afa_bench.architectures.alike import require_same_prediction
 from afa_bench.architectures.find import denoiser_slots, encoder_slots
+from afa_bench.architectures.kind import (
+    FLOW,
+    Kind,
+    changes,
+    common_kind,
+    kind_of_folder,
+    kind_of_settings,
+    require_known,
+    require_sampled,
+)
 from afa_bench.ensembles.build import build_ensemble
 from afa_bench.ensembles.encoders import EnsembleEncoder
 from afa_bench.errors import UserError
+from afa_bench.log import LOG
 
 NameOrPath: TypeAlias = str | Path
 """A folder in the diffusers layout, or a repository of the hub: ``owner/name`` or ``owner/name@revision``."""
@@ -27,11 +36,11 @@ NameOrPath: TypeAlias = str | Path
 
 @dataclass
 class _Components:
-    """What one expert brings: its denoiser, its text encoders by their slot, what it predicts, and who it is, if known."""
+    """What one expert brings: its denoiser, its text encoders by their slot, its kind, and who it is, if known."""
 
     denoiser: nn.Module
     encoders: dict[str, Any]
-    prediction_type: str
+    kind: Kind
     expert: Expert | None
 
 
@@ -75,13 +84,32 @@ class AFAPipeline:
             raise UserError(f"AFAPipeline: experts: found {len(sources)}; expected at least two models")
         pipe = _base(sources[0] if base is None else base, settings)
         models = [_components(source, pipe, settings) for source in sources]
-        require_same_prediction({f"model {number}": model.prediction_type for number, model in enumerate(models, start=1)})
+        kinds = {f"model {number}": model.kind for number, model in enumerate(models, start=1)}
+        scheduler = _scheduler(pipe.scheduler, common_kind("AFAPipeline", kinds, None, None))
         if check:
             require_experts(trained, [model.expert for model in models])
-        return _around(pipe, models, aggregator)
+        return _around(pipe, models, aggregator, scheduler)
 
 
-def _around(pipe: Any, models: Sequence[_Components], sabw: SABW) -> Any:
+def _scheduler(scheduler: Any, kind: Kind | None) -> Any:
+    """The pipeline's scheduler, or one of its class that is set for the models.
+
+    Raises:
+        UserError: it cannot sample them.
+    """
+    settings, where = scheduler.config, f"AFAPipeline: base: {type(scheduler).__name__}"
+    kind = kind or kind_of_settings(settings)
+    require_sampled(where, kind, kind_of_settings(settings).prediction == FLOW)
+    different = changes(settings, kind)
+    require_known("AFAPipeline: base", type(scheduler).__name__, {**settings, **different})
+    if not different:
+        return scheduler
+    said = ", ".join(f"{key} {value}" for key, value in different.items())
+    LOG.warning("%s is set to what the models need: %s", where, said)
+    return type(scheduler).from_config(settings, **different)
+
+
+def _around(pipe: Any, models: Sequence[_Components], sabw: SABW, scheduler: Any) -> Any:
     """A pipeline of the same class with the ensemble, and with the models' own text encoders where they have some.
 
     It is made anew, since a stock pipeline learns its default size from the denoiser that it is made with.
@@ -94,7 +122,7 @@ def _around(pipe: Any, models: Sequence[_Components], sabw: SABW) -> Any:
         different, widths = slots, [getattr(pipe, slot).config.hidden_size for slot in slots]
     encoders = {slot: EnsembleEncoder(own[slot]) if slot in different else own[slot][0] for slot in slots}
     ensemble = build_ensemble([model.denoiser for model in models], sabw, widths).eval()
-    components = {**pipe.components, **encoders, denoiser: ensemble}
+    components = {**pipe.components, **encoders, denoiser: ensemble, "scheduler": scheduler}
     kind = type(pipe)
     options = {name: pipe.config[name] for name in signature(kind).parameters if name not in components and name in pipe.config}
     return kind(**components, **options)
@@ -121,7 +149,7 @@ def _components(source: NameOrPath | DiffusionPipeline, pipe: Any, settings: dic
         if not denoisers:
             expected = " or ".join(denoiser_slots())
             raise UserError(f"AFAPipeline: experts: {type(source).__name__}: expected a pipeline with a component {expected}")
-        return _Components(found[denoisers[0]], encoders, source.scheduler.config.get("prediction_type", "epsilon"), None)
+        return _Components(found[denoisers[0]], encoders, kind_of_settings(source.scheduler.config), None)
     folder = _folder(source, settings)
     load: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
     load |= {key: settings[key] for key in ("torch_dtype", "variant", "device_map") if key in settings}
@@ -130,10 +158,9 @@ def _components(source: NameOrPath | DiffusionPipeline, pipe: Any, settings: dic
         if (folder / slot).is_dir():
             own = type(shared[slot]).from_pretrained(folder / slot, **_renamed(load)).eval()
             encoders[slot] = _one_of(shared[slot], own)
-    file = folder / "scheduler" / "scheduler_config.json"
-    scheduler = json.loads(file.read_text()) if file.is_file() else pipe.scheduler.config
+    kind = kind_of_folder(folder) or kind_of_settings(pipe.scheduler.config)
     denoiser = AutoModel.from_pretrained(str(denoiser_folder(folder)), **load).eval()
-    return _Components(denoiser, encoders, scheduler.get("prediction_type", "epsilon"), Expert.of(folder, str(source)))
+    return _Components(denoiser, encoders, kind, Expert.of(folder, str(source)))
 
 
 def _of(pipe: Any, slots: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Whether models can be ensembled or merged: one architecture, one shape, one kind of prediction."""
+"""Whether models can be ensembled or merged: one architecture, one shape."""
 
 from __future__ import annotations
 
@@ -33,14 +33,6 @@ def require_alike(models: Sequence[Any], noun: str = "U-Nets") -> None:
         for name in dict.fromkeys([*shapes, *own]):
             if shapes.get(name) != own.get(name):
                 raise _differs(noun, name, number, str(own.get(name)), str(shapes.get(name)))
-
-
-def require_same_prediction(types: Mapping[str, str]) -> None:
-    """Raise a UserError unless all models (name -> ``prediction_type`` of their scheduler) predict the same quantity."""
-    first, expected = next(iter(types.items()))
-    for name, found in types.items():
-        if found != expected:
-            raise UserError(f"models: prediction_type: {name} has {found!r}; expected {expected!r}, which {first} has")
 
 
 def _differs(noun: str, key: str, number: int, found: str, expected: str) -> UserError:

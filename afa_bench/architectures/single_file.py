@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from afa_bench.architectures.base import Architecture
 
-V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"
-"""Empty tensors by which web UIs mark a model that predicts velocity, and one trained to a signal-to-noise ratio of zero."""
-
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
 """What diffusers raises for a file that it cannot read."""
 
@@ -56,13 +53,6 @@ def load_vae(path: Path, architecture: Architecture, configs: Path, dtype: torch
     except UNREADABLE as error:
         raise UserError(f"{path}: has no VAE that loads: {error}") from error
     return _complete(vae, path, "vae")
-
-
-def marks(path: Path) -> dict[str, Any]:
-    """The scheduler's settings that a file asks for by its marks."""
-    names = set(read_header(path).tensors)
-    found: dict[str, Any] = {"prediction_type": "v_prediction"} if V_PREDICTION in names else {}
-    return found | ({"rescale_betas_zero_snr": True} if ZERO_SNR in names else {})
 
 
 def clip_tokenizer(pad: str) -> Any:

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from afa_bench.architectures.base import Architecture
 from afa_bench.architectures.find import architecture_of, architecture_with
+from afa_bench.architectures.kind import Kind, is_mark, kind_of_folder, kind_of_marks
 from afa_bench.architectures.layout import Change, Layout, Link, Part, modern
 from afa_bench.architectures.ldm import carried
 from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.checkpoints.safetensors import Reader, Spec
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
-from afa_bench.merging.kind import Kind, is_mark, kind_of_file, kind_of_folder
 from afa_bench.merging.tensors import listed
 from afa_bench.merging.weights import Weights, files_of, part_files
 from afa_bench.store.atomic import read_json
@@ -92,7 +92,8 @@ class FileCheckpoint:
         self.quantised = len(self._weights.quantised)
         self.architecture = architecture or architecture_with(self.specs, path)
         self.layout = self.architecture.require_layout(str(path))
-        self.kind: Kind | None = kind_of_file({key: self.read(key) for key in self.specs if is_mark(key)}, reader.metadata)
+        marks = {key: tuple(self.read(key).flatten().tolist()) for key in self.specs if is_mark(key)}
+        self.kind: Kind | None = kind_of_marks(marks, reader.metadata)
 
     def read(self, key: str) -> Tensor:
         return self._weights.read(self._names[key])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from afa_bench import registry
 from afa_bench.architectures.find import find_architecture
+from afa_bench.architectures.kind import VELOCITY, Kind, common_kind, is_mark
 from afa_bench.architectures.layout import Layout, Link, Part
 from afa_bench.architectures.ldm import UNET, VAE
 from afa_bench.architectures.tensors import Shapes
@@ -30,7 +31,6 @@ from afa_bench.merging.checkpoint import (
     split,
 )
 from afa_bench.merging.complete import parts_of, require_complete, shapes_of
-from afa_bench.merging.kind import EMPTY, VELOCITY, Kind, common_kind, is_mark
 from afa_bench.merging.place import places_of
 from afa_bench.merging.recipe import Recipe
 from afa_bench.merging.tensors import cast, listed, merge_tensor, require_same_keys
@@ -40,6 +40,9 @@ CONV_IN = UNET + "input_blocks.0.0.weight"
 """The convolution that sees the latents, and in inpainting models more beside them."""
 
 POSITIONS = "position_ids"
+
+EMPTY = Spec(torch.float32, (0,))
+"""What a mark without numbers is."""
 
 MODELSPEC = "modelspec."
 NOT_OURS = ("modelspec.hash_sha256", "modelspec.thumbnail")
@@ -151,7 +154,7 @@ def prepare(recipe: Recipe, folder: Path) -> PreparedMerge:
         if source.layout != first.layout:
             raise UserError(f"merge: {name} is {source.layout.name}; expected {first.layout.name} as {recipe.names[0]}")
     kinds = {name: source.kind for name, source in zip(recipe.names, sources, strict=True)}
-    kind = common_kind(kinds, recipe.prediction_type, recipe.zero_snr)
+    kind = common_kind("merge", kinds, recipe.prediction_type, recipe.zero_snr)
     merged = [{key: spec for key, spec in source.specs.items() if not copied(key)} for source in sources]
     spare, notes = _spare(recipe, sources, merged)
     notes += _wider(recipe, merged)
@@ -160,7 +163,7 @@ def prepare(recipe: Recipe, folder: Path) -> PreparedMerge:
     vae = sources[recipe.names.index(recipe.vae)] if recipe.vae is not None else first
     origins = {key: first for key in first.specs if copied(key) and not key.startswith((VAE, EMA)) and not is_mark(key)}
     origins |= {key: vae for key in vae.specs if key.startswith(VAE) and not key.startswith(BESIDE)} | spare
-    marks = [*kind.marks, *(name for name, _ in kind.schedule)] if kind is not None else []
+    marks = kind.marks if kind is not None else []
     origins |= {mark: source for mark in marks for source in reversed(sources) if mark in source.specs}
     specs = {key: spec for key, spec in first.specs.items() if key in merged[0]} | dict.fromkeys(marks, EMPTY)
     specs |= {key: source.specs[key] for key, source in origins.items()}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from afa_bench.architectures.kind import SCHEDULER, Kind, changes, kind_of_folder
 from afa_bench.architectures.layout import Link, Part
 from afa_bench.architectures.tensors import Shapes
 from afa_bench.checkpoints.safetensors import write
@@ -14,7 +15,6 @@ from afa_bench.errors import UserError
 from afa_bench.log import LOG
 from afa_bench.merging.checkpoint import FILES, config_of, split, split_spec
 from afa_bench.merging.complete import parts_of, require_complete, shapes_of
-from afa_bench.merging.kind import EDM, EPSILON, SCHEDULER, fitted, kind_of_folder
 from afa_bench.merging.merge import Advance, PreparedMerge
 from afa_bench.paths import expanded
 from afa_bench.store.atomic import json_text, new_folder, read_json, writing
@@ -146,12 +146,14 @@ def _others(like: Path, parts: Mapping[Part, None]) -> list[str]:
 def _scheduler(merge: PreparedMerge, like: Path) -> dict[str, Any] | None:
     """The scheduler's settings, where they have to differ from the folder's for the models to be what they are."""
     kind, theirs = merge.kind, kind_of_folder(like)
-    if kind is None or kind == theirs or (theirs is None and kind.prediction == EPSILON and not kind.zero_snr):
+    if kind is None or (theirs is None and kind == Kind()) or (kind == theirs and not kind.discrete):
         return None
-    if theirs is None or EDM in kind.prediction or EDM in theirs.prediction:
+    if theirs is None or not (kind.discrete and theirs.discrete):
         found = "no scheduler" if theirs is None else f"a scheduler for {theirs}"
         raise UserError(f"{like}: has {found}; expected like: of a folder with one for {kind}, as the models are")
-    return fitted(read_json(like / SCHEDULER), kind)
+    settings = read_json(like / SCHEDULER)
+    different = changes(settings, kind)
+    return {**settings, **different} if different else None
 
 
 def _named(link: Link, things: Sequence[T]) -> Iterator[tuple[str, T]]:

@@ -6,19 +6,31 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from os.path import isdir, isfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from afa_bench import registry
 from afa_bench.architectures.base import Architecture
 from afa_bench.architectures.find import DEFAULT, architecture_of, find_architecture
+from afa_bench.architectures.kind import (
+    SCHEDULER,
+    changes,
+    common_kind,
+    kind_of_settings,
+    require_known,
+    require_sampled,
+    stated_kind,
+)
 from afa_bench.errors import NotFoundError, UserError, suggest
 from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Source
 from afa_bench.models.entry import Entry, as_entry
 from afa_bench.paths import DATA, located
 from afa_bench.reading import read_mapping, validated
+from afa_bench.store.atomic import read_json
+
+Prediction: TypeAlias = Literal["epsilon", "v_prediction", "sample"]
 
 
 class ModelRef(BaseModel):
@@ -42,7 +54,8 @@ class Group(BaseModel):
         trained: such folders of other methods, by the method's name.
         architecture: a registered name, such as ``sd15``, ``sdxl`` or ``flux``, or ``FILE.py:NAME``.
         configs: a folder of configurations in the diffusers layout for single files; by default the packaged one.
-        prediction_type: what the models predict, where the scheduler's settings say something else.
+        prediction_type, zero_snr: what the models predict, and whether they know a signal-to-noise ratio of zero, whatever their
+            own marks and schedulers say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,12 +67,37 @@ class Group(BaseModel):
     trained: dict[str, Path] = {}
     architecture: str = DEFAULT
     configs: Path | None = None
-    prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None
+    prediction_type: Prediction | None = None
+    zero_snr: StrictBool | None = None
 
     @property
     def family(self) -> Architecture:
         """The architecture: whatever depends on it asks this object."""
         return find_architecture(self.architecture, f"group {self.name}: architecture")
+
+    def schedule(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The settings of the pipeline's scheduler, and those which have to be others for what the models predict.
+
+        What the group's file says counts; else what the models say, by the marks of files and the schedulers of folders. A model
+        that says nothing is what the pipeline is.
+
+        Raises:
+            UserError: models of two kinds, or of one that the architecture's pipelines cannot sample.
+        """
+        single, where = self.pipeline.is_file(), f"group {self.name}"
+        settings = read_json(((self.configs or self.family.configs) if single else self.pipeline) / SCHEDULER)
+        if not isinstance(settings, Mapping):
+            return {}, {}  # whoever loads it says what is wrong
+        pipeline = (stated_kind(self.pipeline) if single else None) or kind_of_settings(settings)
+        kinds = {model.name: stated_kind(model.path) or pipeline for model in self.models}
+        kind = common_kind(where, kinds, self.prediction_type, self.zero_snr) or pipeline
+        require_sampled(where, kind, self.family.flow)
+        return settings, changes(settings, kind)
+
+    def require_scheduler(self, name: str) -> None:
+        """Raise a UserError for a scheduler of diffusers that would sample these models as others, or for :meth:`schedule`."""
+        settings, different = self.schedule()
+        require_known(f"group {self.name}: sampler.scheduler", name, {**settings, **different})
 
 
 class GroupFile(BaseModel):
@@ -74,7 +112,8 @@ class GroupFile(BaseModel):
     trained: dict[str, str] = {}
     architecture: str | None = None
     configs: str | None = None
-    prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None
+    prediction_type: Prediction | None = None
+    zero_snr: StrictBool | None = None
     file: Path = Field(default=Path(), exclude=True)
 
     def sources(self) -> list[Source]:
@@ -124,6 +163,7 @@ class GroupFile(BaseModel):
             architecture=architecture,
             configs=folder("configs", self.configs) if self.configs else None,
             prediction_type=self.prediction_type,
+            zero_snr=self.zero_snr,
         )
 
     def _folder(self, key: str, text: str, may_be_file: bool = False) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afa_bench.checkpoints.hashing import hash_file, hash_folder, hash_weights
+from afa_bench.checkpoints.header import read_header
 
 if TYPE_CHECKING:
     from afa_bench.models.group import Group
@@ -21,7 +22,7 @@ def group_identity(group: Group) -> dict[str, Any]:
     """
     architecture = group.family
     if group.pipeline.is_file():
-        pipeline = {"file": hash_weights(group.pipeline)}
+        pipeline: dict[str, Any] = {"file": hash_weights(group.pipeline)}
     else:
         pipeline = {part: hash_weights(group.pipeline / part) for part in ("vae", *architecture.encoders)}
         pipeline |= {part: hash_folder(group.pipeline / part) for part in (*architecture.tokenizers, "scheduler")}
@@ -30,6 +31,9 @@ def group_identity(group: Group) -> dict[str, Any]:
         pipeline["vocabulary"] = hash_file(Path(str(files("open_clip") / "bpe_simple_vocab_16e6.txt.gz")))
     if group.prediction_type is not None:
         pipeline["prediction_type"] = group.prediction_type
+    settings, different = group.schedule()
+    if different and not _marked(group, settings, different):
+        pipeline["schedule"] = dict(different)
     models = {
         ref.name: {"file": hash_weights(ref.path)}
         if ref.path.is_file()
@@ -38,6 +42,15 @@ def group_identity(group: Group) -> dict[str, Any]:
     }
     order = [ref.name for ref in group.models]  # canonical JSON sorts keys, but weights and references go by the order
     return {"name": group.name, "pipeline": pipeline, "models": models, "order": order, **architecture.identity()}
+
+
+def _marked(group: Group, settings: Mapping[str, Any], different: Mapping[str, Any]) -> bool:
+    """Whether all that differs is a prediction which the identity has already: the group's own word, or a mark in every file."""
+    if different.keys() != {"prediction_type"} or "prediction_type" not in settings:
+        return False
+    return group.prediction_type is not None or all(
+        ref.path.is_file() and "v_pred" in read_header(ref.path).tensors for ref in group.models
+    )
 
 
 def own_parts(model: Path, group: Group) -> Sequence[str]:

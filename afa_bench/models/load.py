@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from afa_bench.checkpoints.header import read_header
 from afa_bench.errors import NotFoundError, UserError
+from afa_bench.log import LOG
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,7 @@ class LoadedGroup:
             scheduler: its class in diffusers.
 
         Raises:
-            UserError: no such scheduler in diffusers, or one that cannot take this pipeline's configuration.
+            UserError: no such scheduler in diffusers, or one that cannot sample these models.
         """
         import diffusers
 
@@ -67,6 +68,7 @@ class LoadedGroup:
             raise UserError(
                 f"sampler.scheduler: {scheduler} does not fit {architecture.name}; its own is {architecture.scheduler}"
             )
+        self.group.require_scheduler(scheduler)
         pipeline = architecture.class_of(architecture.pipeline)(
             vae=self.vae,
             **dict(zip(architecture.tokenizers, self.tokenizers, strict=True)),
@@ -83,7 +85,7 @@ def load_group(group: Group, device: str, dtype: torch.dtype) -> LoadedGroup:
     """Load all of a group's models onto a device, in eval mode and without gradients.
 
     Raises:
-        UserError: a folder or file is missing, damaged, or of another architecture than it says.
+        UserError: a folder or file is missing, damaged, or of another architecture than it says; models of different kinds.
     """
     import diffusers
     import transformers
@@ -94,6 +96,7 @@ def load_group(group: Group, device: str, dtype: torch.dtype) -> LoadedGroup:
     for library in (transformers, diffusers):
         library.utils.logging.disable_progress_bar()
         library.utils.logging.set_verbosity_error()
+    _, changed = group.schedule()
     architecture = group.family
     part, kind = architecture.denoiser
     shared = _shared(group, dtype)
@@ -110,7 +113,10 @@ def load_group(group: Group, device: str, dtype: torch.dtype) -> LoadedGroup:
         texts = together(encoders, [model.text_encoder for model in models])
         models.append(Model(ref.name, _ready(own[part], device), texts))
     scheduler = shared["scheduler"]
-    scheduler.register_to_config(**_predicted(group))
+    if changed:
+        said = ", ".join(f"{key} {value}" for key, value in changed.items())
+        LOG.warning("group %s: the scheduler is set to what the models need: %s", group.name, said)
+        scheduler = type(scheduler).from_config(scheduler.config, **changed)
     tokenizers = [shared[name] for name in architecture.tokenizers]
     return LoadedGroup(group, _ready(shared["vae"], device), tokenizers, scheduler, models)
 
@@ -192,24 +198,6 @@ def _words(architecture: Architecture, folder: Path, dtype: torch.dtype) -> dict
 def _configs(group: Group) -> Path:
     """The folder of configurations for single files."""
     return group.configs or group.family.configs
-
-
-def _predicted(group: Group) -> dict[str, Any]:
-    """The scheduler's settings by what the models predict.
-
-    Raises:
-        UserError: the marks of the group's files contradict each other.
-    """
-    from afa_bench.architectures.single_file import marks
-
-    if group.prediction_type is not None:
-        return {"prediction_type": group.prediction_type}
-    found = {ref.name: marks(ref.path) for ref in group.models if ref.path.is_file()}
-    first, *others = found or {"": {}}
-    for other in others:
-        if found[other] != found[first]:
-            raise UserError(f"group {group.name}: models {first} and {other} predict different things; one schedule serves both")
-    return found.get(first, {})
 
 
 def _ready(module: nn.Module, device: str) -> nn.Module:

@@ -105,6 +105,7 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
         "order": identity["order"],
         "pairs": pairs.folder.name,
         "validation": config.validation,
+        **{key: identity["pipeline"][key] for key in ("schedule",) if key in identity["pipeline"]},
     }
     if accelerator.is_main_process:
         versions = {module.__name__: module.__version__ for module in (afa_bench, torch, diffusers, accelerate)}

@@ -171,9 +171,42 @@ def test_what_does_not_fit_is_refused(folder: Path, tmp_path: Path, stock: Any) 
     refused("U-Nets: block_out_channels: model 2 has", stock, save("wide", block_out_channels=(8, 16, 16, 24)))
     refused("U-Nets: in_channels: model 2 has 9; expected 4, which model 1 has", stock, save("inpaint", in_channels=9))
     diffusers.DDIMScheduler(prediction_type="v_prediction").save_pretrained(save("v") / "scheduler")
-    refused("prediction_type: model 2 has 'v_prediction'; expected 'epsilon', which model 1 has", stock, tmp_path / "v")
+    refused("model 1 is of the kind epsilon, model 2 v_prediction; expected models of one kind", stock, tmp_path / "v")
     tiny_flux(0).save_pretrained(tmp_path / "flux" / "transformer")
     refused("U-Nets: architecture: model 2 has FluxTransformer2DModel", stock, tmp_path / "flux")
+
+
+ZERO: dict[str, Any] = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+
+
+def test_experts_of_one_kind_set_the_scheduler_and_others_are_refused(folder: Path, tmp_path: Path, stock: Any) -> None:
+    def expert(name: str, **settings: Any) -> Path:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "unet").symlink_to(folder / "one" / "unet")
+        diffusers.DDIMScheduler.from_config(stock.scheduler.config, **settings).save_pretrained(tmp_path / name / "scheduler")
+        return tmp_path / name
+
+    def of(*experts: Any, base: Any = stock) -> Any:
+        return quiet(AFAPipeline.from_experts(experts, sabw=tiny_sabw(2, **SMALL), base=base))
+
+    kinds = {"epsilon": {}, "v": {"prediction_type": "v_prediction"}, "zero": {k: ZERO[k] for k in list(ZERO)[:2]}}
+    experts = {name: expert(name, **settings) for name, settings in kinds.items()}
+    for one in kinds:
+        for other in kinds:
+            if one != other:
+                with pytest.raises(UserError, match=r"model 1 is of the kind .*, model 2 .*; expected models of one kind"):
+                    of(experts[one], experts[other])
+    made = of(experts["zero"], experts["zero"])
+    assert {key: made.scheduler.config[key] for key in ZERO} == ZERO
+    made("a red dog", generator=seed(), **CALL)
+    assert made.scheduler.timesteps[0] == 999
+    assert stock.scheduler.config.prediction_type == "epsilon"
+    assert of(experts["epsilon"], experts["epsilon"]).scheduler is stock.scheduler
+    with pytest.raises(UserError, match="model 1 is of the kind v_prediction, model 2 epsilon"):
+        of(experts["v"], folder / "one")  # which says nothing: it is what the base is
+    pndm = StableDiffusionPipeline(**{**stock.components, "scheduler": diffusers.PNDMScheduler(skip_prk_steps=True)})
+    with pytest.raises(UserError, match="AFAPipeline: base: PNDMScheduler has no rescale_betas_zero_snr; expected one that has"):
+        of(experts["zero"], experts["zero"], base=pndm)
 
 
 # --- SDXL and FLUX

@@ -12,7 +12,7 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from tiny import tiny_unet
 from unet_cases import CASES, SDXL, randn, sdxl_refiner
 
-from afa_bench.architectures.alike import first_difference, require_alike, require_same_prediction
+from afa_bench.architectures.alike import first_difference, require_alike
 from afa_bench.architectures.unet_blocks import BlockView
 from afa_bench.ensembles.aggregator import Average
 from afa_bench.ensembles.unets import EnsembleUNet
@@ -218,9 +218,6 @@ def test_the_first_difference_is_named() -> None:
     other = tiny_unet(0)
     other.conv_in = torch.nn.Conv2d(9, 8, 3)
     refused(r"conv_in\.weight: model 2 has \(8, 9, 3, 3\); expected \(8, 4, 3, 3\)", other)
-    require_same_prediction({"one": "epsilon", "two": "epsilon"})
-    with pytest.raises(UserError, match="prediction_type: two has 'v_prediction'; expected 'epsilon', which one has"):
-        require_same_prediction({"one": "epsilon", "two": "v_prediction"})
 
 
 def test_first_difference() -> None:

@@ -39,7 +39,8 @@ def test_velocity_and_zero_snr_from_folders_to_a_file_and_back(small: Path, tmp_
     found = json.loads((folder / SCHEDULER).read_text())
     assert (found["prediction_type"], found["rescale_betas_zero_snr"]) == ("v_prediction", True)
     assert "scheduler/scheduler_config.json: set to v_prediction with zero SNR" in notes
-    expected = {**json.loads((plain / SCHEDULER).read_text()), "prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    zero = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    expected = {**json.loads((plain / SCHEDULER).read_text()), **zero}
     assert found == expected
     epsilon, _ = merge(tmp_path, two(small, "sd15"), "epsilon.safetensors")
     assert not {"v_pred", "ztsnr"} & load_file(epsilon).keys()
