@@ -51,7 +51,8 @@ class Entry(BaseModel):
 
         Args:
             architecture: needed for a hub repository in the diffusers layout.
-            shared: of such a repository, everything but the denoiser; otherwise the denoiser and the text encoders.
+            shared: of such a repository, everything but the denoiser; otherwise the denoiser, the text encoders, and the
+                scheduler, which says what is predicted.
             where: the group's file, for errors.
 
         Raises:
@@ -70,7 +71,7 @@ class Entry(BaseModel):
             parts = ["vae", *architecture.encoders, *architecture.tokenizers, "scheduler"]
             names = ["model_index.json", *architecture.hub_files(parts)]
         else:
-            names = architecture.hub_files([architecture.denoiser[0], *architecture.encoders])
+            names = architecture.hub_files([architecture.denoiser[0], *architecture.encoders, "scheduler"])
         return [HubFile(repo=self.hub, file=name, revision=self.revision) for name in names]
 
     def future_place(self, where: Path, key: str, architecture: Architecture | None, library: Library) -> Path:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from afa_bench.architectures.kind import SCHEDULER, Kind, changes, kind_of_settings
 from afa_bench.errors import UserError
-from afa_bench.models.group import Group, read_group
+from afa_bench.models.group import Group, read_group, read_group_file
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.plan import make_plan
@@ -288,3 +288,10 @@ def test_identities_are_others_where_images_are(tiny_group: Path, tmp_path: Path
     ):
         of = group(tmp_path, pipeline=str(base), models=models, architecture="sd15")
         assert ("schedule" in group_identity(of)["pipeline"]) == other, name
+
+
+def test_a_repository_s_own_scheduler_is_fetched(tmp_path: Path) -> None:
+    pipeline, model = {"hub": "owner/base"}, {"name": "one", "hub": "owner/one"}
+    (tmp_path / "hub.yaml").write_text(yaml.safe_dump({"architecture": "sdxl", "pipeline": pipeline, "models": [model]}))
+    files = [getattr(source, "file", "") for source in read_group_file("hub.yaml", tmp_path, "test").sources()]
+    assert files.count(SCHEDULER) == 2

@@ -176,7 +176,7 @@ def test_velocity_is_predicted_where_the_group_or_the_files_say_so(zoo):
     assert (config.prediction_type, config.rescale_betas_zero_snr) == ("v_prediction", True)
     both = {"it": "marked.safetensors", "other": "sd15-2.safetensors"}
     mixed = group(zoo, "mixed", pipeline="sd15-1", models=both, configs="sd15-configs")
-    with pytest.raises(UserError, match="models it and other predict different things"):
+    with pytest.raises(UserError, match="it is of the kind v_prediction with zero SNR, other epsilon"):
         load_group(mixed, "cpu", torch.float32)
 
 
