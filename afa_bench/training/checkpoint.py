@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from afa_bench.errors import UserError
+from afa_bench.log import LOG
 from afa_bench.store.atomic import writing
 
 
@@ -39,7 +40,8 @@ class Checkpoint:
         """Restore all parts; returns what :meth:`save` was given, or None where nothing was saved yet.
 
         Raises:
-            UserError: the file is damaged or of another training; the message names the first difference.
+            UserError: the file is damaged or of another training; the message names the first difference. A lower ``lr`` is none:
+                with it a training that diverged goes on, and a warning says so.
         """
         if not self.file.exists():
             return None
@@ -49,7 +51,9 @@ class Checkpoint:
         except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
             raise UserError(f"{self.file}: not a checkpoint of a training: {error}") from error
         for key in dict.fromkeys([*self.about, *about]):
-            if about.get(key) != self.about.get(key):
+            if key == "lr" and about.get(key, 0) > self.about.get(key, 0):
+                LOG.warning("%s: goes on with lr %s in place of %s", self.file, self.about[key], about[key])
+            elif about.get(key) != self.about.get(key):
                 raise UserError(
                     f"{self.file}: {key}: this checkpoint has {about.get(key)!r}, the training {self.about.get(key)!r}; "
                     "train into another folder"

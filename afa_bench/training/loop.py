@@ -6,6 +6,8 @@ with the bits of one that was not, and several processes train on the batches an
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 import threading
 import time
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
@@ -69,12 +71,13 @@ def fit(
         about: facts which a checkpoint must share with this training beside the settings.
 
     Raises:
-        UserError: a batch that cannot be divided, too few pairs, or a checkpoint of another training.
+        UserError: a batch that cannot be divided, too few pairs, a checkpoint of another training, or a loss or weights that are
+            not finite; the last checkpoint whose weights are is kept.
     """
     settings = settings or Settings()
     training = _Training(
         learner, objective, pairs, settings, folder, validation, report,
-        accelerator or Accelerator(mixed_precision=settings.mixed_precision), about or {},
+        accelerator or accelerator_of(settings), about or {},
     )  # fmt: skip
     with _seedable(training.accelerator.device), _interruptible(folder is not None) as interrupted:
         training.run(interrupted)
@@ -113,11 +116,13 @@ class _Training:
         self.loss: Loss = self.distillation or partial(denoising_loss, self.denoise, self.objective)
         self.average = EMAModel(self.parameters, decay=settings.ema) if settings.ema else None
 
-        self.done, self.sums, self.latest = 0, dict[str, Tensor](), dict[str, float]()
+        self.done, self.saved, self.sums, self.latest = 0, 0, dict[str, Tensor](), dict[str, float]()
         self.checkpoint = None if folder is None else Checkpoint(folder / CHECKPOINT, self._about(about), self._parts())
         state = self.checkpoint.load() if self.checkpoint else None
         if state is not None:
-            self.done = state["done"]
+            self.done = self.saved = state["done"]
+            if not self.finite():
+                raise UserError(f"{folder}: {CHECKPOINT}: weights are not finite: train into another folder")
             self.sums = {name: value.to(accelerator.device) for name, value in state["sums"].items()}
         self.log = TrainingLog(folder / LOG if folder and accelerator.is_main_process else None, self.done)
         if accelerator.log_with:
@@ -131,6 +136,8 @@ class _Training:
         if self.objective.guidance is None:
             free.add("guidance")  # nobody is told
         lasting = self.settings.model_dump(include=set(Settings.model_fields) - free)
+        if self.accelerator.mixed_precision != (lasting["mixed_precision"] or "no"):
+            lasting["mixed_precision"] = self.accelerator.mixed_precision  # as accelerate launch says
         return {**lasting, "steps": self.steps if self.settings.cooldown else None, **about}
 
     def _parts(self) -> dict[str, Any]:
@@ -234,17 +241,61 @@ class _Training:
             self.note({"validation_loss": loss})
 
     def note(self, values: Mapping[str, float]) -> None:
-        """To the log and the trackers."""
+        """To the log and the trackers.
+
+        Raises:
+            UserError: one of them is not finite.
+        """
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise self.diverged(f"{name.replace('_', ' ')} is {value}")
         self.latest.update(values)
         self.accelerator.log(dict(values), step=self.done)
         self.log.write(self.done, values)
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint.
+
+        Raises:
+            UserError: a weight is not finite; the earlier checkpoint stays.
+        """
+        if not self.finite():
+            raise self.diverged("weights are not finite")
         sums = {name: self.accelerator.reduce(total, "mean").cpu() for name, total in self.sums.items()}
         if self.checkpoint and self.accelerator.is_main_process:
             self.checkpoint.save(self.done, sums=sums)
+        self.saved = self.done
         self.accelerator.wait_for_everyone()
+
+    def finite(self) -> bool:
+        """Whether all that is learned is, and the losses since the last line of the log."""
+        averages = self.average.shadow_params if self.average is not None else ()
+        return all(bool(value.isfinite().all()) for value in (*self.parameters, *averages, *self.sums.values()))
+
+    def diverged(self, what: str) -> UserError:
+        """What to say of a training that cannot go on, and what to change."""
+        if not self.done:
+            return UserError(f"train: before the first step {what}, by the models: expected finite values, or another precision")
+        precision = ", mixed_precision: bf16" if self.accelerator.mixed_precision == "fp16" else ""
+        saved = self.saved if self.checkpoint else 0
+        kept = f"a lower lr goes on from the checkpoint of step {saved}" if saved else "nothing is saved"
+        change = f"a lower lr (now {self.settings.lr:g}), max_grad_norm: 1{precision} ({kept})"
+        return UserError(f"train: step {self.done}: {what}: the training has diverged; expected {change}")
+
+
+def accelerator_of(settings: Settings, **more: Any) -> Accelerator:
+    """Accelerate's, with its further arguments.
+
+    Raises:
+        UserError: a precision that this machine, or what this process trained before, does not allow.
+    """
+    wanted = settings.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if wanted == "fp16" and PartialState().device.type == "cpu":
+        raise UserError("mixed_precision: fp16 takes a GPU; expected bf16 or no")
+    try:
+        return Accelerator(mixed_precision=settings.mixed_precision, **more)
+    except ValueError as error:
+        raise UserError(f"mixed_precision: {wanted}: {error}") from error
 
 
 def _part_size(settings: Settings, world: int) -> int:

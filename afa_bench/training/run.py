@@ -23,7 +23,7 @@ from afa_bench.models.load import load_group
 from afa_bench.store.atomic import write_json
 from afa_bench.training.cache import Encoding, cache_pairs
 from afa_bench.training.config import TrainConfig
-from afa_bench.training.loop import fit
+from afa_bench.training.loop import accelerator_of, fit
 from afa_bench.training.pairs import Pairs, Subset, generator
 from afa_bench.training.trainable import Learner
 
@@ -73,6 +73,7 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
     if config.lcm is not None and getattr(options, "start", None) is None:
         raise UserError(f"{config.file}: trainable: start: expected a folder of trained weights to distil")
     prompts = config.read_pairs()
+    _require_enough(len(prompts), config)
     accelerator = _accelerator(config, folder)
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32)
     loaded = load_group(group, str(accelerator.device), dtype)
@@ -132,20 +133,21 @@ def _accelerator(config: TrainConfig, folder: Path) -> Accelerator:
     for tracker in config.trackers:
         if tracker not in known:
             raise UserError(f"{config.file}: trackers: {tracker} is not installed: pip install {tracker}")
-    return Accelerator(mixed_precision=config.mixed_precision, log_with=list(config.trackers) or None, project_dir=str(folder))
+    try:
+        return accelerator_of(config, log_with=list(config.trackers) or None, project_dir=str(folder))
+    except UserError as error:
+        raise UserError(f"{config.file}: {error}") from error
+
+
+def _require_enough(pairs: int, config: TrainConfig) -> None:
+    """Raise a UserError for fewer pairs than are held out and a batch has."""
+    if pairs < config.validation + config.batch:
+        expected = f"at least {config.validation} for validation and {config.batch} for a batch"
+        raise UserError(f"{config.file}: data: {pairs} pairs; expected {expected}")
 
 
 def _split(pairs: Pairs, config: TrainConfig) -> tuple[Pairs, Pairs | None]:
-    """The pairs to train on and those held out, drawn by the seed.
-
-    Raises:
-        UserError: fewer pairs than a batch are left.
-    """
+    """The pairs to train on and those held out, drawn by the seed."""
     order = torch.randperm(len(pairs), generator=generator(config.seed, 0, 1)).tolist()
     held, rest = order[: config.validation], order[config.validation :]
-    if len(rest) < config.batch:
-        raise UserError(
-            f"{config.file}: data: {len(pairs)} pairs; expected at least {config.validation} for validation and {config.batch} "
-            "for a batch"
-        )
     return Subset(pairs, sorted(rest)), Subset(pairs, sorted(held)) if held else None

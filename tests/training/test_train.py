@@ -202,6 +202,7 @@ def test_the_cache_holds_what_the_encoders_say(tiny_group: Path, pictures: Path,
         ({"lrr": 1}, r"my\.yaml:\d+: lrr: unknown key: did you mean 'lr'"),
         ({"lr": -1}, r"my\.yaml:\d+: lr: .*greater than 0"),
         ({"batch": 11}, r"my\.yaml: data: 10 pairs; expected at least 0 for validation and 11 for a batch"),
+        ({"mixed_precision": "fp16"}, r"my\.yaml: mixed_precision: fp16 takes a GPU; expected bf16 or no"),
         ({"trainable": "aaf"}, r"my\.yaml: trainable: unknown trainable 'aaf': did you mean 'afa'"),
         ({"trainable": {"name": "afa", "hiden": 3}}, r"my\.yaml: trainable: afa: hiden: unknown option: did you mean 'hidden'"),
         ({"group": "none.yaml"}, r"my\.yaml: group: unknown group 'none\.yaml'"),
@@ -215,6 +216,33 @@ def test_a_mistake_is_one_line(config: Path, tmp_path: Path, change: dict[str, A
     with pytest.raises(UserError, match=message) as caught:
         train(read_config(changed(config, **change)), tmp_path / "out", Silent())
     assert "\n" not in str(caught.value)
+
+
+def test_too_few_pairs_are_refused_before_anything_is_encoded(config: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="10 pairs; expected at least 9 for validation"):
+        train(read_config(changed(config, validation=9)), tmp_path / "out", Silent())
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_are_trained_on_as_they_are_seen(tiny_group: Path, tmp_path: Path) -> None:
+    """Turned by EXIF, 16 bits a channel, grey: the latents of what a person sees."""
+    pixels = np.random.default_rng(1).integers(0, 255, (24, 40), dtype=np.uint8)
+    grey, turned = Image.fromarray(pixels), Image.Exif()
+    turned[0x0112] = 6
+    made: tuple[tuple[str, Image.Image, dict[str, Any]], ...] = (
+        ("plain", grey.convert("RGB"), {}),
+        ("turned", grey.rotate(90, expand=True).convert("RGB"), {"exif": turned}),
+        ("sixteen", Image.fromarray(pixels.astype(np.uint16) * 257), {}),
+        ("grey", grey, {}),
+    )
+    loaded = load_group(read_group(str(tiny_group), Path(), "group"), "cpu", torch.float32)
+    encoding = Encoding.of(loaded, [loaded.models[0].text_encoder], 16)
+    found = {}
+    for name, image, more in made:
+        image.save(file := io.BytesIO(), "png", **more)
+        found[name] = encoding.image(Prompt(id="a", text="x", image=file.getvalue()))["latents"]
+    for name, latents in found.items():
+        assert torch.equal(latents, found["plain"]), name
 
 
 def test_fetch_knows_what_a_training_needs(config: Path) -> None:

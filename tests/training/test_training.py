@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler
 from torch.nn.functional import mse_loss
 from trainings import aggregator, learner, pairs, scheduler, train, weights
@@ -145,6 +148,81 @@ def test_another_training_s_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"checkpoint\.pt: not a checkpoint of a training"):
         train(1, folder=tmp_path)
+
+
+EVERY: dict[str, dict[str, Any]] = {
+    "every step": {},
+    "the log": {"log_every": 3},
+    "a checkpoint": {"log_every": 50, "checkpoint_every": 3},
+    "a validation": {"log_every": 50, "validate_every": 3, "validation": pairs(1)},
+    "the end": {"log_every": 50, "ema": 0.9},
+}
+
+
+@pytest.mark.parametrize("seen", EVERY)
+def test_a_training_that_diverges_stops_and_goes_on_with_a_lower_rate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, seen: str
+) -> None:
+    """Whatever sees it first."""
+    train(2, folder=tmp_path, **EVERY[seen])
+    kept = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def spoilt() -> Learner:
+        found = learner()
+        return replace(found, auxiliary=lambda: found.learned.conv_in.weight.sum() * float("inf"))
+
+    for _ in range(2):  # the second time as the first: the same rate diverges again
+        with pytest.raises(UserError, match=r"train: step \d: .*: the training has diverged; expected a lower lr .* of step 2\)"):
+            train(6, start=spoilt, folder=tmp_path, **EVERY[seen])
+        assert (tmp_path / "checkpoint.pt").read_bytes() == kept
+    assert not [line for line in (tmp_path / "log.jsonl").read_text().splitlines() if "Infinity" in line or "NaN" in line]
+    resumed = train(6, folder=tmp_path, **{**EVERY[seen], "lr": 1e-4})
+    assert "goes on with lr 0.0001 in place of 0.002" in caplog.text
+    assert all(value.isfinite().all() for value in weights(resumed).values())
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["done"] == 6
+
+
+def test_a_training_that_diverges_before_anything_is_saved_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has diverged; expected a lower lr \(now 1e\+30\), .* \(nothing is saved\)"):
+        train(6, folder=tmp_path, lr=1e30)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+    def broken() -> Learner:
+        found = learner()
+        found.learned.conv_in.weight.data.fill_(float("nan"))
+        return found
+
+    with pytest.raises(UserError, match="train: before the first step validation loss is nan"):
+        train(1, start=broken, validation=pairs(1))
+
+
+def test_a_checkpoint_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    train(1, folder=tmp_path)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    next(iter(state["parts"]["learned"].values())).fill_(float("nan"))
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match=r"checkpoint\.pt: weights are not finite: train into another folder"):
+        train(1, folder=tmp_path)
+
+
+def test_another_precision_is_named(tmp_path: Path) -> None:
+    """Whether the file says it or ``accelerate launch``."""
+    train(1, folder=tmp_path)
+    with pytest.raises(UserError, match="mixed_precision: bf16: AcceleratorState has already been initialized"):
+        train(1, folder=tmp_path, mixed_precision="bf16")
+    chosen, other = Settings(steps=1, batch=2, lr=2e-3), "mixed_precision: this checkpoint has None, the training 'bf16'"
+    try:
+        AcceleratorState._reset_state(True)
+        with pytest.raises(UserError, match="mixed_precision: fp16 takes a GPU; expected bf16 or no"):
+            train(1, folder=tmp_path, mixed_precision="fp16")
+        AcceleratorState._reset_state(True)
+        with pytest.raises(UserError, match=other):
+            train(1, folder=tmp_path, mixed_precision="bf16")
+        launched = Accelerator(mixed_precision="bf16")
+        with pytest.raises(UserError, match=other):
+            fit(learner(), Diffusion(scheduler()), pairs(), chosen, folder=tmp_path, accelerator=launched)
+    finally:
+        AcceleratorState._reset_state(True)
 
 
 def test_averaged_weights_are_those_that_are_kept() -> None:
