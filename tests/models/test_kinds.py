@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from afa_bench.architectures.kind import SCHEDULER, Kind, changes, kind_of_settings
 from afa_bench.errors import UserError
+from afa_bench.estimate import estimate
 from afa_bench.models.group import Group, read_group, read_group_file
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import LoadedGroup, load_group
@@ -260,6 +261,8 @@ def test_a_suite_is_refused_before_any_work(tiny_suite: Path, tiny_group: Path, 
     tiny_suite.write_text(yaml.safe_dump(suite))
     with pytest.raises(UserError, match=r"group group: sampler\.scheduler: PNDMScheduler has no rescale_betas_zero_snr"):
         make_plan(read_suite(tiny_suite))
+    with pytest.raises(UserError, match=r"group group: sampler\.scheduler: PNDMScheduler has no rescale_betas_zero_snr"):
+        estimate(read_suite(tiny_suite))
 
 
 def test_identities_are_others_where_images_are(tiny_group: Path, tmp_path: Path) -> None:
