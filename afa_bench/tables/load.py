@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from afa_bench.errors import NotFoundError, NothingToDoError, UserError
 from afa_bench.store.layout import Store, checked
+from afa_bench.store.reads import reads
 from afa_bench.tables.model import Cell, Metric
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ def measured(result: CellResult | None, metric: Metric) -> Cell:
     return Cell(_finite(entry.value), _finite(entry.low), _finite(entry.high), entry.n, reason=entry.reason)
 
 
+@reads
 def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
     """Read the cells of a suite's results.
 
