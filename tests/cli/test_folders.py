@@ -216,3 +216,62 @@ def test_a_folder_to_read(words: str, state: Callable[[Path], None], place: Path
         assert not lost
         assert not [name for name in after if name.partition("/")[0] not in ("r", "good", "home", "out", "out.svg")]
         assert not [name for name in after.keys() - before.keys() if name.startswith("r/")]
+
+
+def read_only(folder: Path) -> None:
+    empty(folder)
+    (folder / "kept").write_text("kept")
+    folder.chmod(0o555)
+
+
+def half_a_record(folder: Path) -> None:
+    """What a command of an earlier day wrote, whose record was cut."""
+    empty(folder)
+    (folder / "index.html").write_text("old")
+    (folder / ".afa-bench.json").write_text('{"command": "rep')
+
+
+def a_record_of_more(folder: Path) -> None:
+    """A record that names files outside, and none of the others here."""
+    empty(folder)
+    (folder / "thesis.tex").write_text("mine")
+    (folder / ".afa-bench.json").write_text('{"command": "report", "files": ["../r/suite.json", "/etc/hosts", "x/../../r"]}')
+
+
+WRITERS = (
+    "report good -o out",
+    "export good -o out",
+    "gate good good --out out",
+    "figure 4 good -o out/f.svg",
+    "table good",
+    "score good --metrics is:features=lite0 --out out",
+    "run mini --limit 1 --only base --out out",
+    "train r/suite.json --out out",
+    "search mini --scorer aes --out out",
+    "import-sabw r -o out",
+    "merge r/suite.json -o out",
+    "stats r -o out/s.npz",
+    "maps prompt -o out/m.png",
+)
+
+
+@pytest.mark.parametrize("words", WRITERS)
+@pytest.mark.parametrize("state", [a_file, foreign, read_only, half_a_record, a_record_of_more], ids=lambda state: state.__name__)
+def test_a_folder_to_write(words: str, state: Callable[[Path], None], place: Path) -> None:
+    if words.startswith(("run", "maps")) and state not in (a_file, read_only):
+        pytest.skip("would work, which takes long")
+    (place / "out").mkdir()
+    state(place / "out")
+    before = contents(place)
+
+    def work() -> None:
+        done = CliRunner().invoke(app(), words.split())
+        error = done.exception
+        assert error is None or isinstance(error, UserError | SystemExit), repr(error)
+        if state is read_only and "out" in words:
+            assert isinstance(error, UserError)
+
+    as_nobody(work)
+    after = contents(place)
+    assert not [name for name in before if after.get(name) != before[name]]
+    assert not [name for name in after if name.partition("/")[0] not in ("r", "good", "home", "out", "scores")]
