@@ -83,7 +83,8 @@ def test_the_committed_results_can_be_handed_on_as_one_data_set(tmp_path: Path) 
 
 
 def test_the_hubs_library_reads_a_submission_and_the_cells_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     write_results(tmp_path / "tiny", (None, 10), ("mini-1",))
     sub = export(tmp_path / "tiny", tmp_path / "sub")
