@@ -7,87 +7,28 @@ asked for; errors are :class:`afa_bench.errors.UserError`, each one line. No fun
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from afa_bench.returned import Merged as Merged
+from afa_bench.returned import Run as Run
+from afa_bench.returned import Scores as Scores
 
+if TYPE_CHECKING:
     from afa_bench.gate import Decision, Finding, Policy
     from afa_bench.generation.loop import Engine
     from afa_bench.merging.merge import PreparedMerge
     from afa_bench.merging.recipe import Recipe
     from afa_bench.metrics.base import Metric
-    from afa_bench.run import RunOutcome
     from afa_bench.scoring.captions import Carrier
-    from afa_bench.scoring.extraction import ExtractionRecord
-    from afa_bench.scoring.folder import FolderScores
     from afa_bench.suite import Suite
     from afa_bench.tables import Results, Table
 
 PathOrName: TypeAlias = str | PathLike[str]
 Names: TypeAlias = str | Iterable[str]
 """One name, several separated by commas, or a list of names."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that has ended.
-
-    Attributes:
-        folder: of its results.
-        cells: the names of its cells' folders there.
-        outcome: what it did: samples made, found done, failed, and left to others; metrics without weights.
-    """
-
-    folder: Path
-    cells: tuple[str, ...]
-    outcome: RunOutcome
-
-    @cached_property
-    def results(self) -> Results:
-        """What its cells came to, those of earlier runs of the same suite aside."""
-        from afa_bench.tables.load import load_results
-
-        return load_results(self.folder, self.cells)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a folder of images was scored with.
-
-    Attributes:
-        folder: of ``samples.parquet`` and ``summary.json``.
-        outcome: the values, and what has none, and why.
-        record: images decoded, seconds, batches.
-    """
-
-    folder: Path
-    outcome: FolderScores
-    record: ExtractionRecord
-
-    @cached_property
-    def values(self) -> dict[str, float | None]:
-        """Metric -> value; None where there is none."""
-        return {key: entry["value"] for key, entry in self.outcome.summary.items()}
-
-    def samples(self) -> DataFrame:
-        """A row an image: its caption, its values, what is amiss with it."""
-        from afa_bench.store.columns import read_columns
-
-        table = read_columns(self.folder / "samples.parquet", lambda field: True, "scoring wrote it")
-        return table.to_pandas()  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True)
-class Merged:
-    """A merge that was written: where, and of how many tensors."""
-
-    path: Path
-    tensors: int
 
 
 def run(
@@ -232,12 +173,13 @@ def merge(
     return Merged(target, len(prepared.specs))
 
 
-def load_results(results: PathOrName | Results | None = None) -> Results:
+def load_results(results: PathOrName | Results | None = None, *, scored: bool = True) -> Results:
     """The results of a suite.
 
     Args:
-        results: a folder such as ``results/mini``, its URL, or a suite's name, here or among those that come with the package;
-            the latest below ``./results`` by default.
+        results: a folder such as ``results/mini`` (or one that holds nothing but this one), its URL, or a suite's name, here or
+            among those that come with the package; the latest below ``./results`` by default.
+        scored: whether there has to be a value; without, a run that is under way can be looked at before its first.
 
     Raises:
         NotFoundError: no such folder, and no suite of this name has results.
@@ -245,13 +187,16 @@ def load_results(results: PathOrName | Results | None = None) -> Results:
         UserError: files that are damaged or do not belong together.
     """
     from afa_bench.tables.find import find_results
-    from afa_bench.tables.load import Results, load_results
+    from afa_bench.tables.load import Results
+    from afa_bench.tables.scores import open_results
 
-    return results if isinstance(results, Results) else load_results(find_results(None if results is None else str(results)))
+    if isinstance(results, Results):
+        return results
+    return open_results(find_results(None if results is None else str(results)), scored=scored)
 
 
 def table(
-    results: PathOrName | Results | None = None,
+    results: PathOrName | Results | list[Any] | None = None,
     *,
     steps: int | Iterable[int] = (),
     metrics: Names = (),
@@ -264,24 +209,22 @@ def table(
     """A suite's results as a table, which ``str`` and :meth:`~afa_bench.tables.model.Table.render` write.
 
     Args:
-        results: as :func:`load_results` takes them.
+        results: as :func:`load_results` takes them; several, such as the same methods on other prompts, stand side by side, and
+            scores of several folders of images in a row each.
         steps, metrics, groups, only, versus, by, repeats: as :func:`afa_bench.tables.build.build_table` takes them.
 
     Raises:
         UserError: a name or a number that the results do not have.
     """
     from afa_bench.tables.build import build_table
+    from afa_bench.tables.scores import together
+    from afa_bench.tables.side import side_by_side
 
-    return build_table(
-        load_results(results),
-        steps=[steps] if isinstance(steps, int) else list(steps),
-        metrics=names(metrics),
-        groups=names(groups),
-        only=names(only),
-        versus=versus,
-        by=by,
-        repeats=repeats,
-    )
+    found = together([load_results(part) for part in results] if isinstance(results, list | tuple) else [load_results(results)])
+    options: dict[str, Any] = {"metrics": names(metrics), "groups": names(groups), "only": names(only)}
+    counts = [steps] if isinstance(steps, int) else list(steps)
+    options |= {"steps": counts, "versus": versus, "by": by, "repeats": repeats}
+    return build_table(found[0], **options) if len(found) == 1 else side_by_side(found, **options)
 
 
 def compare(
@@ -306,10 +249,12 @@ def compare(
         UserError: a name that neither has, or samples that are damaged.
     """
     from afa_bench.gate import Selection, compare_results, tell
+    from afa_bench.tables.build import there
 
     before, after = load_results(base), load_results(head)
-    counts = (steps,) if isinstance(steps, int) else tuple(steps)
-    chosen = Selection(tuple(names(metrics)), tuple(names(only)), tuple(names(groups)), counts)
+    known = {result.cell.steps for result in (*before, *after) if result.cell.steps is not None}
+    counts = there([steps] if isinstance(steps, int) else list(steps), known) if steps else ()
+    chosen = Selection(tuple(names(metrics)), tuple(names(only)), tuple(names(groups)), tuple(counts))
     chosen.check("", before, after)
     return [tell(comparison) for comparison in compare_results(before, after, chosen)]
 
@@ -331,14 +276,15 @@ def gate(
     Raises:
         UserError: a mistake in the policy, or samples that are damaged.
     """
-    from afa_bench.gate import Decision, compare_results, default_policy, judge
+    from afa_bench.gate import Decision, about, compare_results, default_policy, judge
 
     held, where = _policy(policy)
     before, after = load_results(base), load_results(head)
-    held = held or default_policy(before)
+    held = held or default_policy(before, after)
     held.selection.check(where, before, after)
     findings = judge(compare_results(before, after, held.selection, level=1 - held.alpha), held)
-    return Decision(before.suite, before.revision, str(before.folder), str(after.folder), held, strict, tuple(findings))
+    folders = str(before.folder), str(after.folder)
+    return Decision(before.suite, before.revision, *folders, about(before, after), held, strict, tuple(findings))
 
 
 def names(text: Names) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from afa_bench import registry
 from afa_bench.cells import Cell, Plan, Samples, Task
 from afa_bench.checkpoints.hashing import hash_weights
+from afa_bench.chosen import is_meant
 from afa_bench.errors import NothingToDoError, UserError, suggest
 from afa_bench.identity import fingerprint_of_rows
 from afa_bench.images import stored as images
@@ -122,8 +123,10 @@ def _group_cells(
 ) -> list[Cell]:
     models = group_identity(group)
     cells: list[Cell] = []
-    for order, (label, method, options) in enumerate(rows_of(suite, group)):
-        if only and method.name not in only and label not in only:
+    rows = rows_of(suite, group)
+    labels = [label for label, _, _ in rows]
+    for order, (label, method, options) in enumerate(rows):
+        if only and not is_meant(only, label, method.name, labels):
             continue
         weights = method.weights(group, options)
         about = method.identity(options)

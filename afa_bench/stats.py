@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 DRAWS = 10_000
 SEED = 20240
 LEVEL = 0.95
-FEW, FEW_OF_SET, MANY = 6, 16, 64
+FEW, FEW_OF_SET, MANY = 6, 24, 64
 """Prompts that an interval takes at least, that of a set metric, and those from which on plain percentiles hold often enough."""
 
 LOTS = 800

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from afa_bench.errors import NotFoundError, UserError, suggest
+from afa_bench.models.samplers import meant_by
 from afa_bench.paths import expanded, shipped
 from afa_bench.reading import Choice, Place, line_of, read_mapping, validated
 
@@ -22,6 +23,14 @@ Positive = Annotated[int, Field(ge=1, le=10**9)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _scheduler(name: str) -> str:
+    if found := meant_by(name):
+        kind, _, settings = found.partition(" with ")
+        file = f", with {settings} in the scheduler_config.json of the pipeline" if settings else ""
+        raise ValueError(f"expected the class name of a diffusers scheduler, found {name!r}: did you mean {kind!r}{file}?")
+    return name
 
 
 class Sampler(_Strict):
@@ -33,7 +42,7 @@ class Sampler(_Strict):
         negative_prompt: the text of the unconditional half.
     """
 
-    scheduler: str = "DDIMScheduler"
+    scheduler: Annotated[str, AfterValidator(_scheduler)] = "DDIMScheduler"
     guidance: float = 7.5
     negative_prompt: str = ""
 

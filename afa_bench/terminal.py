@@ -45,6 +45,9 @@ def console(file: IO[str] | None = None, **settings: Any) -> Console:
         def render_str(self, text: str, **settings: Any) -> Text:
             return super().render_str(seen(text), **settings)
 
+        def on_broken_pipe(self) -> None:
+            raise  # the error, of which rich would make an exit code of 1
+
     return Plain(file=file, markup=False, emoji=False, highlight=False, **settings)
 
 

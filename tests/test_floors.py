@@ -12,7 +12,7 @@ from places import ROOT
 
 FLOORS = (
     ("words",),
-    ("errors", "log", "markup", "memory", "progress", "terminal"),
+    ("chosen", "errors", "log", "markup", "memory", "progress", "terminal"),
     ("devices", "extensions", "paths"),
     ("identity", "outputs", "provenance", "registry", "stats"),
     ("differences", "reading", "store"),
@@ -33,6 +33,7 @@ FLOORS = (
     ("estimate",),
     ("tables",),
     ("gate", "paper", "publish", "report"),
+    ("returned",),
     ("api",),
     ("official",),
     ("bench", "mini"),

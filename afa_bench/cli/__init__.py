@@ -70,7 +70,7 @@ def _leave(error: BaseException) -> None:
     Raises:
         BaseException: the error itself, where it is none of the user's.
     """
-    from afa_bench.cli.exits import SIGNAL, USAGE, exit_code
+    from afa_bench.cli.exits import SIGNAL, USAGE, exit_code, silence
     from afa_bench.errors import UserError
     from afa_bench.store.place import foreign
 
@@ -78,14 +78,25 @@ def _leave(error: BaseException) -> None:
         _exit(f"{SIGNALS[signal.Signals(number)]}; run the same command again to go on", SIGNAL + number)
     if isinstance(error, UserError):
         _exit(str(error), exit_code(error))
-    if isinstance(error, BrokenPipeError):
-        sys.stderr.close()
-        sys.exit(1)
+    if _unheard(error):
+        silence()
+        sys.exit(SIGNAL + signal.SIGPIPE)
     if isinstance(error, OSError):  # a disk or a mount that fails where no one expected it
         _exit(str(error), USAGE)
     if isinstance(error, Exception) and foreign(error):
         _exit(f"storage: {error}", USAGE)
     raise error
+
+
+def _unheard(error: BaseException) -> bool:
+    """Whether the command ends because nobody reads its standard output any more, of which typer makes an exit code of 1."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return isinstance(error, BrokenPipeError) or (
+        isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+    )
 
 
 def _signal_behind(error: BaseException | None) -> int | None:

@@ -6,56 +6,51 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afa_bench.errors import NothingToDoError, UserError, suggest
+from afa_bench.errors import NothingToDoError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from afa_bench.gate.model import Finding
 
-FORMATS = ("rich", "markdown", "json")
-
 
 def compare(
     base: Annotated[str, typer.Argument(help="Results to compare with: a folder such as results/mini, or a suite's name.")],
     head: Annotated[str, typer.Argument(help="Results of the same suite to look at.")],
-    form: Annotated[str, typer.Option("--format", "-f", help="rich, markdown or json.", metavar="FORMAT")] = "rich",
+    form: Annotated[
+        str, typer.Option("--format", "-f", help="rich, markdown, latex, html, csv or json.", metavar="FORMAT")
+    ] = "rich",
+    safe_csv: Annotated[bool, typer.Option("--safe-csv", help="For spreadsheets: as of table.")] = False,
     metrics: Annotated[str, typer.Option(help="Metrics by key.", metavar="KEY,...", show_default="all")] = "",
     group: Annotated[str, typer.Option(help="Groups of models.", metavar="NAME,...", show_default="all")] = "",
     only: Annotated[str, typer.Option(help="Methods, by name or row.", metavar="METHOD,...", show_default="all")] = "",
     steps: Annotated[str, typer.Option(help="Sampling steps: 10,20,50.", metavar="N,...", show_default="all")] = "",
 ) -> None:
     """Tell by how much HEAD is better or worse than BASE, paired by sample, with 95% intervals. Decides nothing: see gate."""
-    import json
     import os
 
     from afa_bench import api
     from afa_bench.cli.options import numbers
-    from afa_bench.gate.files import finding_json, markdown_table
+    from afa_bench.gate.compare import about
+    from afa_bench.gate.formats import render
     from afa_bench.gate.github import verbatim
     from afa_bench.gate.verdicts import NOTHING, exit_code
-    from afa_bench.terminal import write
+    from afa_bench.tables.formats import check_format
+    from afa_bench.terminal import output, write
 
-    if form not in FORMATS:
-        raise UserError(f"--format: unknown format {form!r}: {suggest(form, FORMATS)}")
+    check_format(form)
+    if safe_csv and form != "csv":
+        raise UserError("--safe-csv: expected --format csv")
     before, after = map(api.load_results, (base, head))
     findings = api.compare(before, after, metrics=metrics, only=only, groups=group, steps=numbers(steps, "--steps"))
-    if form == "json":
-        write(json.dumps([finding_json(finding) for finding in findings], indent=1, allow_nan=False) + "\n")
-    elif form == "markdown":
-        write(markdown_table(findings) + "\n")
+    if form != "rich":
+        write(render(findings, form, safe=safe_csv))
     else:
         with verbatim(os.environ):
-            typer.echo(heading(before.suite, before.revision, before.folder, after.folder))
+            output().print(about(before, after))
             print_findings(findings)
     if exit_code(finding.verdict for finding in findings) == NOTHING:
         raise NothingToDoError(f"{before.folder} and {after.folder}: nothing in them is comparable")
-
-
-def heading(suite: str, revision: int, base: object, head: object) -> str:
-    from afa_bench.words import line
-
-    return line(f"Suite {suite}, revision {revision}: {head} (HEAD) against {base} (BASE)")
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -30,7 +30,7 @@ def export(
     from afa_bench.errors import UserError
     from afa_bench.publish.hub import Benchmark
     from afa_bench.publish.submission import export as write
-    from afa_bench.terminal import Bars, output
+    from afa_bench.terminal import Bars, output, warn
 
     if dataset and not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset):
         raise UserError(f"--dataset: expected owner/name, found {dataset!r}")
@@ -39,4 +39,7 @@ def export(
     found, bars = api.load_results(results), Bars()
     with bars.stage("cells", len(found)):
         digest = write(found, out, Benchmark(dataset or None, source or None), images, partial(bars.advance, ""))
-    output().print(f"{out}: {len(found)} cells, sha256 {digest}")
+    if found.under_way:
+        warn(f"{found.folder}: {found.under_way}; the others are left out")
+    scored = sum(result.summary is not None for result in found)
+    output().print(f"{out}: {scored} cells, sha256 {digest}")

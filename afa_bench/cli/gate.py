@@ -44,22 +44,26 @@ def _gate(base: str, head: str, file: Path | None, strict: bool, out: Path | Non
     import os
 
     from afa_bench import api
-    from afa_bench.cli.compare import heading, print_findings
+    from afa_bench.cli.compare import print_findings
+    from afa_bench.cli.exits import unheard
     from afa_bench.gate.files import write_files
     from afa_bench.gate.github import append_summary, commands, verbatim
-    from afa_bench.terminal import output
+    from afa_bench.terminal import output, warn
 
     decision = api.gate(base, head, file, strict=strict)
-    with verbatim(os.environ):
-        typer.echo(heading(decision.suite, decision.revision, decision.base, decision.head))
+    if out:
+        write_files(decision, out)
+    try:
+        append_summary(decision, os.environ)
+    except UserError as error:
+        warn(f"{error}; the decision is below")
+    with unheard(), verbatim(os.environ):
+        output().print(decision.about)
         output().print(f"# {file or 'Policy by default; a file like this for --policy changes it'}")
         typer.echo(decision.policy.text(), nl=False)
         print_findings(decision.findings)
         typer.echo(decision.headline)
-    if out:
-        write_files(decision, out)
-    if os.environ.get("GITHUB_ACTIONS"):
-        for line in commands(decision):
+    with unheard():
+        for line in commands(decision) if os.environ.get("GITHUB_ACTIONS") else ():
             typer.echo(line)
-    append_summary(decision, os.environ)
     return decision.code

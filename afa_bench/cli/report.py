@@ -32,11 +32,11 @@ def report(
     from afa_bench.errors import UserError, suggest
     from afa_bench.report import write_report
     from afa_bench.report.images import Mode
-    from afa_bench.terminal import column, messages
+    from afa_bench.terminal import column, messages, warn
 
     if images not in list(Mode):
         raise UserError(f"--images: unknown mode {images!r}: {suggest(images, [mode.value for mode in Mode])}")
-    found = api.load_results(results)
+    found = api.load_results(results, scored=False)
     columns = (column("{task.description:6}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=messages(), transient=True) as bars:
 
@@ -45,4 +45,6 @@ def report(
             return lambda steps: bars.update(task, advance=steps)
 
         write_report(found, out, Mode(images), stage)
+    if found.under_way:
+        warn(f"{found.folder}: {found.under_way}")
     messages().print(f"{out / 'index.html'}")

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 def table(
     results: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
-            help="A folder such as results/mini, or a suite's name. Default: the latest under ./results.", show_default=False
+            help="A folder such as results/mini or scores/images, or a suite's name; several stand side by side. Default: the "
+            "latest under ./results.",
+            show_default=False,
         ),
     ] = None,
     steps: Annotated[str, typer.Option(help="Sampling steps, in order: 10,20,50.", metavar="N,...", show_default="all")] = "",
@@ -59,11 +61,13 @@ def table(
     if paper is not None:
         if steps or only or vs or by or repeats:
             raise UserError("--paper: takes --group, --metrics and --format alone; the paper's table fixes the rest")
-        print_table(_of_paper(paper, results, api.names(group), api.names(metrics)), form, safe_csv)
+        if results and len(results) > 1:
+            raise UserError("--paper: takes one folder of results")
+        print_table(_of_paper(paper, results[0] if results else None, api.names(group), api.names(metrics)), form, safe_csv)
         return
-    found = api.load_results(results)
-    if results is None:
-        messages().print(f"{found.folder}: the latest results under ./results")
+    found = [api.load_results(name) for name in results] if results else [api.load_results()]
+    if not results:
+        messages().print(f"{found[0].folder}: the latest results under ./results")
     shown = api.table(
         found,
         steps=numbers(steps, "--steps"),

@@ -19,13 +19,14 @@ from afa_bench.differences import Difference, paired_difference
 from afa_bench.gate.model import Comparison, Evidence, Verdict
 from afa_bench.gate.selection import Selection
 from afa_bench.stats import LEVEL
+from afa_bench.store.place import storage
 from afa_bench.tables.load import CellFile, CellResult, MetricFile, Results, shared_identity, short
 from afa_bench.tables.model import Metric
 from afa_bench.tables.pairs import Samples, other_noise, positions, read_samples, where
 
 MISSING = "nothing"
 EVERYTHING = Selection()
-SAME = ("kind", "direction", "version", "weights")
+SAME = ("kind", "direction", "version", "weights", "inputs")
 """What must agree of a metric for two of its values to be compared."""
 
 Key = tuple[str, str, str, int | None]
@@ -47,38 +48,72 @@ def compare_results(
     Raises:
         UserError: samples that are missing or corrupt.
     """
-    theirs = {_key(result): result for result in head.cells if selection.keeps(result.cell)}
-    ours = {_key(result): result for result in base.cells if selection.keeps(result.cell)}
+    labels: dict[str, set[str]] = {}
+    for result in (*base.cells, *head.cells):
+        labels.setdefault(result.cell.group, set()).add(result.cell.label)
+    ours, theirs = (
+        {_key(result): result for result in side.cells if selection.keeps(result.cell, labels[result.cell.group])}
+        for side in (base, head)
+    )
     known = {**head.metrics, **base.metrics}
     strangers = _strangers(base, head)
+    measured = {(r.cell.task, key) for r in (*base.cells, *head.cells) if r.summary for key in r.summary.metrics}
     found: list[Comparison] = []
     for key in dict.fromkeys([*ours, *theirs]):
-        pair = Pair(ours.get(key), theirs.get(key), strangers, level)
+        group, label, _, steps = key
+        pair = Pair(ours.get(key), theirs.get(key), strangers, level, unmade=(group, label, steps) in base.unmade)
         cell = (ours.get(key) or theirs[key]).cell
         for name in selection.metrics or known:
             if name in known:
-                found += pair.compare(known[name], cell)
+                found += pair.compare(known[name], cell, (cell.task, name) in measured)
     return found
 
 
-class Pair:
-    """A cell of BASE and of HEAD; their samples are read and aligned once, when they are first needed."""
+def about(base: Results, head: Results) -> str:
+    """One line that names both, and says where they are no two results of one suite."""
+    names = f"Suite {base.suite}, revision {base.revision}: {head.folder} (HEAD) against {base.folder} (BASE)"
+    if (base.suite, base.revision) != (head.suite, head.revision):
+        ours, theirs = (f"suite {side.suite}, revision {side.revision}: {side.folder}" for side in (head, base))
+        names = f"Two suites: {ours} (HEAD) against {theirs} (BASE)"
+    same = base.folder == head.folder or (storage(base.folder) is None and base.folder.resolve() == head.folder.resolve())
+    return f"{names}: one folder, compared with itself" if same else names
 
-    def __init__(self, base: CellResult | None, head: CellResult | None, strangers: str, level: float) -> None:
+
+class Pair:
+    """A cell of BASE and of HEAD; their samples are read and aligned once, when they are first needed.
+
+    Args:
+        base, head: the cells; None where there is none.
+        strangers: why the two results as wholes are not comparable, if so.
+        level: of the intervals.
+        unmade: whether BASE has planned the cell, and has not begun it.
+    """
+
+    def __init__(self, base: CellResult | None, head: CellResult | None, strangers: str, level: float, unmade: bool) -> None:
         self.base, self.head = base, head
         self.strangers = _difference_of_cells(base, head) if base and head else strangers
-        self.level = level
+        self.level, self.unmade = level, unmade
         self._read: tuple[Samples, Samples, NDArray[np.intp], NDArray[np.intp]] | None = None
 
-    def compare(self, metric: Metric, cell: CellFile) -> Iterator[Comparison]:
-        """One metric's comparison; none where neither side has a value."""
+    def compare(self, metric: Metric, cell: CellFile, expected: bool) -> Iterator[Comparison]:
+        """One metric's comparison; none where neither side measures it, although both are whole.
+
+        Args:
+            metric: to compare.
+            cell: what either side says of the cell.
+            expected: whether cells of this task have the metric, once they are scored.
+        """
         before, after = _entry(self.base, metric.key), _entry(self.head, metric.key)
         plain = Comparison(cell, metric, _value(before), _value(after))
 
         def trouble(verdict: Verdict, words: str) -> Comparison:
             return replace(plain, trouble=verdict, words=words)
 
-        if plain.base is None:
+        if expected and self.base is not None and self.base.summary is None:
+            yield trouble(Verdict.INCOMPARABLE, "BASE's cell is not scored")
+        elif self.unmade and plain.head is not None:
+            yield trouble(Verdict.INCOMPARABLE, "BASE's cell is not made yet")
+        elif plain.base is None and not _damaged(self.base, metric.key):
             if plain.head is not None:
                 yield trouble(Verdict.NEW, "BASE has no value")
         elif self.strangers:
@@ -90,7 +125,7 @@ class Pair:
         elif other := first_difference(_facts(before), _facts(after), f"metrics.{metric.key}"):
             yield trouble(Verdict.INCOMPARABLE, other)
         else:
-            yield self._from_samples(plain)
+            yield self._from_samples(plain, before, after)
 
     def _samples(self) -> tuple[Samples, Samples, NDArray[np.intp], NDArray[np.intp]]:
         if self._read is None:
@@ -100,7 +135,7 @@ class Pair:
             self._read = (base, head, *positions(base, head))
         return self._read
 
-    def _from_samples(self, plain: Comparison) -> Comparison:
+    def _from_samples(self, plain: Comparison, before: MetricFile, after: MetricFile) -> Comparison:
         """What the samples say: whether they are all there, whole and paired, and by how much they differ."""
         base, head, left, right = self._samples()
         sample = other_noise(base, head, left, right)
@@ -117,8 +152,8 @@ class Pair:
             first = int(failed[0])
             words = f"{_of(failed.size, len(head.ids))} failed in HEAD: {head.ids[first]}: {head.errors[first]}"
             return replace(whole, trouble=Verdict.FAILED, words=words)
+        neither = np.zeros(len(head.ids), dtype=bool)
         if plain.metric.kind == "per-sample":
-            neither = np.zeros(len(head.ids), dtype=bool)
             neither[right] = base.absent(plain.metric.key)[left] & head.absent(plain.metric.key)[right]
             empty = np.flatnonzero(~np.isfinite(_values(head, plain.metric.key)) & ~neither)
             if empty.size:
@@ -128,9 +163,26 @@ class Pair:
                 whole = replace(whole, words=f"{_of(int(neither.sum()), len(head.ids))} have no value in either")
         if plain.head is None:
             return replace(whole, trouble=Verdict.NAN, words="HEAD has no finite value")
+        words = self._gap_in_base(plain.metric, before, after, neither[right])
         if evidence is None:
-            return replace(whole, trouble=Verdict.INCOMPARABLE, words="no sample has a value in both")
-        return whole
+            words = words or "no sample has a value in both"
+        return replace(whole, trouble=Verdict.INCOMPARABLE, words=words) if words else whole
+
+    def _gap_in_base(self, metric: Metric, before: MetricFile, after: MetricFile, neither: NDArray[np.bool_]) -> str:
+        """What of BASE is missing, so that it is no measure for HEAD; empty where nothing is."""
+        base, _, left, _ = self._samples()
+        failed = where(base.errors.is_valid())
+        if failed.size:
+            first = int(failed[0])
+            words = f"{_of(failed.size, len(base.ids))} failed in BASE: {base.ids[first]}: {base.errors[first]}"
+            return f"{words}; {left.size - failed.size} pairs"
+        if metric.kind == "set":
+            return "" if before.n == after.n else f"of {before.n} images in BASE, of {after.n} in HEAD"
+        empty = left[~np.isfinite(_values(base, metric.key)[left]) & ~neither]
+        if not empty.size or empty.size == left.size:
+            return ""
+        words = f"{_of(empty.size, len(base.ids))} without a finite value in BASE: {base.ids[int(empty[0])]}"
+        return f"{words}; {left.size - empty.size} pairs"
 
     def _of_samples(self, metric: Metric) -> Evidence | None:
         base, head, left, right = self._samples()
@@ -190,6 +242,16 @@ def _difference_of_cells(base: CellResult, head: CellResult) -> str:
 
 def _entry(result: CellResult | None, key: str) -> MetricFile | None:
     return result.summary.metrics.get(key) if result and result.summary else None
+
+
+def _damaged(result: CellResult | None, key: str) -> bool:
+    """Whether a cell should have a value of a metric, and has none: its samples failed, or theirs are not finite."""
+    if result is None or result.summary is None or key not in result.summary.metrics:
+        return False
+    if result.summary.failed:
+        return True
+    rows = result.samples
+    return rows is not None and key in rows.metrics and bool((~np.isfinite(rows.metrics[key]) & ~rows.absent(key)).any())
 
 
 def _value(entry: MetricFile | None) -> float | None:

@@ -37,6 +37,7 @@ def as_json(decision: Decision) -> dict[str, Any]:
         "revision": decision.revision,
         "base": decision.base,
         "head": decision.head,
+        "about": decision.about,
         "policy": decision.policy.model_dump(mode="json"),
         "strict": decision.strict,
         "exit_code": decision.code,
@@ -77,8 +78,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
 
 def markdown(decision: Decision) -> str:
     """The headline, what needs attention, everything in a fold, and the policy."""
-    about = f"Suite {decision.suite}, revision {decision.revision}: {decision.head} (HEAD) against {decision.base} (BASE)."
-    parts = [f"### {escape(decision.headline)}", escape(about)]
+    parts = [f"### {escape(decision.headline)}", escape(f"{decision.about}.")]
     urgent = [finding for finding in decision.findings if finding.verdict in FAILING | OPEN]
     if urgent:
         parts.append(markdown_table(urgent))

@@ -88,19 +88,26 @@ def as_policy(document: Mapping[str, Any], where: str) -> Policy:
     return validated(Policy, document, where, lambda place: known.get(str(place[0]), Policy.model_fields))
 
 
-def default_policy(base: Results) -> Policy:
-    """Every per-sample metric of ``base``, with a margin of 2% of its median over the cells, in two digits. Set metrics need a
-    policy that states their tolerance.
+def default_policy(base: Results, head: Results | None = None) -> Policy:
+    """Every per-sample metric of ``base``, with a margin of 2% of its median over the cells, in two digits; of ``head``'s where
+    all of BASE's samples failed. Set metrics need a policy that states their tolerance.
 
     Raises:
         UserError: there is no such metric.
     """
-    values: dict[str, list[float]] = {}
-    for result in base.cells:
-        for key, entry in result.summary.metrics.items() if result.summary else ():
-            if entry.kind == "per-sample" and entry.value is not None:
-                values.setdefault(key, []).append(abs(entry.value))
+    values = _values(base)
+    values |= {key: found or (_values(head).get(key) if head else None) or [0.0] for key, found in values.items()}
     if not values:
         raise UserError("no per-sample metric to gate by default: state the tolerance of the others in a --policy")
     margins = {key: float(f"{DEFAULT_MARGIN * statistics.median(values[key]):.2g}") for key in base.metrics if key in values}
     return Policy(metrics={key: Limit(margin=margin) for key, margin in margins.items()})
+
+
+def _values(results: Results) -> dict[str, list[float]]:
+    """The absolute values of per-sample metrics: none of one whose samples all failed; others without a value are left out."""
+    values: dict[str, list[float]] = {}
+    for result in results.cells:
+        for key, entry in result.summary.metrics.items() if result.summary else ():
+            if entry.kind == "per-sample" and (entry.value is not None or (result.summary and result.summary.failed)):
+                values.setdefault(key, []).extend([] if entry.value is None else [abs(entry.value)])
+    return values

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from afa_bench.chosen import is_meant
 from afa_bench.errors import UserError, suggest
 from afa_bench.tables.load import CellFile, Results
 
@@ -26,10 +27,10 @@ class Selection:
     groups: tuple[str, ...] = ()
     steps: tuple[int, ...] = ()
 
-    def keeps(self, cell: CellFile) -> bool:
-        """Whether a cell is looked at."""
+    def keeps(self, cell: CellFile, labels: Collection[str]) -> bool:
+        """Whether a cell is looked at; ``labels`` are those of the rows of its group."""
         return (
-            (not self.methods or cell.method in self.methods or cell.label in self.methods)
+            (not self.methods or is_meant(self.methods, cell.label, cell.method, labels))
             and (not self.groups or cell.group in self.groups)
             and (not self.steps or cell.steps is None or cell.steps in self.steps)
         )

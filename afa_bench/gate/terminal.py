@@ -26,7 +26,7 @@ def render(findings: Sequence[Finding], width: int | None = None, *, styled: boo
     """
     console = text_console(width, styled=styled)
     drawn = Table(box=box.SIMPLE_HEAD, header_style="")
-    shown = [index for index, head in enumerate(HEADS) if head != "Margin" or any(f.margin is not None for f in findings)]
+    shown = shown_heads(findings)
     for index in shown:
         drawn.add_column(HEADS[index], justify="left" if index < LEFT or HEADS[index] == "Verdict" else "right")
     for finding in findings:
@@ -37,6 +37,11 @@ def render(findings: Sequence[Finding], width: int | None = None, *, styled: boo
         for reason in reasons(findings):
             console.print(reason)
     return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
+
+
+def shown_heads(findings: Sequence[Finding]) -> list[int]:
+    """The places of the columns that say anything: there are margins where a policy is."""
+    return [index for index, head in enumerate(HEADS) if head != "Margin" or any(f.margin is not None for f in findings)]
 
 
 def _style(verdict: Verdict) -> str:

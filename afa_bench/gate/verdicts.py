@@ -48,6 +48,7 @@ class Decision:
     Attributes:
         suite, revision: of BASE.
         base, head: how the two were named.
+        about: both in one line (:func:`afa_bench.gate.compare.about`).
         policy: what HEAD was held to.
         strict: whether open questions fail.
         findings: in the order of the rows.
@@ -57,6 +58,7 @@ class Decision:
     revision: int
     base: str
     head: str
+    about: str
     policy: Policy
     strict: bool
     findings: tuple[Finding, ...]

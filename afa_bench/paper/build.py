@@ -14,6 +14,7 @@ from afa_bench.tables.build import ranked
 from afa_bench.tables.find import all_suites
 from afa_bench.tables.load import Results, load_results
 from afa_bench.tables.model import Cell, Column, Metric, Printed, Row, Section, Table
+from afa_bench.tables.notes import missing
 
 BENCH = "bench methods"
 
@@ -52,7 +53,8 @@ def paper_table(table: int, measured: Path | None = None, *, groups: Sequence[st
     shown = tuple(columns[place] for place in ordered)
     section = Section("", tuple(filled) if layout.bench else ranked(filled, shown))
     notes = [*filling.notes(), *(layouts.notes[name] for name in layout.notes), f"Source: {SOURCE}."]
-    return Table("", 0, None, shown, (section,), tuple(notes), paper=(table, layout.title))
+    made = Table("", 0, None, shown, (section,), tuple(notes), paper=(table, layout.title))
+    return replace(made, notes=(*missing(made), *made.notes))
 
 
 class _Filling:

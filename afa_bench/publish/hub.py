@@ -84,8 +84,15 @@ def card(table: Table, group: str, row: Row, benchmark: Benchmark) -> str:
         "tags": ["afa-bench"],
         "model-index": model_index(table, group, row, benchmark),
     }
+    partial = [
+        f"{column.metric.title}, {column.under}: {cell.n} of {cell.of} samples"
+        for cell, column in zip(row.cells, table.columns, strict=True)
+        if cell.value is not None and cell.of is not None
+    ]
+    missing = f"No evaluation results, since samples are missing: {'; '.join(partial)}."
     alone = replace(table, sections=tuple(replace(part, rows=(row,)) for part in table.sections if part.name == group))
-    return f"---\n{as_yaml(head)}---\n\n# {escape(row.label)} ({escape(group)})\n\n{render_markdown(alone)}"
+    text = f"---\n{as_yaml(head)}---\n\n# {escape(row.label)} ({escape(group)})\n\n{render_markdown(alone)}"
+    return f"{text}- {escape(missing)}\n" if partial else text
 
 
 def as_yaml(value: Any) -> str:
@@ -95,4 +102,6 @@ def as_yaml(value: Any) -> str:
 
 
 def _known(table: Table, row: Row) -> list[tuple[Cell, Column]]:
-    return [(cell, column) for cell, column in zip(row.cells, table.columns, strict=True) if cell.value is not None]
+    """The values that others may rank: those over all samples that were planned."""
+    pairs = zip(row.cells, table.columns, strict=True)
+    return [(cell, column) for cell, column in pairs if cell.value is not None and cell.of is None]

@@ -14,11 +14,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from afa_bench import __version__
-from afa_bench.errors import NotFoundError
+from afa_bench.errors import NotFoundError, UserError
 from afa_bench.publish.hub import Benchmark, as_yaml, card, eval_results
 from afa_bench.store.atomic import write_json
 from afa_bench.store.columns import read_columns
@@ -43,7 +44,7 @@ def export(results: Results, out: Path, benchmark: Benchmark, images: bool, adva
     """Write a submission, in place of an earlier one that is there.
 
     Args:
-        results: what was read; every cell has been scored.
+        results: what was read; of a run that is under way the cells that are scored.
         out: the folder.
         benchmark: how the suite is called on the hub.
         images: whether the images go with the rows.
@@ -55,21 +56,24 @@ def export(results: Results, out: Path, benchmark: Benchmark, images: bool, adva
     Raises:
         UserError: a cell that is not scored or has no samples, or a folder which holds something else or cannot be written.
     """
+    if any(result.cell.task == "score" for result in results.cells):
+        raise UserError(f"{results.folder}: scores of images; expected the results of a suite, which others can run")
     with output_folder(out, "export") as folder:
         home = folder / "results" / plain(results.suite)
         values = _values(results)
         for result in results.cells:
-            for name in CELL_FILES:
+            for name in CELL_FILES if result.summary else ():
                 if not (result.folder / name).is_file():
                     raise NotFoundError(f"{result.folder / name}: missing: run the suite to its end first")
                 if name != ROWS:
                     _copy(result.folder / name, home / result.folder.name / name)
-            (home / result.folder.name / ROWS).write_bytes(_rows(result, values))
-            for name in names_in(result.folder / "images") if images else ():
+            if result.summary:
+                (home / result.folder.name / ROWS).write_bytes(_rows(result, values))
+            for name in names_in(result.folder / "images") if images and result.summary else ():
                 if name.endswith(".png"):
                     _copy(result.folder / "images" / name, home / result.folder.name / "images" / name)
             advance(1)
-        for name, text in derived(load_results(home), benchmark).items():
+        for name, text in derived(load_results(home), benchmark, results.planned).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(text.encode())
         manifest: dict[str, Any] = {
@@ -79,15 +83,16 @@ def export(results: Results, out: Path, benchmark: Benchmark, images: bool, adva
             "revision": results.revision,
             "results": f"results/{plain(results.suite)}",
             "benchmark": vars(benchmark),
+            **({"planned": results.planned} if results.under_way else {}),
             "files": {name: sha256(folder / name) for name in files_of(folder)},
         }
         write_json(folder / MANIFEST, manifest)
         return sha256(folder / MANIFEST)
 
 
-def derived(results: Results, benchmark: Benchmark) -> Mapping[str, str]:
-    """All files that depend on the results alone: path -> text."""
-    table = build_table(results)
+def derived(results: Results, benchmark: Benchmark, planned: int) -> Mapping[str, str]:
+    """All files that depend on the results alone, and on how many cells there will be: path -> text."""
+    table = build_table(replace(results, planned=planned))
     texts = {f"tables/table.{ending}": render(table, form) for ending, form in TABLES.items()}
     rows = {"config_name": plain(results.suite), "data_files": f"results/{plain(results.suite)}/*/{ROWS}"}
     texts["README.md"] = f"---\n{as_yaml({'configs': [rows]})}---\n\n{texts['tables/table.md']}"

@@ -40,6 +40,7 @@ class Check:
         unchecked: titles of the metrics whose values do not follow from the rows (those of whole sets of images).
         images: images checked against their rows.
         problems: one line each, naming the file; none if all is well.
+        partial: values over fewer samples than there are, a line each.
         digest: sha256 of the manifest.
     """
 
@@ -49,6 +50,7 @@ class Check:
     images: int
     unchecked: tuple[str, ...]
     problems: tuple[str, ...]
+    partial: tuple[str, ...]
     digest: str
 
 
@@ -63,20 +65,35 @@ def verify(folder: Path) -> Check:
     if manifest is None:
         raise NotFoundError(f"{folder / MANIFEST}: missing: expected a folder that `afa-bench export` made")
     files, benchmark, home = _fields(manifest, folder / MANIFEST)
-    problems = [*_files(folder, files)]
+    problems, partial = [*_files(folder, files)], list[str]()
     counts = {"rows": 0, "values": 0, "images": 0}
     unchecked: dict[str, None] = {}
     try:
         results = load_results(folder / home)
         for result in results.cells:
+            partial += _partial(result)
             problems += (f"{folder / home / result.folder.name}/{words}" for words in _cell(result, counts, unchecked))
-        for name, text in derived(results, benchmark).items():
+        planned = manifest.get("planned", len(results))
+        if not isinstance(planned, int) or planned < len(results):
+            raise UserError(
+                f"{folder / MANIFEST}: planned: expected a number of cells, {len(results)} at least, found {planned!r}"
+            )
+        if planned > len(results):
+            partial.append(f"under way when it was exported: {len(results)} of {planned} cells")
+        for name, text in derived(results, benchmark, planned).items():
             if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode():
                 problems.append(f"{folder / name}: is not what the results come to")
     except UserError as error:  # damaged results are a finding here, not a mistake of whoever checks them
         problems.append(str(error))
     digest = sha256(folder / MANIFEST)
-    return Check(len(files), **counts, unchecked=tuple(unchecked), problems=tuple(dict.fromkeys(problems)), digest=digest)
+    return Check(
+        len(files),
+        **counts,
+        unchecked=tuple(unchecked),
+        problems=tuple(dict.fromkeys(problems)),
+        partial=tuple(partial),
+        digest=digest,
+    )
 
 
 def _fields(manifest: Mapping[str, Any], file: Path) -> tuple[dict[str, str], Benchmark, str]:
@@ -121,6 +138,8 @@ def _cell(result: CellResult, counts: dict[str, int], unchecked: dict[str, None]
     failed = len(samples.ids) - samples.errors.null_count
     if summary.failed != failed:
         yield f"{told}: failed: {summary.failed}, but {file} has {failed} rows with an error"
+    if failed:
+        yield f"{file}: {failed} of {len(samples.ids)} samples failed"
     yield from _rows(result, counts)
     for key, entry in summary.metrics.items():
         if entry.kind == "set":
@@ -128,6 +147,12 @@ def _cell(result: CellResult, counts: dict[str, int], unchecked: dict[str, None]
         else:
             counts["values"] += 1
             yield from _value(key, entry, samples)
+
+
+def _partial(result: CellResult) -> Iterator[str]:
+    for entry in result.summary.metrics.values() if result.summary else ():
+        if entry.n < result.planned:
+            yield f"{result.title}: {entry.title}: {entry.n} of {result.planned} samples have a value"
 
 
 def _value(key: str, entry: MetricFile, samples: Samples) -> Iterator[str]:

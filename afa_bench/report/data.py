@@ -69,6 +69,7 @@ def page_data(
         "program": f"afa-bench {__version__}",
         "suite": results.suite,
         "revision": results.revision,
+        "under_way": results.under_way,
         "shared": dict(results.shared),
         "metrics": [_metric(metric, results) for metric in results.metrics.values()],
         "columns": [{"metric": column.metric.key, "steps": column.steps} for column in table.columns],
@@ -87,7 +88,7 @@ def _cell(cell: Cell, metric: Metric) -> dict[str, Any]:
     number = gap if gap is not None else cell
     rank = 1 if cell.best else 2 if cell.second else 0
     bounds = {name: _finite(getattr(number, name)) for name in ("value", "low", "high")}
-    return {**bounds, "n": number.n, "text": text, "rest": rest, "rank": rank}
+    return {**bounds, "n": number.n, "of": cell.of, "text": text, "rest": rest, "rank": rank}
 
 
 def _finite(value: float | None) -> float | None:

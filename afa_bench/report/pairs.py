@@ -8,7 +8,7 @@ from afa_bench.differences import Difference
 from afa_bench.tables.beside import UNKNOWN
 from afa_bench.tables.load import CellResult, Place, Results, measured
 from afa_bench.tables.measure import Measurer
-from afa_bench.tables.model import Cell, Column, Table
+from afa_bench.tables.model import Cell, Column, Table, alike
 
 Key = tuple[str, str, str, Column]
 
@@ -44,7 +44,7 @@ class Differences:
     def _computed(self, group: str, label: str, other: str, column: Column) -> Cell | None:
         ours, theirs = (self._placed.get((group, name, column.steps)) for name in (label, other))
         value, against = measured(ours, column.metric), measured(theirs, column.metric)
-        if ours is None or theirs is None or value.value is None or against.value is None:
+        if ours is None or theirs is None or value.value is None or against.value is None or not alike(value, against):
             return None
         if column.metric.kind == "set":
             gap = replace(UNKNOWN, value=value.value - against.value, n=min(value.n, against.n))

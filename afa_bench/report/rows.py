@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from afa_bench.errors import UserError
 from afa_bench.store.columns import read_columns
+from afa_bench.store.layout import CellStore
 from afa_bench.tables.load import CellResult
 
 SHARED = ("sample_id", "prompt_id", "prompt", "category", "image_index", "repeat", "seed")
@@ -42,12 +43,13 @@ class Rows:
 
 
 def read_rows(cells: Sequence[CellResult]) -> Rows:
-    """Read ``samples.parquet`` of every cell and align them on the sample's id, in the order of the cell that has most.
+    """Read ``samples.parquet`` of every cell, or the shards that are done of one that is not scored yet, and align them on the
+    sample's id, in the order of the cell that has most.
 
     Raises:
         UserError: a file that is missing, corrupt, without a sample's id, or with a sample twice.
     """
-    read = [_read(cell.folder / "samples.parquet") for cell in cells]
+    read = [_read(cell.folder / "samples.parquet") if cell.summary else _done(cell.folder) for cell in cells]
     place: dict[str, int] = {}
     samples: Columns = {name: [] for name in SHARED}
     for columns in sorted(read, key=lambda columns: -len(columns["sample_id"])):
@@ -80,6 +82,13 @@ def _read(file: Path) -> Columns:
     if len(set(columns["sample_id"])) < len(columns["sample_id"]) or None in columns["sample_id"]:
         raise UserError(f"{file}: column sample_id: expected every sample once")
     return {name: [_short(value) for value in column] for name, column in columns.items()}
+
+
+def _done(folder: Path) -> Columns:
+    """What is known of the samples that are made of a cell; in a run that is under way it grows."""
+    store = CellStore(folder)
+    rows = [row for shard in store.shards() for row in store.shard_rows(shard) or ()]
+    return {name: [row.get(name) for row in rows] for name in SHARED + OWN}
 
 
 def _short(value: Any) -> Any:

@@ -47,10 +47,11 @@ def write_report(results: Results, out: Path, mode: Mode, stage: Callable[[str, 
 
 def write_page(data: dict[str, Any], folder: Path) -> None:
     """The page with its scripts and styles, and the data as a script: a page from the file system may fetch nothing else."""
+    title = f"{data['suite']}, revision {data['revision']}" + (f" ({data['under_way']})" if data["under_way"] else "")
     for entry in (files("afa_bench.report") / "page").iterdir():
         content = entry.read_text(encoding="utf-8")
         if entry.name == PAGE:
-            content = content.replace("{{title}}", html(f"{data['suite']}, revision {data['revision']}"))
+            content = content.replace("{{title}}", html(title))
         (folder / entry.name).write_text(content, encoding="utf-8")
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     quoted = text.replace("\\", "\\\\").replace("'", "\\'")  # parsed as a string of JSON, it loads faster than as a script

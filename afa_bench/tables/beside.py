@@ -11,7 +11,7 @@ from afa_bench.errors import UserError
 from afa_bench.stats import FEW
 from afa_bench.tables.load import CellResult, Place, measured
 from afa_bench.tables.measure import Measurer
-from afa_bench.tables.model import Cell, Column, Row, Section, Table
+from afa_bench.tables.model import Cell, Column, Metric, Row, Section, Table, alike
 
 FEW_PROMPTS = f"too few prompts for an interval, which takes {FEW} at least"
 UNKNOWN = Difference(math.nan, math.nan, math.nan, 0, math.nan)
@@ -40,14 +40,21 @@ def by_category(table: Table, placed: Placed, measurer: Measurer) -> Table:
         for name in sorted(names):
 
             def inside(group: str, row: Row, cell: Cell, column: Column, result: CellResult | None, name: str = name) -> Cell:
-                if result is None or cell.value is None:
-                    return Cell()
-                mean = measurer.mean(result.folder, column.metric, name)
-                value, low, high = (part if math.isfinite(part) else None for part in (mean.value, mean.low, mean.high))
-                return Cell(value, low, high, mean.n, reason=None if value is None or low is not None else FEW_PROMPTS)
+                return Cell() if cell.value is None else _within(result, column.metric, name, measurer)
 
             sections.append(replace(_each(section.name, rows, columns, placed, inside), category=name))
     return replace(table, columns=columns, sections=tuple(sections), by="category")
+
+
+def _within(result: CellResult | None, metric: Metric, category: str, measurer: Measurer) -> Cell:
+    """The value over one category of prompts."""
+    if result is None or measured(result, metric).value is None:
+        return Cell()
+    mean = measurer.mean(result.folder, metric, category)
+    value, low, high = (part if math.isfinite(part) else None for part in (mean.value, mean.low, mean.high))
+    cell = Cell(value, low, high, mean.n, reason=None if value is None or low is not None else FEW_PROMPTS)
+    planned, over = measurer.coverage(result.folder, metric, category)
+    return cell if value is None or mean.n == planned else replace(cell, of=planned, over=over)
 
 
 def with_differences(table: Table, placed: Placed, references: Mapping[str, str | None], measurer: Measurer) -> Table:
@@ -69,8 +76,9 @@ def with_differences(table: Table, placed: Placed, references: Mapping[str, str 
             if row.label == reference:
                 return cell
             theirs = placed.get((group, reference or "", column.steps))
-            other = measured(theirs, column.metric)
-            if ours is None or theirs is None or cell.value is None or other.value is None:
+            category = section.category
+            other = measured(theirs, column.metric) if category is None else _within(theirs, column.metric, category, measurer)
+            if ours is None or theirs is None or cell.value is None or other.value is None or not alike(cell, other):
                 return replace(cell, difference=UNKNOWN)
             if column.metric.kind == "set":
                 return replace(cell, difference=replace(UNKNOWN, value=cell.value - other.value, n=min(cell.n, other.n)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from afa_bench.chosen import is_meant
 from afa_bench.errors import NothingToDoError, UserError, suggest
+from afa_bench.log import LOG
 from afa_bench.tables.load import CellResult, Place, Results, measured
-from afa_bench.tables.model import Column, Metric, Row, Section, Table
+from afa_bench.tables.model import Column, Metric, Row, Section, Table, alike
 from afa_bench.tables.notes import foot
 
 
@@ -46,10 +48,11 @@ def build_table(
     sections = []
     for group in chosen_groups:
         inside = [result for result in results.cells if result.cell.group == group]
+        methods = {result.cell.label: result.cell.method for result in inside}
         rows = [
             Row(method, label, tuple(measured(placed.get((group, label, column.steps)), column.metric) for column in columns))
-            for label, method in {result.cell.label: result.cell.method for result in inside}.items()
-            if not only or label in only or method in only
+            for label, method in methods.items()
+            if not only or is_meant(only, label, method, methods)
         ]
         sections.append(Section(group, ranked(rows, columns)))
     sections = [section for section in sections if section.rows]
@@ -100,11 +103,23 @@ def _chosen(what: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
 
 
 def _chosen_steps(results: Results, asked: Sequence[int]) -> list[int]:
-    known = sorted({result.cell.steps for result in results.cells if result.cell.steps is not None})
-    for steps in asked:
-        if steps not in known:
-            raise UserError(f"no results at {steps} steps: known: {', '.join(map(str, known)) or 'none'}")
-    return list(dict.fromkeys(asked)) or known
+    return there(asked, {result.cell.steps for result in results.cells if result.cell.steps is not None})
+
+
+def there(asked: Sequence[int], results: Iterable[int]) -> list[int]:
+    """The numbers of steps that were asked for and of which there are results, each once; all of these where none was asked for.
+
+    Raises:
+        UserError: there are results of none.
+    """
+    known = sorted(results)
+    absent = [steps for steps in dict.fromkeys(asked) if steps not in known]
+    if absent:
+        said = f"no results at {', '.join(map(str, absent))} steps: known: {', '.join(map(str, known)) or 'none'}"
+        if len(absent) == len(set(asked)):
+            raise UserError(said)
+        LOG.warning("%s", said)
+    return [steps for steps in dict.fromkeys(asked) if steps in known] or known
 
 
 def _columns(results: Results, metrics: Sequence[Metric], steps: Sequence[int]) -> tuple[Column, ...]:
@@ -116,18 +131,21 @@ def _columns(results: Results, metrics: Sequence[Metric], steps: Sequence[int]) 
     for metric in metrics:
         if "denoise" in tasks[metric.key]:
             columns.append(Column(metric, None))
+        if "score" in tasks[metric.key]:
+            columns.append(Column(metric, None, (metric.heading, "")))
         if "generate" in tasks[metric.key]:
             columns.extend(Column(metric, count) for count in steps)
     return tuple(columns)
 
 
 def ranked(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...]:
-    """Mark the best and the second best of each column, as far as the digits shown tell them apart."""
+    """Mark the best and the second best of each column, as far as the digits shown tell them apart, and all are over the same
+    samples."""
     marked = [list(row.cells) for row in rows]
     for index, column in enumerate(columns):
         shown = [None if row.cells[index].value is None else _oriented(row.cells[index].value, column) for row in rows]
         levels = sorted({value for value in shown if value is not None}, reverse=True)
-        if len([value for value in shown if value is not None]) < 2:
+        if len([value for value in shown if value is not None]) < 2 or not alike(*(row.cells[index] for row in rows)):
             continue
         for cells, value in zip(marked, shown, strict=True):
             cells[index] = replace(cells[index], best=value == levels[0], second=value is not None and value in levels[1:2])

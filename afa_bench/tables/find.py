@@ -16,6 +16,8 @@ HERE = Path("results")
 def find_results(name: str | None, here: Path = HERE) -> Path:
     """A suite's results: a folder, its URL, or a suite's name ``here`` or among those shipped; without one, the latest ``here``.
 
+    A folder in which one suite lies, and no more, is that suite's.
+
     Raises:
         NotFoundError: none of that name.
         NothingToDoError: nothing ``here`` to choose from.
@@ -31,7 +33,8 @@ def find_results(name: str | None, here: Path = HERE) -> Path:
         return known[name]
     if not folder.is_dir():
         raise NotFoundError(f"{name}: no such folder, and no suite of this name has results: {suggest(name, known)}")
-    return folder
+    inside = suites_in(folder)
+    return next(iter(inside.values())) if len(inside) == 1 and not any(folder.glob("*/cell.json")) else folder
 
 
 def all_suites(here: Path = HERE) -> dict[str, Path]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -22,6 +23,8 @@ from afa_bench.tables.model import Cell, Metric
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from afa_bench.tables.pairs import Samples
 
 Place = tuple[str, str, int | None]
 """Group, label and steps (None: without sampling): where a cell's results stand in a table."""
@@ -40,6 +43,7 @@ class MetricFile(_File):
     Attributes:
         order: its place in the suite's list, hence among a table's columns.
         reason: why it has no value, or what its value or interval lacks.
+        inputs: of scores of a folder: a fingerprint of what else its values depend on, such as the real images.
     """
 
     title: str
@@ -56,6 +60,7 @@ class MetricFile(_File):
     weights: dict[str, str] = {}
     note: str | None = None
     order: int = 0
+    inputs: str | None = None
 
 
 class SummaryFile(_File):
@@ -76,7 +81,7 @@ class CellFile(_File):
     method: str
     label: str
     order: int
-    task: Literal["generate", "denoise"]
+    task: Literal["generate", "denoise", "score"]
     steps: int | None
     fingerprint: str
     identity: dict[str, Any] = {}
@@ -84,11 +89,15 @@ class CellFile(_File):
 
 @dataclass(frozen=True)
 class CellResult:
-    """A cell's folder, what it is, and what was measured: ``summary`` is None until it has been scored."""
+    """A cell's folder, what it is, and what was measured: ``summary`` is None until it has been scored.
+
+    ``planned`` is how many samples the suite has for a cell of its task.
+    """
 
     folder: Path
     cell: CellFile
     summary: SummaryFile | None
+    planned: int = 0
 
     @property
     def row(self) -> tuple[str, str]:
@@ -101,6 +110,14 @@ class CellResult:
         steps = "" if self.cell.steps is None else f" at {self.cell.steps} steps"
         return f"{self.cell.label} ({self.cell.group}){steps}"
 
+    @cached_property
+    def samples(self) -> Samples | None:
+        """The cell's rows; None where they are not kept."""
+        from afa_bench.tables.pairs import read_samples  # numpy and pyarrow, which whole cells do without
+
+        file = self.folder / "samples.parquet"
+        return read_samples(file) if file.exists() else None
+
 
 @dataclass(frozen=True)
 class Results:
@@ -112,6 +129,8 @@ class Results:
         metrics: key -> what is known of it, in the suite's order; where that is not recorded, those without sampling lead.
         remarks: key -> the distinct notes which the summaries give to it.
         shared: the part of the identity that all cells have in common.
+        planned: how many cells there will be; of a run that is under way fewer of ``cells`` are scored.
+        unmade: where those of them stand that have not been begun.
     """
 
     folder: Path
@@ -121,6 +140,14 @@ class Results:
     metrics: Mapping[str, Metric]
     remarks: Mapping[str, tuple[str, ...]]
     shared: Mapping[str, Any] = field(default_factory=dict)
+    planned: int = 0
+    unmade: frozenset[Place] = frozenset()
+
+    @property
+    def under_way(self) -> str:
+        """That not all cells are scored yet, in words; empty where they are."""
+        scored = sum(result.summary is not None for result in self.cells)
+        return f"under way: {scored} of {self.planned} cells are scored" if scored < self.planned else ""
 
     def __iter__(self) -> Iterator[CellResult]:
         return iter(self.cells)
@@ -146,16 +173,20 @@ def measured(result: CellResult | None, metric: Metric) -> Cell:
     entry = result.summary.metrics.get(metric.key) if result and result.summary else None
     if entry is None:
         return Cell()
-    return Cell(_finite(entry.value), _finite(entry.low), _finite(entry.high), entry.n, reason=entry.reason)
+    cell = Cell(_finite(entry.value), _finite(entry.low), _finite(entry.high), entry.n, reason=entry.reason)
+    if cell.value is None or result is None or entry.n >= result.planned:
+        return cell
+    return replace(cell, of=result.planned, over=result.samples.over(metric) if result.samples else "")
 
 
 @reads
-def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
+def load_results(folder: Path, cells: Iterable[str] | None = None, *, scored: bool = True) -> Results:
     """Read the cells of a suite's results.
 
     Args:
         folder: such as ``results/mini``: a folder a cell.
         cells: names of the cells' folders to read; all by default.
+        scored: whether there has to be a value.
 
     Raises:
         NotFoundError: no such folder.
@@ -165,19 +196,40 @@ def load_results(folder: Path, cells: Iterable[str] | None = None) -> Results:
     if not folder.is_dir():
         raise NotFoundError(f"{folder}: no such folder of results")
     names = sorted(cells) if cells is not None else sorted(path.name for path in folder.iterdir() if _is_cell(path))
-    found = [_read_cell(folder / name) for name in names]
+    unmade = [cell.place for cell in Store(folder).planned() if cell.name not in names] if cells is None else []
+    found = assembled(folder, [_read_cell(folder / name) for name in names], len(names) + len(unmade), scored)
+    return replace(found, unmade=frozenset(unmade))
+
+
+def assembled(folder: Path, found: list[CellResult], planned: int, scored: bool = True) -> Results:
+    """Cells as results, if they belong together, and if there is a value where they have to be ``scored``.
+
+    Raises:
+        NothingToDoError: there are none, or none that are scored.
+        UserError: they do not belong together.
+    """
     if not found:
         raise NothingToDoError(f"{folder}: no results in it{_suites_inside(folder)}")
-    if all(result.summary is None for result in found):
+    if scored and all(result.summary is None for result in found):
         raise NothingToDoError(f"{folder}: nothing is scored yet: no cell has a summary.json")
+    found = _planned(found)
     found.sort(key=lambda result: (result.cell.order, *result.row, result.cell.steps or 0))
     _refuse_strangers(found)
     _refuse_twins(found)
     metrics, remarks = _metrics(found)
-    if not metrics:
+    if scored and not metrics:
         raise NothingToDoError(f"{folder}: no cell's summary has a metric")
     first = found[0].cell
-    return Results(folder, first.suite, first.revision, tuple(found), metrics, remarks, _shared(found))
+    return Results(folder, first.suite, first.revision, tuple(found), metrics, remarks, _shared(found), planned)
+
+
+def _planned(found: list[CellResult]) -> list[CellResult]:
+    """The same cells, which know how many samples were planned: as many as the fullest cell of their task has."""
+    most: dict[str, int] = {}
+    for result in found:
+        if result.summary is not None:
+            most[result.cell.task] = max(most.get(result.cell.task, 0), result.summary.samples)
+    return [replace(result, planned=most.get(result.cell.task, 0)) for result in found]
 
 
 def _finite(value: float | None) -> float | None:
@@ -187,10 +239,15 @@ def _finite(value: float | None) -> float | None:
 F = TypeVar("F", bound=_File)
 
 
-def _read(path: Path, kind: type[F]) -> F | None:
+def read_file(path: Path, kind: type[F]) -> F | None:
     content = checked(path)
+    return None if content is None else as_file(content, path, kind)
+
+
+def as_file(content: Any, path: Path, kind: type[F]) -> F:
+    """What a file's content says, if it is what it should be."""
     try:
-        return None if content is None else kind.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
@@ -201,13 +258,13 @@ def _is_cell(path: Path) -> bool:
 
 
 def _read_cell(folder: Path) -> CellResult:
-    cell = _read(folder / "cell.json", CellFile)
+    cell = read_file(folder / "cell.json", CellFile)
     if cell is None:
         raise NotFoundError(f"{folder / 'cell.json'}: missing: without it nothing says what the summary is of")
     if (cell.task == "generate") != (cell.steps is not None):
         raise UserError(f"{folder / 'cell.json'}: steps: {cell.steps}, expected {'a number' if cell.steps is None else 'null'}")
     file = folder / "summary.json"
-    summary = _read(file, SummaryFile)
+    summary = read_file(file, SummaryFile)
     if summary is not None and summary.fingerprint != cell.fingerprint:
         raise UserError(
             f"{file}: fingerprint: {summary.fingerprint[:12]}, but cell.json has {cell.fingerprint[:12]}: "
@@ -260,6 +317,7 @@ def _metrics(found: list[CellResult]) -> tuple[dict[str, Metric], dict[str, tupl
     remarks: dict[str, dict[str, None]] = {}
     source: dict[str, CellResult] = {}
     order: dict[str, int] = {}
+    inputs: dict[str, str | None] = {}
     for result in sorted(found, key=lambda result: result.cell.task == "generate"):
         for key, entry in (result.summary.metrics if result.summary else {}).items():
             facts = entry.model_dump(include={"title", "kind", "direction", "unit", "digits", "version"})
@@ -272,6 +330,11 @@ def _metrics(found: list[CellResult]) -> tuple[dict[str, Metric], dict[str, tupl
                 raise UserError(
                     f"{result.folder / 'summary.json'}: metrics.{key}.{name}: {short(getattr(metric, name))}, but "
                     f"{source[key].folder.name} has {short(getattr(known, name))}: not comparable, score both again"
+                )
+            if entry.value is not None and inputs.setdefault(key, entry.inputs) != entry.inputs:
+                raise UserError(
+                    f"{result.folder / 'summary.json'}: metrics.{key}: with other real images or weights than in "
+                    f"{source[key].folder.name}: not comparable"
                 )
             if entry.note:
                 remarks.setdefault(key, {})[entry.note] = None

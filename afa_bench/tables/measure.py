@@ -39,6 +39,12 @@ class Measurer:
         chosen = _inside(samples, category)
         return mean_interval(samples.column(metric.key)[chosen], samples.prompts[chosen])
 
+    def coverage(self, folder: Path, metric: Metric, category: str) -> tuple[int, str]:
+        """The samples of one category of prompts, and which of them the metric's mean is over (:meth:`Samples.over`)."""
+        samples = self._read(folder)
+        chosen = _inside(samples, category)
+        return chosen.size, samples.over(metric, chosen)
+
     def spread(self, folder: Path, metric: Metric, category: str | None) -> Spread:
         """How much the mean moves from repeat to repeat."""
         samples = self._read(folder)

@@ -47,12 +47,14 @@ class Metric:
 class Column:
     """A metric at a number of sampling steps; ``steps`` is None for a metric without sampling, such as the denoising loss.
 
-    A table of the paper's has headings of its own, in two levels.
+    A table of the paper's has headings of its own, in two levels. ``suite`` is the column's own, and its revision, where suites
+    stand side by side.
     """
 
     metric: Metric
     steps: int | None
     headings: tuple[str, str] | None = None
+    suite: tuple[str, int] | None = None
 
     @property
     def head(self) -> str:
@@ -114,7 +116,8 @@ class Cell:
 
     ``difference`` is the paired difference to the table's reference method (this method minus that one), and ``spread`` how much
     the value moves from repeat to repeat, where they were asked for. ``printed`` is the paper's own number, in its tables.
-    ``reason`` says why there is no value, or what it lacks.
+    ``reason`` says why there is no value, or what it lacks. ``of`` is how many samples were planned where the value is over
+    fewer, and ``over`` then tells apart which ones they are.
     """
 
     value: float | None = None
@@ -127,6 +130,13 @@ class Cell:
     spread: Spread | None = None
     printed: Printed | None = None
     reason: str | None = None
+    of: int | None = None
+    over: str = ""
+
+
+def alike(*cells: Cell) -> bool:
+    """Whether the values of cells are over the same samples: else they are neither ranked nor subtracted."""
+    return len({(cell.n, cell.over) for cell in cells if cell.value is not None}) < 2
 
 
 @dataclass(frozen=True)
@@ -164,6 +174,7 @@ class Table:
         sections: a section a group.
         notes: sentences for the foot: samples, failures, gaps, versions, fingerprints.
         by: what the rows are broken down by, such as ``category``.
+        together: the names of several results that stand side by side; ``suite`` and ``revision`` are the first's.
     """
 
     suite: str
@@ -174,6 +185,7 @@ class Table:
     notes: tuple[str, ...]
     by: str | None = None
     paper: tuple[int, str] | None = None
+    together: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -182,6 +194,8 @@ class Table:
             return f"Table {self.paper[0]} of the paper: {self.paper[1]}"
         what = f", by {self.by}" if self.by else ""
         what += f", with paired differences to {self.versus}" if self.versus else ""
+        if self.together:
+            return f"{' and '.join(self.together)}, side by side{what}"
         return f"Suite {self.suite}, revision {self.revision}{what}"
 
     def render(self, form: str = "rich") -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from afa_bench.identity import fingerprint
 from afa_bench.tables.load import CellResult, Place, Results
-from afa_bench.tables.model import Cell, Column, Metric, Table
+from afa_bench.tables.model import Cell, Column, Metric, Section, Table, alike
 
 MOST = 4
 """Cells that are named where something is said of some; of more, only the metric is."""
@@ -27,12 +27,14 @@ def foot(results: Results, table: Table, placed: Mapping[Place, CellResult]) -> 
     rows = {(section.name, row.label) for section in table.sections for row in section.rows}
     cells = [result for (group, label, count), result in placed.items() if (group, label) in rows and count in steps]
     lines = [
+        f"{results.under_way.capitalize()}." if results.under_way else "",
         *_how(table, metrics),
         _samples(cells),
         _failed(cells),
         _gaps(table, placed),
         *_lacks(table),
-        "Metrics: " + "; ".join(said_of(metric, results.remarks.get(metric.key, ())) for metric in metrics) + ".",
+        *missing(table),
+        f"Metrics: {'; '.join(said_of(metric, results.remarks.get(metric.key, ())) for metric in metrics) or 'none yet'}.",
         *_facts(results.shared),
         f"Fingerprints: shared identity {fingerprint(dict(results.shared))[:SHORT]}, "
         f"cells shown {fingerprint(sorted(result.cell.fingerprint for result in cells))[:SHORT]}.",
@@ -58,7 +60,7 @@ def _how(table: Table, metrics: list[Metric]) -> Iterator[str]:
 
 def _samples(cells: list[CellResult]) -> str:
     counts = []
-    for task, word in (("generate", "generated"), ("denoise", "denoised")):
+    for task, word in (("generate", "generated"), ("denoise", "denoised"), ("score", "scored")):
         found = sorted({result.summary.samples for result in cells if result.summary and result.cell.task == task})
         if found:
             counts.append(f"{'–'.join(map(str, dict.fromkeys((found[0], found[-1]))))} {word}")
@@ -119,12 +121,39 @@ def _lacks(table: Table) -> Iterator[str]:
             yield f"{'; '.join(said)}: {reason}."
 
 
+def missing(table: Table) -> Iterator[str]:
+    """How many samples have no value, where; and which columns are not ranked for it."""
+    gaps: dict[str, list[str]] = {}
+    for place, column, cell in _shown(table):
+        if cell.value is not None and cell.of is not None:
+            gaps.setdefault(column.metric.title, []).append(f"{cell.of - cell.n} of {cell.of} of {place}")
+    if gaps:
+        yield f"Missing values: {'; '.join(f'{title}: {_some(places)}' for title, places in gaps.items())}."
+    unlike = [
+        f"{column.metric.title}{_at([] if column.steps is None else [column.steps])}{_inside(section)}"
+        for section in table.sections
+        for index, column in enumerate(table.columns)
+        if not alike(*(row.cells[index] for row in section.rows))
+    ]
+    if unlike:
+        yield f"Not ranked{'' if table.versus is None else ' or paired'}, since rows are over different samples: {_some(unlike)}."
+
+
+def _some(places: list[str]) -> str:
+    more = len(places) - MOST
+    return ", ".join(places[:MOST]) + (f" and {more} more" if more > 0 else "")
+
+
 def _shown(table: Table) -> Iterator[tuple[str, Column, Cell]]:
     """Every cell, with its place in words and its column."""
     for section in table.sections:
         for row in section.rows:
             for cell, column in zip(row.cells, table.columns, strict=True):
-                yield f"{row.label} ({section.title}){_at([] if column.steps is None else [column.steps])}", column, cell
+                yield f"{row.label}{_inside(section)}{_at([] if column.steps is None else [column.steps])}", column, cell
+
+
+def _inside(section: Section) -> str:
+    return f" ({section.title})" if section.title else ""
 
 
 def _reason(cell: Cell, column: Column, result: CellResult | None) -> str:
@@ -135,7 +164,7 @@ def _reason(cell: Cell, column: Column, result: CellResult | None) -> str:
         reason = "not run" if result is None else "not scored"
         return reason if column.steps is not None else f"{column.metric.title} {reason}"
     if cell.difference is not None and not math.isfinite(cell.difference.value):
-        return f"no pairs for {column.metric.title}"
+        return f"no pairs for {column.metric.title}{'' if cell.of is None else ' over the same samples'}"
     return ""
 
 

@@ -13,9 +13,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from afa_bench.errors import UserError
+from afa_bench.identity import fingerprint
 from afa_bench.store.columns import read_columns
+from afa_bench.tables.model import Metric
 
 NEEDED = ("sample_id", "prompt_id")
+PROMPT = ("prompt", "image_index")
+"""What tells the samples of folders of images apart, whatever the files are called: which image of which prompt."""
+
 CLUSTER = "cluster"
 """The column of samples that are not independent, although their prompts are others."""
 
@@ -55,6 +60,17 @@ class Samples:
     def absent(self, key: str) -> NDArray[np.bool_]:
         """``(n,)`` where there is no value of a metric to begin with, such as none of a pair where there is no pair."""
         return self.nulls.get(key, np.ones(len(self.ids), dtype=bool))
+
+    def over(self, metric: Metric, chosen: NDArray[np.intp] | None = None) -> str:
+        """A fingerprint of the samples, of all or the ``chosen``, that a metric's value is over; empty if that is unknown."""
+        if metric.kind == "set":
+            there = _flags(self.errors.is_null())
+        elif metric.key in self.metrics:
+            there = np.isfinite(self.metrics[metric.key])
+        else:
+            return ""
+        places = np.flatnonzero(there) if chosen is None else chosen[there[chosen]]
+        return fingerprint(sorted(self.ids.take(pa.array(places)).to_pylist()))
 
     def column(self, key: str) -> NDArray[np.float64]:
         """The values of a metric.
@@ -96,7 +112,8 @@ def read_samples(file: Path, parts: Sequence[str] = ()) -> Samples:
     Raises:
         UserError: the file is missing or corrupt, lacks a column, or holds a sample twice.
     """
-    asked = {*NEEDED, *parts, "seed", "error", CLUSTER}
+    scored = not (file.parent / "cell.json").exists()
+    asked = {*NEEDED, *parts, "seed", "error", CLUSTER, *(PROMPT if scored else ())}
     table = read_columns(
         file, lambda field: field.name in asked or pa.types.is_floating(field.type), "paired differences need the samples"
     )
@@ -108,6 +125,8 @@ def read_samples(file: Path, parts: Sequence[str] = ()) -> Samples:
     try:
         rows = {name: table[name].combine_chunks() for name in table.column_names}  # whole arrays: a chunked one has no buffer
         ids, prompts = (rows[name] for name in NEEDED)
+        if scored and known.issuperset(PROMPT):
+            ids = _by_prompt(ids, *(rows[name] for name in PROMPT))
         if CLUSTER in known:
             prompts = rows[CLUSTER].fill_null(prompts)
         errors = rows["error"] if "error" in known else pa.nulls(len(ids), pa.string())
@@ -123,6 +142,13 @@ def read_samples(file: Path, parts: Sequence[str] = ()) -> Samples:
     if pc.count_distinct(ids).as_py() != len(ids):
         raise UserError(f"{file}: column sample_id: the same sample stands there twice")
     return Samples(file, ids, _part(prompts).codes, None if seeds is None else _numpy(seeds), errors, numbers, broken, nulls)
+
+
+def _by_prompt(ids: Any, prompts: Any, indices: Any) -> Any:
+    """Ids of images by what they show, where all have a prompt; else as they are, by their files' names."""
+    if prompts.null_count or indices.null_count or pc.any(pc.equal(prompts, "")).as_py():
+        return ids
+    return pc.binary_join_element_wise(prompts, indices.cast(pa.string()), "#")
 
 
 def _part(names: Any) -> Part:

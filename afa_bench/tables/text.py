@@ -35,10 +35,13 @@ def spread(value: float, low: float | None, high: float | None, digits: int) -> 
 
 
 def measured(cell: Cell, metric: Metric) -> tuple[str, str]:
-    """A cell's value, and its interval."""
+    """A cell's value, and its interval and the number of samples where it is not the planned one."""
     if cell.value is None:
         return MISSING, ""
-    return number(cell.value, metric.digits), spread(cell.value, cell.low, cell.high, metric.digits)
+    rest = [spread(cell.value, cell.low, cell.high, metric.digits)]
+    if cell.of is not None:
+        rest.append(f"(n={cell.n} of {cell.of})")
+    return number(cell.value, metric.digits), " ".join(filter(None, rest))
 
 
 def difference(cell: Cell, metric: Metric) -> tuple[str, str]:

@@ -79,7 +79,7 @@ def test_the_distance_of_few_rows_to_a_singular_gaussian():
     assert distance(fitted([a]), few) == pytest.approx(frechet_distance(a, b), abs=1e-5)
 
 
-@pytest.mark.parametrize("n", [40, 150, 600])
+@pytest.mark.parametrize("n", [50, 150, 600])
 def test_the_form_of_the_reference_is_nothing(n):
     """Rows or their moments, more or fewer images than features: one value, one interval."""
     a, b = features(n, 100), features(2_000, 100, seed=1, shift=0.05)

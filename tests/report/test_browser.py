@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from report_factory import SCRIPT, add_images, png, write_many
+from report_factory import SCRIPT, add_images, begun, png, write_many
 from results_factory import write_cell, write_results
 
+from afa_bench import api
 from afa_bench.report import write_report
 from afa_bench.report.images import Mode
 from afa_bench.tables import build_table, load_results
@@ -263,3 +264,12 @@ def test_ten_thousand_samples_open_in_two_seconds(tmp_path, opened):
     assert min(waited) < OPEN or os.getloadavg()[0] > (os.cpu_count() or 1)
     page.select_option("#order", "gain")
     assert page.locator("#found").inner_text().startswith("10,000 of 10,000 samples: afa is better by +0.01")
+
+
+@pytest.mark.parametrize("scored", [0, 1])
+def test_a_run_under_way_opens(tmp_path, opened, scored):
+    results = api.load_results(begun(tmp_path / "tiny", scored), scored=False)
+    write_report(results, tmp_path / "page", Mode.COPY, lambda title, total: lambda steps: None)
+    page = opened(tmp_path / "page")
+    assert f"under way: {scored} of 4 cells are scored" in page.locator("h1").inner_text()
+    assert page.locator(".thumb img").count() > 0

@@ -32,7 +32,7 @@ def test_no_reference(folder):
     assert found == {
         "fid_lite0": "no reference images",
         "kid_lite0": "no reference images",
-        "is_lite0": "too few prompts for an interval: 12, expected 16 at least",
+        "is_lite0": "too few prompts for an interval: 12, expected 24 at least",
         "clip_i_mini": "no image has a real image of its own",
     }
     assert "no value: no" in done.stdout
@@ -125,4 +125,4 @@ def test_more_images_than_a_subset_and_fewer_references(folder):
     )
     assert done.exit_code == 0, done.output
     assert np.isfinite(summary(folder / "out")["kid_lite0"]["value"])
-    assert found["kid_lite0"] == "too few prompts for an interval: 12, expected 16 at least"
+    assert found["kid_lite0"] == "too few prompts for an interval: 12, expected 24 at least"

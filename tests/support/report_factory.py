@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from results_factory import METHODS, write_cell
 
 from afa_bench.identity import seed_of
 from afa_bench.store.atomic import read_json
+from afa_bench.store.layout import CellStore, write_checked
 
 SCRIPT = "<script>window.attacked = true</script><img src=x onerror=\"window.attacked=true\"> & 'quoted' \\ \u2028"
 
@@ -42,6 +44,21 @@ def add_images(root: Path, size: int = 8) -> Path:
                 (folder / "images" / names[-1]).write_bytes(data)
             rows["file"], rows["sha256"] = names, hashes
         rows.to_parquet(file)
+    return root
+
+
+def begun(root: Path, scored: int) -> Path:
+    """Four cells are planned, three begun, each with the first shard of its samples, and some of them scored."""
+    cells = [write_cell(root, label=f"m{order}", order=order) for order in range(3)]
+    add_images(root)
+    for cell in cells[scored:]:
+        rows = pd.read_parquet(cell.samples).iloc[:32].drop(columns="clip_t_mini").assign(seconds=1.0)
+        CellStore(cell.folder).write_shard(0, json.loads(rows.to_json(orient="records")))
+        cell.samples.unlink()
+        (cell.folder / "summary.json").unlink()
+    names = [cell.folder.name for cell in cells] + ["mini-1-3.010.00000000"]
+    plan = [{"name": name, "group": "mini-1", "label": f"m{i}", "steps": 10, "samples": 48} for i, name in enumerate(names)]
+    write_checked(root / "suite.json", {"cells": plan})
     return root
 
 

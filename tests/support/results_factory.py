@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from afa_bench.identity import fingerprint, sample_id, seed_of
-from afa_bench.stats import mean_interval
+from afa_bench.stats import Interval, mean_interval
 from afa_bench.store.layout import CellStore
 
 PROMPTS = 24
@@ -69,6 +70,10 @@ def rows(skill: float, key: str, images: int, offset: float, sign: int) -> pd.Da
     return pd.DataFrame(records)
 
 
+def bounds(mean: Interval) -> dict[str, float]:
+    return {"value": mean.value, "low": mean.low, "high": mean.high}
+
+
 def write_cell(
     root: Path,
     group: str = "mini-1",
@@ -96,7 +101,8 @@ def write_cell(
     for index in failed:
         frame.loc[index, [key, "error"]] = [np.nan, "RuntimeError: out of memory"]
     mean = mean_interval(frame[key], frame["prompt_id"])
-    facts = {"value": mean.value, "low": mean.low, "high": mean.high, "n": mean.n}
+    facts: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in bounds(mean).items()}
+    facts["n"] = mean.n
     if steps is None:
         measured = {key: metric("Denoising loss", order=0, direction="lower", digits=4, **facts)}
     else:
@@ -105,7 +111,7 @@ def write_cell(
             "fid_lite0": metric(
                 "FID (lite0)",
                 30 - 100 * skill - steps / 10,
-                len(frame),
+                len(frame) - len(failed),
                 order=2,
                 low=29.5 - 100 * skill - steps / 10,
                 high=33 - 100 * skill - steps / 10,

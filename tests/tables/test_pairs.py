@@ -51,12 +51,14 @@ def test_rows_in_another_order_pair_the_same(tiny: Path, tmp_path: Path) -> None
     assert repr(shuffled.sections) == repr(straight.sections)  # a NaN equals no other
 
 
-def test_a_failed_sample_makes_no_pair(tmp_path: Path) -> None:
+def test_a_failed_sample_leaves_no_difference(tmp_path: Path) -> None:
     write_cell(tmp_path, label="afa", order=1)
     write_cell(tmp_path, label="broken", failed=[3], skill=-0.1)
-    gap = build_table(load_results(tmp_path), versus="afa", only=["broken"]).sections[0].rows[0].cells[0].difference
+    table = build_table(load_results(tmp_path), versus="afa", only=["broken"])
+    gap = table.sections[0].rows[0].cells[0].difference
     assert gap is not None
-    assert gap.n == PROMPTS * IMAGES - 1
+    assert gap.value != gap.value
+    assert "no pairs for CLIP-T (mini) over the same samples" in " ".join(table.notes)
 
 
 def test_a_group_without_the_reference(tmp_path: Path) -> None:

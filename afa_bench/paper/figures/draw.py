@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from afa_bench.chosen import is_meant
 from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.paper.figures import images, lines
 from afa_bench.paper.figures.style import check_file, styled, write_figure
@@ -60,7 +61,8 @@ def draw_figure(
             figure = lines.against_training(_table(results, metric, groups, only))
         else:
             cells = images.one_group(results, groups[0] if groups else "")
-            cells = [cell for cell in cells if not only or {cell.cell.method, cell.cell.label} & set(only)]
+            labels = [cell.cell.label for cell in cells]
+            cells = [cell for cell in cells if not only or is_meant(only, cell.cell.label, cell.cell.method, labels)]
             if not cells:
                 raise NothingToDoError(f"none of the methods chosen has results: {', '.join(only)}")
             figure = images.against_steps(cells, prompts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -93,6 +94,16 @@ def _draw(panels: Sequence[Panel], metric: Metric, across: str) -> Figure:
         axes.set(title=panel.title, xlabel=across, xticks=places)
         axes.margins(y=0.08)
     all_axes[0].set_ylabel(metric.heading)
+    partial = [
+        f"{line.label} {cell.n} of {cell.of} at {x}"
+        for panel in panels
+        for line in panel.lines
+        for x, cell in line.points
+        if cell.of is not None
+    ]
+    if partial:
+        said = textwrap.fill(f"Hollow, over fewer samples than planned: {'; '.join(partial)}.", int(14 * figure.get_figwidth()))
+        figure.supxlabel(said, x=0.01, ha="left", fontsize=7)
     figure.tight_layout(w_pad=2 + 0.6 * longest)  # in letters: room for the names behind the lines
     for axes, panel in zip(all_axes, panels, strict=True):
         _name_lines(axes, panel, looks)
@@ -129,6 +140,16 @@ def _draw_panel(axes: Any, panel: Panel, places: Sequence[int], looks: Mapping[s
             markeredgecolor="white",
             markeredgewidth=0.5,
             zorder=4 if line.ours else 3,
+        )
+        hollow = [(at, value) for at, value, (_, cell) in zip(x, values, line.points, strict=True) if cell.of is not None]
+        axes.plot(
+            [at for at, _ in hollow],
+            [value for _, value in hollow],
+            linestyle="none",
+            color=colour,
+            marker=marker,
+            markerfacecolor="white",
+            zorder=5,
         )
 
 

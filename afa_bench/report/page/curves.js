@@ -20,7 +20,7 @@ function drawCurves() {
   fill(byId("curves-place"), metrics.map((metric) => panel(metric, rows)).filter(Boolean));
 }
 
-/** The points of a row: [{steps, value, low, high, text, rest}]. */
+/** The points of a row: [{steps, value, low, high, n, of, text, rest}]; hollow are those over fewer samples than planned. */
 function curve(row, metric) {
   return REPORT.columns.flatMap((column, index) => {
     const cell = row.cells[index];
@@ -78,7 +78,7 @@ function reading(lines, steps, metric) {
   const found = lines.flatMap(({ row, points }) => points.filter((point) => point.steps === steps).map((point) => ({ row, point })));
   found.sort((a, b) => oriented(metric, b.point.value) - oriented(metric, a.point.value));
   return [el("span", {}, `${steps} steps: `), ...found.map(({ row, point }, index) =>
-    el("span", { class: row.label === state.focus ? "inked" : null }, `${index ? ", " : ""}${row.label} ${point.text}`))];
+    el("span", { class: row.label === state.focus ? "inked" : null }, `${index ? ", " : ""}${row.label} ${point.text}${point.of === null ? "" : ` (n=${point.n} of ${point.of})`}`))];
 }
 
 function drawn(row, points, x, y, places, shift) {
@@ -88,7 +88,9 @@ function drawn(row, points, x, y, places, shift) {
   const bars = points.filter((point) => point.low !== null).map((point) => svg("line", {
     class: "bar", x1: at(point), x2: at(point), y1: y(point.low), y2: y(point.high),
   }));
-  const dots = points.map((point) => svg("circle", { cx: at(point), cy: y(point.value), r: inFocus ? 3.25 : 2.25 }));
+  const dots = points.map((point) => svg("circle", {
+    class: point.of === null ? null : "partial", cx: at(point), cy: y(point.value), r: inFocus ? 3.25 : 2.25,
+  }));
   const label = svg("text", { class: "name", x: PANEL.width - PANEL.right + 6, y: places.get(row.label) + 4 }, clipped(row.label, 15));
   return svg("g", { class: inFocus ? "curve focus" : "curve", onclick: () => update({ focus: row.label }) },
     svg("path", { class: "wide", d: path }), svg("path", { d: path }), bars, dots, label);

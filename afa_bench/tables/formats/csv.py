@@ -59,10 +59,10 @@ def render(table: Table, *, safe: bool = False) -> str:
     """
     cells = [cell for section in table.sections for row in section.rows for cell in row.cells]
     if table.paper is not None:
-        return _text(PAPER, (_printed(cell) for cell in cells if cell.printed is not None), safe)
+        return spread_out(PAPER, (_printed(cell) for cell in cells if cell.printed is not None), safe)
     repeats = any(cell.spread for cell in cells)
     fields = FIELDS + (BY if table.by else ()) + (VERSUS if table.versus else ()) + (REPEATS if repeats else ())
-    return _text(fields, _rows(table, repeats), safe)
+    return spread_out(fields, _rows(table, repeats), safe)
 
 
 def _rows(table: Table, repeats: bool) -> Iterator[list[object]]:
@@ -70,7 +70,13 @@ def _rows(table: Table, repeats: bool) -> Iterator[list[object]]:
         for row in section.rows:
             for cell, column in zip(row.cells, table.columns, strict=True):
                 metric, gap, spread = column.metric, cell.difference, cell.spread
-                where: list[object] = [table.suite, table.revision, section.name, section.category, row.method, row.label]
+                where: list[object] = [
+                    *(column.suite or (table.suite, table.revision)),
+                    section.name,
+                    section.category,
+                    row.method,
+                    row.label,
+                ]
                 where += [metric.key, metric.title, metric.direction, metric.unit, column.steps]
                 values: list[object] = [cell.value, cell.low, cell.high, cell.n]
                 if table.by:
@@ -88,7 +94,7 @@ def _printed(cell: Cell) -> list[object]:
     return [*(getattr(cell.printed, name) for name in PAPER[:-4]), cell.value, cell.low, cell.high, cell.n]
 
 
-def _text(fields: Sequence[str], rows: Iterable[list[object]], safe: bool) -> str:
+def spread_out(fields: Sequence[str], rows: Iterable[list[object]], safe: bool) -> str:
     text = io.StringIO("\N{ZERO WIDTH NO-BREAK SPACE}" if safe else "")
     text.seek(0, io.SEEK_END)
     writer = csv.writer(text, lineterminator="\n")

@@ -40,9 +40,10 @@ def render(table: Table) -> str:
 
 
 def _cell(cell: Cell, column: Column) -> dict[str, Any]:
-    missing = {name for name in ("spread", "printed", "reason") if getattr(cell, name) is None}
+    missing = {"over"} | {name for name in ("spread", "printed", "reason", "of") if getattr(cell, name) is None}
     known = {name: value for name, value in asdict(cell).items() if name not in missing}
-    return {"metric": column.metric.key, "steps": column.steps, **known}
+    suite = {} if column.suite is None else {"suite": column.suite[0], "revision": column.suite[1]}
+    return {**suite, "metric": column.metric.key, "steps": column.steps, **known}
 
 
 def _known(value: Any) -> Any:
