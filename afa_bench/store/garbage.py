@@ -12,6 +12,7 @@ from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.store.claims import EXPIRES, active_claims, clock, expired_claims
 from afa_bench.store.layout import CellStore, Store
 from afa_bench.store.place import changed, key, storage
+from afa_bench.store.reads import reads
 
 HALF = re.compile(r"\..+\.[0-9a-f]{8}\.part|\.clock\.[0-9a-f]{8}|\.probe")
 """Names that files have while they are written."""
@@ -29,6 +30,7 @@ class Garbage:
     reason: str
 
 
+@reads
 def find_garbage(root: Path) -> list[Garbage]:
     """What may be removed from a suite's results. What processes that are at work may still need is left out, and all results.
 
@@ -58,6 +60,7 @@ def find_garbage(root: Path) -> list[Garbage]:
     return found
 
 
+@reads
 def find_dropped(root: Path) -> list[Garbage]:
     """The finished cells that ``suite.json`` does not list: results, though the suite no longer has them. None without that file.
 

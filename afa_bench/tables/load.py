@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from afa_bench.errors import NotFoundError, NothingToDoError, UserError
 from afa_bench.store.layout import Store, checked
+from afa_bench.store.reads import reads
 from afa_bench.tables.model import Cell, Metric
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def measured(result: CellResult | None, metric: Metric) -> Cell:
     return replace(cell, of=result.planned, over=result.samples.over(metric) if result.samples else "")
 
 
+@reads
 def load_results(folder: Path, cells: Iterable[str] | None = None, *, scored: bool = True) -> Results:
     """Read the cells of a suite's results.
 
