@@ -17,6 +17,7 @@ from afa_bench.metrics.base import Metric
 from afa_bench.metrics.read import read_metric
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity
+from afa_bench.models.sampling import check_sampling
 from afa_bench.prompts.base import Prompt, notes_of, read_prompts
 from afa_bench.reading import Choice, validated
 from afa_bench.suite import Suite
@@ -69,10 +70,13 @@ def make_plan(
     }
     # Where an image is no square, or there are several ways to read it, how it becomes one is part of what a loss is.
     real = [prompt.image for prompt in prompts if prompt.image is not None] if any(m.task == "denoise" for m in metrics) else []
+    if not real and (measuring := [metric.title for metric in metrics if metric.task == "denoise"]):
+        raise UserError(f"{suite.file}: metrics: {measuring[0]}: none of the prompts has an image to denoise")
     squares = {} if all(images.is_plain(image, square=True) for image in real) else {"images": SQUARES}
     chosen = [read_group(name, folder, f"{suite.file}: groups") for name in groups or suite.groups]
     _known(suite, chosen, only)
     counts = list(dict.fromkeys(steps or suite.steps))
+    check_generation(suite, chosen, metrics, counts)
     cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only, squares)]
     if not cells:
         raise NothingToDoError(f"{suite.file}: methods: none applies to the groups chosen")
@@ -82,6 +86,20 @@ def make_plan(
         LOG.warning("%s", note)
     notes = [*notes_of(prompt_set, folder, prompts), *unused]
     return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups), notes=notes)
+
+
+def check_generation(suite: Suite, groups: Sequence[Group], metrics: Sequence[Metric], steps: Sequence[int]) -> None:
+    """Make sure, before any work, that the groups' models can be sampled as the suite asks.
+
+    Raises:
+        UserError: a scheduler that there is not, too many steps, or a size that has no latents of its own.
+    """
+    generates = any(metric.task == "generate" for metric in metrics)
+    for group in groups:
+        try:
+            check_sampling(group, suite.sampler.scheduler, steps if generates else (), suite.size)
+        except UserError as error:
+            raise type(error)(f"{suite.file}: {error} (group {group.name})") from error
 
 
 def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]]:

@@ -6,13 +6,14 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from afa_bench.cells import Cell, Plan, Sample
 from afa_bench.identity import fingerprint
 from afa_bench.provenance import provenance
 from afa_bench.store.claims import claimed
 from afa_bench.store.layout import CellStore, PlannedCell, Store
+from afa_bench.store.rows import rewrite
 
 WAIT = 1.0
 """Seconds between two looks at what other processes have done."""
@@ -73,8 +74,10 @@ class Workspace:
     _inputs: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def announce(self) -> None:
-        """Write down what is planned."""
+        """Write down what is planned. Results that lie under a row's former label are given the name that they have now."""
         plan = self.plan
+        for cell in plan.cells if plan.whole else ():
+            self.store.adopt(cell.name, cell.fingerprint, {other.name for other in plan.cells})
         cells = [
             PlannedCell(cell.name, cell.group.name, cell.label, cell.steps, len(plan.cell_samples(cell))) for cell in plan.cells
         ]
@@ -82,24 +85,36 @@ class Workspace:
 
     def describe(self, begun: Container[str], device: str) -> None:
         """Write down what the cells of these names are, and those of which no file says it any more."""
-        cells = [cell for cell in self.plan.cells if cell.name in begun or self.files(cell).is_lost()]
-        origin = provenance(device) if cells else {}
-        for cell in cells:
-            self.files(cell).write_about(
-                {
-                    "suite": self.plan.name,
-                    "revision": self.plan.suite.revision,
-                    "group": cell.group.name,
-                    "method": cell.identity["method"]["name"],
-                    "label": cell.label,
-                    "order": cell.order,
-                    "task": cell.task,
-                    "steps": cell.steps,
-                    "fingerprint": cell.fingerprint,
-                    "identity": cell.identity,
-                    "provenance": origin,
-                }
-            )
+        for cell in self.plan.cells:
+            files = self.files(cell)
+            if cell.name in begun or files.is_lost():
+                first = (files.about() or {}).get("provenance") if files.shards() else None  # of shards that do not say it
+                files.write_about({**self._about(cell), "provenance": first or provenance(device)})
+
+    def refresh(self) -> None:
+        """Write anew what is shown of earlier results and is no part of their identity: labels, the rows' order, categories."""
+        for cell in self.plan.cells:
+            files, shown = self.files(cell), self._about(cell)
+            about = files.about()
+            if about is not None and (now := {**about, **shown}) != about:
+                files.write_about(now)
+            if self.is_scored(cell):
+                rewrite(files.samples, "category", [sample.prompt.category for sample in self.plan.cell_samples(cell)])
+
+    def _about(self, cell: Cell) -> dict[str, Any]:
+        """What a cell is."""
+        return {
+            "suite": self.plan.name,
+            "revision": self.plan.suite.revision,
+            "group": cell.group.name,
+            "method": cell.identity["method"]["name"],
+            "label": cell.label,
+            "order": cell.order,
+            "task": cell.task,
+            "steps": cell.steps,
+            "fingerprint": cell.fingerprint,
+            "identity": cell.identity,
+        }
 
     def files(self, cell: Cell) -> CellStore:
         return self.store.cell(cell.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from afa_bench.cells import Cell
 from afa_bench.errors import UserError
@@ -61,6 +62,8 @@ def _score_cell(workspace: Workspace, cell: Cell, features: FeatureStore) -> dic
     summary, failed = summarize(images, metrics, features, workspace.missing)
     for metric in metrics:
         summary[metric.key]["order"] = plan.metrics.index(metric)
-    about = {"fingerprint": cell.fingerprint, "inputs": None if failed else workspace.inputs(cell)}
+    about: dict[str, Any] = {"fingerprint": cell.fingerprint, "inputs": None if failed else workspace.inputs(cell)}
+    if len(parts := files.made_with()) > 1:
+        about["made_with"] = parts
     write_results(files, images.shards, summary, about)
     return failed

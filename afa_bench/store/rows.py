@@ -12,6 +12,7 @@ from typing import Any
 
 from afa_bench.errors import NotFoundError, UserError
 from afa_bench.identity import fingerprint
+from afa_bench.store.atomic import write_bytes
 
 TEXTS = ("sample_id", "prompt_id", "prompt", "negative_prompt", "cluster", "category", "file", "sha256", "error", "device")
 COUNTS = ("image_index", "repeat", "seed", "batch")
@@ -64,6 +65,17 @@ def read_columns(file: Path, wanted: Callable[[Any], bool], why: str) -> Any:
         return table.cast(pa.schema([field.with_type(types.get(field.name, field.type)) for field in table.schema]))
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise UserError(f"{file}: corrupt: {error}") from error
+
+
+def rewrite(file: Path, name: str, values: Sequence[str]) -> None:
+    """Give a text column of a cell's rows other values, if they are others.
+
+    Raises:
+        UserError: the file is damaged, or cannot be written.
+    """
+    if read_columns(file, lambda field: field.name == name, "").to_pydict() != {name: list(values)}:
+        rows = read_columns(file, lambda field: True, "").to_pylist()
+        write_bytes(file, encode_rows([{**row, name: value} for row, value in zip(rows, values, strict=True)]))
 
 
 def _types() -> dict[str, Any]:

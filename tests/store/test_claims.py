@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import pytest
 
-from afa_bench.store.claims import EXPIRES, active_claims, claimed, expired_claims
+from afa_bench.store.claims import EXPIRES, claimed
 from afa_bench.store.layout import Store
 
 
