@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from os.path import commonprefix
 from typing import Any
 
 WIDTH = 60
@@ -41,7 +40,8 @@ def _text(value: Any) -> str:
 
 
 def _shown(one: str, other: str) -> tuple[str, str]:
-    same = len(commonprefix([one, other]))
+    pairs = enumerate(zip(one, other, strict=False))
+    same = next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
     start = max(0, same - BEFORE) if max(len(one), len(other)) > WIDTH else 0
     one, other = (f"{'...' if start else ''}{text[start:]}" for text in (one, other))
     return _cut(one), _cut(other)

@@ -15,6 +15,7 @@ import pytest
 
 from afa_bench.store.claims import EXPIRES, claimed
 from afa_bench.store.layout import Store
+from afa_bench.store.owners import active_claims, expired_claims
 
 
 def age(claim, seconds):
