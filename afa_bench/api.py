@@ -357,7 +357,8 @@ def _suite(suite: PathOrName | Mapping[str, Any] | Suite) -> Suite:
 
 def _results_to_write(out: PathOrName) -> Path:
     from afa_bench.outputs import new_folder
-    from afa_bench.store.place import place, storage
+    from afa_bench.store.locate import place
+    from afa_bench.store.place import storage
 
     folder = place(str(out))
     return folder if storage(folder) is not None else new_folder(folder, "out")

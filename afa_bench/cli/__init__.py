@@ -72,7 +72,7 @@ def _leave(error: BaseException) -> None:
     """
     from afa_bench.cli.exits import SIGNAL, USAGE, exit_code
     from afa_bench.errors import UserError
-    from afa_bench.store.place import foreign
+    from afa_bench.store.locate import foreign
 
     if (number := _signal_behind(error)) is not None:
         _exit(f"{SIGNALS[signal.Signals(number)]}; run the same command again to go on", SIGNAL + number)

@@ -10,7 +10,6 @@ import typer
 from afa_bench.cli.status import RESULTS, size
 
 if TYPE_CHECKING:
-    from afa_bench.store.claims import clock
     from afa_bench.store.garbage import Garbage
 
 
@@ -25,6 +24,7 @@ def gc(
 
     Finished cells that the suite no longer has (it was changed since) are shown, too; only --dropped --yes removes them.
     """
+    from afa_bench.store.claims import clock
     from afa_bench.store.garbage import find_dropped, find_garbage, remove_garbage
     from afa_bench.store.owners import here
     from afa_bench.tables.find import find_results

@@ -16,6 +16,7 @@ from afa_bench.merging.checkpoint import FILES, config_of, split, split_spec
 from afa_bench.merging.complete import parts_of, require_complete, shapes_of
 from afa_bench.merging.kind import EDM, EPSILON, SCHEDULER, fitted, kind_of_folder
 from afa_bench.merging.merge import Advance, PreparedMerge
+from afa_bench.paths import expanded
 from afa_bench.store.atomic import json_text, new_folder, read_json, writing
 
 FILE = ".safetensors"
@@ -37,7 +38,7 @@ def destination(out: Path, force: bool = False) -> Path:
     Raises:
         UserError: something is there already (a file may be replaced with ``force``), or it is the name of another kind of file.
     """
-    out = out.expanduser()
+    out = expanded(out)
     if out.suffix.lower() in OTHERS:
         raise UserError(f"{out}: expected a name that ends in {FILE}, or that of a new folder")
     for folder in out.parents:
@@ -63,7 +64,7 @@ def write_merge(merge: PreparedMerge, out: Path, advance: Advance = lambda count
         UserError: ``out`` is one of the sources or exists, or cannot be written; a value that is no finite number; a folder that
             would not be complete.
     """
-    if any(out.expanduser().resolve() == source.path.resolve() for source in merge.sources):
+    if any(expanded(out).resolve() == source.path.resolve() for source in merge.sources):
         raise UserError(f"{out}: is one of the models to merge; expected another name")
     out = destination(out, force)
     if out.suffix.lower() != FILE:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.images.stored import Picture
+from afa_bench.paths import expanded
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.captions import read_lines
 from afa_bench.prompts.rows import NEGATIVE, PROMPT, TABLES, Column, has_column, read_rows, text
@@ -105,7 +106,7 @@ class FilePrompts(TablePrompts):
         return self.table_notes([path]) if path.suffix.lower() in TABLES else settings_notes(read_lines(path), str(path))
 
     def _file(self, folder: Path) -> Path:
-        path = folder / self.path.expanduser()
+        path = folder / expanded(self.path)
         if path.suffix.lower() not in (".txt", *TABLES):
             raise UserError(f"{path}: expected a .txt, {', '.join(TABLES)} file")
         return path
