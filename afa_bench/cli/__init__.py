@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 """Those that end the command in one line, and what it says."""
+
+if hasattr(signal, "SIGHUP"):  # the terminal is closed, or the connection to it lost
+    SIGNALS[signal.SIGHUP] = "hung up"
 
 
 def app() -> typer.Typer:
@@ -100,5 +104,6 @@ def _signal_behind(error: BaseException | None) -> int | None:
 
 
 def _exit(message: str, code: int) -> NoReturn:
-    print(f"afa-bench: {message}", file=sys.stderr)
+    with suppress(OSError):  # a terminal that is gone
+        print(f"afa-bench: {message}", file=sys.stderr, flush=True)
     sys.exit(code)
