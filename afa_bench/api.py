@@ -76,7 +76,7 @@ class Scores:
 
     def samples(self) -> DataFrame:
         """A row an image: its caption, its values, what is amiss with it."""
-        from afa_bench.store.rows import read_columns
+        from afa_bench.store.columns import read_columns
 
         table = read_columns(self.folder / "samples.parquet", lambda field: True, "scoring wrote it")
         return table.to_pandas()  # type: ignore[no-any-return]
@@ -129,6 +129,7 @@ def run(
     from afa_bench.devices import chosen_device
     from afa_bench.generation.inline import run_shards
     from afa_bench.plan import make_plan
+    from afa_bench.refresh import refresh
     from afa_bench.run import run_plan
     from afa_bench.terminal import Bars
     from afa_bench.workspace import Share
@@ -136,10 +137,9 @@ def run(
     root = _results_to_write(out)
     counts = [steps] if isinstance(steps, int) else list(steps)
     plan = make_plan(_suite(suite), limit=limit, only=names(only), steps=counts, groups=names(groups), size=size)
-    batch = batch_size or _batch_size(plan.suite.size)
-    outcome = run_plan(
-        plan, root, chosen_device(device), batch, Bars(progress), strict, share=Share(*part), engine=engine or run_shards
-    )
+    on, batch = chosen_device(device), batch_size or _batch_size(plan.suite.size)
+    refresh(plan, root)
+    outcome = run_plan(plan, root, on, batch, Bars(progress), strict, share=Share(*part), engine=engine or run_shards)
     return Run(root / plan.name, tuple(cell.name for cell in plan.cells), outcome)
 
 

@@ -7,12 +7,14 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+from afa_bench.words import line
+
 
 class UserError(ValueError):
     """Something the user can put right: one line that names the file or the key, and what was expected."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(line(message))
 
 
 class NothingToDoError(UserError):

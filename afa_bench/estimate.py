@@ -88,7 +88,7 @@ def estimate(suite: Suite, rate: float | None = None) -> Estimate:
     generates = any(metric.task == "generate" for metric in metrics)
     measured = find_architecture(DEFAULT).rate
     rows, known_rate = [], True
-    groups = [read_group_file(name, suite.file.parent, f"{suite.file}: groups").sketched() for name in suite.groups]
+    groups = [read_group_file(name, suite.file.parent, f"{suite.file}: groups").without_files() for name in suite.groups]
     check_groups(suite, [group.name for group in groups])
     for group in groups:
         check_generation(suite, [group], metrics, suite.steps)

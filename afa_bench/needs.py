@@ -72,7 +72,7 @@ def missing_of(suite: Suite) -> list[str]:
         except UserError:
             missing.append(need.id)
     for name in suite.groups:
-        group = read_group_file(name, suite.file.parent, f"{suite.file}: groups").sketched()
+        group = read_group_file(name, suite.file.parent, f"{suite.file}: groups").without_files()
         for _, method, options in rows_of(suite, group):
             missing += [str(path) for path in method.weights(group, options).values() if not path.exists()]
     return list(dict.fromkeys(missing))

@@ -20,7 +20,7 @@ def new_file(path: str | os.PathLike[str], where: str, *suffixes: str) -> Path:
     Raises:
         UserError: a folder stands there, a part of the way is a file, it may not be written, or another suffix.
     """
-    file = expanded(path)
+    file = expanded(path, where)
     if suffixes and file.suffix not in suffixes:
         raise UserError(f"{where}: {file}: expected a name that ends in {' or '.join(suffixes)}")
     if file.is_dir():
@@ -37,7 +37,7 @@ def new_folder(path: str | os.PathLike[str], where: str) -> Path:
     Raises:
         UserError: a file stands there or is a part of the way, or it may not be written.
     """
-    folder = expanded(path)
+    folder = expanded(path, where)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{where}: {folder}: is a file; expected a folder")
     _check_parent(folder / "inside", where)

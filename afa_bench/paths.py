@@ -16,6 +16,9 @@ ZOO = "zoo:"
 DATA = "data:"
 """Prefix of a path inside the data folder."""
 
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How a URL begins, and what is left of it where it was taken for a path."""
+
 DATA_VARIABLE = "AFA_BENCH_DATA"
 """The environment variable that names the data folder."""
 
@@ -48,13 +51,20 @@ def located(text: str, folder: Path = Path()) -> Path:
     return zoo() / text.removeprefix(ZOO) if text.startswith(ZOO) else folder / expanded(text)
 
 
-def expanded(path: str | os.PathLike[str]) -> Path:
+def expanded(path: str | os.PathLike[str], where: str = "") -> Path:
     """A path as users write it, with their home folder in the place of ``~``.
 
+    Args:
+        path: on this machine. A URL is none: as a path it would be a folder ``s3:`` in the working folder.
+        where: the option, for the error's first words.
+
     Raises:
-        UserError: no text.
+        UserError: no text, or a URL.
     """
-    return Path(as_text(os.path.expanduser(path)))
+    text = as_text(os.path.expanduser(path))
+    if URL.match(text):
+        raise UserError(f"{where and f'{where}: '}{text}: is a URL; expected a path of this machine (./{text} if it is one)")
+    return Path(text)
 
 
 def as_text(word: str) -> str:

@@ -72,7 +72,6 @@ def run_plan(
     workspace = Workspace(plan, Store(root / plan.name), missing)
     workspace.store.prepare()
     workspace.announce()
-    workspace.refresh()
 
     begun = time.perf_counter()
     made = generate(workspace, share, engine, device, batch_size, progress)

@@ -1,39 +1,85 @@
-"""What people see: standard output and standard error, with text as it is, and bars of progress where they are wanted."""
+"""What people see: standard output and standard error, with text as it is, and bars of progress where they are wanted.
+
+Only here are texts made into what a terminal shows: none of them is markup, and none has a control character.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
+
+from afa_bench.words import line, seen
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+UNLIMITED = 10_000
+"""Columns where nobody looks."""
 
 
 @cache
 def output() -> Console:
     """Standard output. No part of a text is taken for markup: paths and prompts have brackets and colons of their own."""
-    return _console(stderr=False)
+    fitted = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    return console(soft_wrap=True, width=None if fitted else UNLIMITED)
 
 
 @cache
 def messages() -> Console:
     """Standard error, for progress and for what is said beside the results."""
-    return _console(stderr=True)
+    return console(soft_wrap=True, stderr=True)
 
 
-def _console(*, stderr: bool) -> Console:
+def console(file: IO[str] | None = None, **settings: Any) -> Console:
+    """A console of rich's which shows text as it is."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    class Plain(Console):
+        def render_str(self, text: str, **settings: Any) -> Text:
+            return super().render_str(seen(text), **settings)
+
+    return Plain(file=file, markup=False, emoji=False, highlight=False, **settings)
+
+
+def text(*parts: str | tuple[str, str], style: str = "") -> Text:
+    """Words one after the other, in a style; of a pair, the second is the style of its own words."""
+    from rich.text import Text
+
+    pairs = ((part, "") if isinstance(part, str) else part for part in parts)
+    return Text.assemble(*((seen(words), own) for words, own in pairs), style=style)
+
+
+def column(form: str) -> ProgressColumn:
+    """A column of text in bars of progress, such as ``{task.description}``."""
+    from rich.progress import TextColumn
+
+    class Words(TextColumn):
+        def render(self, task: Any) -> Text:
+            return text(self.text_format.format(task=task).replace("\n", " "))
+
+    return Words(form, markup=False)
+
+
+def write(document: str) -> None:
+    """A document for others to read, such as CSV, on standard output: as it is, but for what would do something on a terminal."""
+    encoding = sys.stdout.encoding or "utf-8"
+    if document.encode(encoding, "ignore").decode(encoding) != document:
+        warn(f"standard output is {encoding}: other letters are written as \\u and a number; set PYTHONIOENCODING=utf-8")
+    sys.stdout.write(seen(document) if sys.stdout.isatty() else document)
+    sys.stdout.flush()
 
 
 def warn(message: str) -> None:
     """A line on standard error, in yellow where there are colours."""
-    messages().print(f"warning: {message}", style="yellow")
+    messages().print(line(f"warning: {message}"), style="yellow")
 
 
 class Warnings(logging.Handler):
@@ -60,9 +106,9 @@ class Bars:
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[None]:
         """A part of the work with so many steps."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-        name, now = TextColumn(f"{title:8}", markup=False), TextColumn("{task.description}", markup=False)
+        name, now = column(f"{title:8}"), column("{task.description}")
         columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), now)
         self.drawn = messages().is_terminal and not messages().is_dumb_terminal
         self.title, self.begun = title, time.monotonic()

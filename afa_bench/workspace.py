@@ -13,7 +13,6 @@ from afa_bench.identity import fingerprint
 from afa_bench.provenance import provenance
 from afa_bench.store.claims import claimed
 from afa_bench.store.layout import CellStore, PlannedCell, Store
-from afa_bench.store.rows import rewrite
 
 WAIT = 1.0
 """Seconds between two looks at what other processes have done."""
@@ -74,10 +73,8 @@ class Workspace:
     _inputs: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def announce(self) -> None:
-        """Write down what is planned. Results that lie under a row's former label are given the name that they have now."""
+        """Write down what is planned."""
         plan = self.plan
-        for cell in plan.cells if plan.whole else ():
-            self.store.adopt(cell.name, cell.fingerprint, {other.name for other in plan.cells})
         cells = [
             PlannedCell(cell.name, cell.group.name, cell.label, cell.steps, len(plan.cell_samples(cell))) for cell in plan.cells
         ]
@@ -89,19 +86,9 @@ class Workspace:
             files = self.files(cell)
             if cell.name in begun or files.is_lost():
                 first = (files.about() or {}).get("provenance") if files.shards() else None  # of shards that do not say it
-                files.write_about({**self._about(cell), "provenance": first or provenance(device)})
+                files.write_about({**self.about(cell), "provenance": first or provenance(device)})
 
-    def refresh(self) -> None:
-        """Write anew what is shown of earlier results and is no part of their identity: labels, the rows' order, categories."""
-        for cell in self.plan.cells:
-            files, shown = self.files(cell), self._about(cell)
-            about = files.about()
-            if about is not None and (now := {**about, **shown}) != about:
-                files.write_about(now)
-            if self.is_scored(cell):
-                rewrite(files.samples, "category", [sample.prompt.category for sample in self.plan.cell_samples(cell)])
-
-    def _about(self, cell: Cell) -> dict[str, Any]:
+    def about(self, cell: Cell) -> dict[str, Any]:
         """What a cell is."""
         return {
             "suite": self.plan.name,

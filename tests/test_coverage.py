@@ -43,12 +43,12 @@ def test_sets(metric: str) -> None:
 
 def test_the_interval_does_not_jump_where_the_method_used_to_change() -> None:
     """FID's at 500 images, KID's at its size of subsets: beside the true spread, which the runs' values have."""
-    widths = {}
+    widths, runs = {}, 150
     for name, draw in {"fid 499": fid(499), "fid 501": fid(501), "kid 100": kid(100), "kid 101": kid(101)}.items():
-        found = [draw(np.random.default_rng([run, 3])) for run in range(60)]
+        found = [draw(np.random.default_rng([run, 3])) for run in range(runs)]
         spread = np.std([interval.value for interval in found], ddof=1)
         widths[name] = float(np.mean([interval.high - interval.low for interval in found]) / (2 * 1.96 * spread))
-    assert all(0.75 <= width <= 1.35 for width in widths.values()), widths
+    assert all(0.8 <= width <= 1.4 for width in widths.values()), widths
     assert widths["fid 499"] == pytest.approx(widths["fid 501"], rel=0.3)
 
 

@@ -11,7 +11,8 @@ import pytest
 from places import ROOT
 
 FLOORS = (
-    ("errors", "log", "memory", "progress", "terminal"),
+    ("words",),
+    ("errors", "log", "markup", "memory", "progress", "terminal"),
     ("devices", "extensions", "paths"),
     ("identity", "outputs", "provenance", "registry", "stats"),
     ("differences", "reading", "store"),
@@ -28,7 +29,7 @@ FLOORS = (
     ("cells",),
     ("plan", "workspace"),
     ("generation", "scoring"),
-    ("needs", "run", "search"),
+    ("needs", "refresh", "run", "search"),
     ("estimate",),
     ("tables",),
     ("gate", "paper", "publish", "report"),

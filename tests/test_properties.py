@@ -20,10 +20,11 @@ from afa_bench.cells import SHARD, Cell, Samples, Shards
 from afa_bench.identity import canonical, fingerprint, fingerprint_of_rows, sample_id, seed_of
 from afa_bench.prompts.base import Prompt
 from afa_bench.store.atomic import read_json, write_json
+from afa_bench.store.columns import read_columns
 from afa_bench.store.garbage import find_garbage
 from afa_bench.store.layout import CellStore, PlannedCell, Store, checked, write_checked
 from afa_bench.store.retry import retry_failed
-from afa_bench.store.rows import encode_rows, read_columns
+from afa_bench.store.rows import encode_rows
 from afa_bench.store.status import read_status
 from afa_bench.tables.pairs import read_samples
 from afa_bench.workspace import Share

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from runs import hashes, run
 
-from afa_bench import provenance
-from afa_bench.store.layout import CellStore, Store
+from afa_bench import provenance, refresh
+from afa_bench.store.layout import CellStore
 from afa_bench.tables import load_results
 from afa_bench.tables.build import build_table
 from afa_bench.workspace import Share
@@ -80,7 +80,7 @@ def test_what_is_shown_is_what_a_run_of_today_would_show_and_no_image_is_made_ag
 def test_a_cell_under_a_former_label_is_left_out_where_its_folder_could_not_be_renamed(suite, tmp_path, monkeypatch, caplog):
     run(suite, tmp_path / "out")
     rename(suite)
-    monkeypatch.setattr(Store, "adopt", lambda *args: None)  # as at a URL
+    monkeypatch.setattr(refresh, "_adopt", lambda *args: None)  # as at a URL
     run(suite, tmp_path / "out")
     assert labels(tmp_path / "out") == ["狗 [v2]", "B"]
     assert "left out: a former label of what is now 狗 [v2] (tiny) at 2 steps" in caplog.text

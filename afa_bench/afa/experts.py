@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from afa_bench.architectures.find import denoiser_slots
 from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
 
 if TYPE_CHECKING:
     from afa_bench.models.group import Group
-
-DENOISERS = ("unet", "transformer")
-"""Where a pipeline's folder in the diffusers layout has its denoiser."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,11 @@ def denoiser_folder(folder: Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    for name in DENOISERS:
-        if (folder / name).is_dir():
-            return folder / name
-    raise UserError(f"{folder}: expected a folder in the diffusers layout, with unet/ or transformer/")
+    slots = denoiser_slots()
+    for slot in slots:
+        if (folder / slot).is_dir():
+            return folder / slot
+    raise UserError(f"{folder}: expected a folder in the diffusers layout, with {' or '.join(f'{slot}/' for slot in slots)}")
 
 
 def weights_sha256(folder: Path) -> str:

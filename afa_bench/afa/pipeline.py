@@ -16,14 +16,13 @@ from torch import nn
 from afa_bench.afa.experts import Expert, denoiser_folder, require_experts
 from afa_bench.afa.sabw import SABW
 from afa_bench.architectures.alike import require_same_prediction
+from afa_bench.architectures.find import denoiser_slots, encoder_slots
 from afa_bench.ensembles.build import build_ensemble
 from afa_bench.ensembles.encoders import EnsembleEncoder
 from afa_bench.errors import UserError
 
 NameOrPath: TypeAlias = str | Path
 """A folder in the diffusers layout, or a repository of the hub: ``owner/name`` or ``owner/name@revision``."""
-
-ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 @dataclass
@@ -87,15 +86,15 @@ def _around(pipe: Any, models: Sequence[_Components], sabw: SABW) -> Any:
 
     It is made anew, since a stock pipeline learns its default size from the denoiser that it is made with.
     """
-    slots = [slot for slot in ENCODERS if getattr(pipe, slot, None) is not None]
+    slots, denoiser = _of(pipe, encoder_slots()), next(slot for slot in denoiser_slots() if slot in pipe.components)
     own = {slot: [model.encoders[slot] for model in models] for slot in slots}
     different = [slot for slot in slots if len({id(encoder) for encoder in own[slot]}) > 1]
     widths = None
-    if different and hasattr(pipe, "unet"):  # a U-Net reads all encoders' states side by side: all are one model's or N models'
+    if different and denoiser == "unet":  # a U-Net reads all encoders' states side by side: all are one model's or N models'
         different, widths = slots, [getattr(pipe, slot).config.hidden_size for slot in slots]
     encoders = {slot: EnsembleEncoder(own[slot]) if slot in different else own[slot][0] for slot in slots}
     ensemble = build_ensemble([model.denoiser for model in models], sabw, widths).eval()
-    components = {**pipe.components, **encoders, "unet" if hasattr(pipe, "unet") else "transformer": ensemble}
+    components = {**pipe.components, **encoders, denoiser: ensemble}
     kind = type(pipe)
     options = {name: pipe.config[name] for name in signature(kind).parameters if name not in components and name in pipe.config}
     return kind(**components, **options)
@@ -107,21 +106,22 @@ def _base(source: NameOrPath | DiffusionPipeline, settings: dict[str, Any]) -> A
         return source
     name, revision = _address(source)
     index = DiffusionPipeline.load_config(name, revision=revision, **_hub(settings))
-    absent: dict[str, Any] = {slot: None for slot in ("unet", "transformer") if slot in index}
+    absent: dict[str, Any] = {slot: None for slot in denoiser_slots() if slot in index}
     return DiffusionPipeline.from_pretrained(name, revision=revision, **{"use_safetensors": True, **absent, **settings})
 
 
 def _components(source: NameOrPath | DiffusionPipeline, pipe: Any, settings: dict[str, Any]) -> _Components:
     """One expert's denoiser and text encoders; an encoder which equals the base's is the base's."""
-    slots = [slot for slot in ENCODERS if getattr(pipe, slot, None) is not None]
+    slots = _of(pipe, encoder_slots())
     shared = {slot: getattr(pipe, slot) for slot in slots}
     if isinstance(source, DiffusionPipeline):
         found = source.components
         encoders = {slot: _one_of(shared[slot], found.get(slot) or shared[slot]) for slot in slots}
-        denoiser = found.get("unet") or found.get("transformer")
-        if denoiser is None:
-            raise UserError(f"AFAPipeline: experts: {type(source).__name__}: expected a pipeline with a unet or a transformer")
-        return _Components(denoiser, encoders, source.scheduler.config.get("prediction_type", "epsilon"), None)
+        denoisers = _of(source, denoiser_slots())
+        if not denoisers:
+            expected = " or ".join(denoiser_slots())
+            raise UserError(f"AFAPipeline: experts: {type(source).__name__}: expected a pipeline with a component {expected}")
+        return _Components(found[denoisers[0]], encoders, source.scheduler.config.get("prediction_type", "epsilon"), None)
     folder = _folder(source, settings)
     load: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
     load |= {key: settings[key] for key in ("torch_dtype", "variant", "device_map") if key in settings}
@@ -134,6 +134,11 @@ def _components(source: NameOrPath | DiffusionPipeline, pipe: Any, settings: dic
     scheduler = json.loads(file.read_text()) if file.is_file() else pipe.scheduler.config
     denoiser = AutoModel.from_pretrained(str(denoiser_folder(folder)), **load).eval()
     return _Components(denoiser, encoders, scheduler.get("prediction_type", "epsilon"), Expert.of(folder, str(source)))
+
+
+def _of(pipe: Any, slots: Sequence[str]) -> list[str]:
+    """Those of the slots in which a pipeline has something."""
+    return [slot for slot in slots if getattr(pipe, slot, None) is not None]
 
 
 def _one_of(shared: nn.Module, own: nn.Module) -> nn.Module:
@@ -164,7 +169,7 @@ def _folder(source: NameOrPath, settings: dict[str, Any]) -> Path:
 
     name, revision = _address(source)
     ending = f".{settings['variant']}.safetensors" if settings.get("variant") else ".safetensors"
-    places = ("unet", "transformer", *ENCODERS, "scheduler")
+    places = (*denoiser_slots(), *encoder_slots(), "scheduler")
     wanted = [f"{place}/*{end}" for place in places for end in (".json", ending)]
     others = [] if settings.get("variant") else ["*.fp16.safetensors", "*.non_ema.safetensors"]
     hub = {key: value for key, value in _hub(settings).items() if key in ("cache_dir", "token", "local_files_only")}

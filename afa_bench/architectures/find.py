@@ -49,6 +49,16 @@ def all_architectures() -> list[Architecture]:
     return found
 
 
+def denoiser_slots() -> list[str]:
+    """The names under which pipelines of the registered architectures have their denoiser: ``unet``, ``transformer``."""
+    return sorted({architecture.denoiser[0] for architecture in all_architectures()})
+
+
+def encoder_slots() -> list[str]:
+    """The names under which they have their text encoders: ``text_encoder``, ``text_encoder_2``."""
+    return sorted({slot for architecture in all_architectures() for slot in architecture.encoders})
+
+
 def architecture_of(path: Path) -> Architecture:
     """That of a pipeline's folder by its ``model_index.json`` (:data:`DEFAULT` without one), of a single file by its tensors.
 

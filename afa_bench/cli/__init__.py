@@ -104,6 +104,8 @@ def _signal_behind(error: BaseException | None) -> int | None:
 
 
 def _exit(message: str, code: int) -> NoReturn:
+    from afa_bench.words import line
+
     with suppress(OSError):  # a terminal that is gone
-        print(f"afa-bench: {message}", file=sys.stderr, flush=True)
+        print(f"afa-bench: {line(message)}", file=sys.stderr, flush=True)
     sys.exit(code)

@@ -34,15 +34,16 @@ def compare(
     from afa_bench.gate.files import finding_json, markdown_table
     from afa_bench.gate.github import verbatim
     from afa_bench.gate.verdicts import NOTHING, exit_code
+    from afa_bench.terminal import write
 
     if form not in FORMATS:
         raise UserError(f"--format: unknown format {form!r}: {suggest(form, FORMATS)}")
     before, after = map(api.load_results, (base, head))
     findings = api.compare(before, after, metrics=metrics, only=only, groups=group, steps=numbers(steps, "--steps"))
     if form == "json":
-        typer.echo(json.dumps([finding_json(finding) for finding in findings], indent=1, allow_nan=False))
+        write(json.dumps([finding_json(finding) for finding in findings], indent=1, allow_nan=False) + "\n")
     elif form == "markdown":
-        typer.echo(markdown_table(findings))
+        write(markdown_table(findings) + "\n")
     else:
         with verbatim(os.environ):
             typer.echo(heading(before.suite, before.revision, before.folder, after.folder))
@@ -52,9 +53,9 @@ def compare(
 
 
 def heading(suite: str, revision: int, base: object, head: object) -> str:
-    from afa_bench.gate.text import plain
+    from afa_bench.words import line
 
-    return plain(f"Suite {suite}, revision {revision}: {head} (HEAD) against {base} (BASE)")
+    return line(f"Suite {suite}, revision {revision}: {head} (HEAD) against {base} (BASE)")
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -13,14 +13,13 @@ def doctor() -> None:
     """Show device, memory, disk, versions and caches, which suites are ready, and what is missing for the others."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     from afa_bench.errors import UserError
     from afa_bench.fetch.engine import free_bytes, gigabytes
     from afa_bench.needs import missing_of
     from afa_bench.paths import data_folder
     from afa_bench.suite import packaged_suites, read_suite
-    from afa_bench.terminal import output
+    from afa_bench.terminal import output, text
 
     console = output()
     data = data_folder()
@@ -35,7 +34,7 @@ def doctor() -> None:
         "versions": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
     }
     for name, value in facts.items():
-        console.print(Text.assemble((f"{name:10}", "bold"), value))
+        console.print(text((f"{name:10}", "bold"), value))
     table = Table("suite", "state", "first missing", box=box.SIMPLE)
     for name, path in packaged_suites().items():
         try:

@@ -30,7 +30,7 @@ def export(
     from afa_bench.errors import UserError
     from afa_bench.publish.hub import Benchmark
     from afa_bench.publish.submission import export as write
-    from afa_bench.terminal import Bars
+    from afa_bench.terminal import Bars, output
 
     if dataset and not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset):
         raise UserError(f"--dataset: expected owner/name, found {dataset!r}")
@@ -39,4 +39,4 @@ def export(
     found, bars = api.load_results(results), Bars()
     with bars.stage("cells", len(found)):
         digest = write(found, out, Benchmark(dataset or None, source or None), images, partial(bars.advance, ""))
-    typer.echo(f"{out}: {len(found)} cells, sha256 {digest}")
+    output().print(f"{out}: {len(found)} cells, sha256 {digest}")

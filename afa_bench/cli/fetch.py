@@ -80,10 +80,12 @@ def listing(jobs: Sequence[Job], folder: Path) -> Table:
 
 @contextmanager
 def _bars(console: Console, jobs: Sequence[Job]) -> Iterator[_Bars]:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    from afa_bench.terminal import column
 
     columns = (
-        TextColumn("{task.description}", markup=False),
+        column("{task.description}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

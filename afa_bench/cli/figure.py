@@ -42,12 +42,13 @@ def figure(
     from afa_bench import api
     from afa_bench.paper.figures import draw_figure
     from afa_bench.paper.figures.draw import MAPS
+    from afa_bench.terminal import messages, output
 
     if number in MAPS:
         raise UserError(f"figure {number}: shows the inside of models, which results do not hold: `{MAPS[number]}` draws it")
     found = api.load_results(results)
     if results is None:
-        typer.echo(f"{found.folder}: the latest results under ./results", err=True)
+        messages().print(f"{found.folder}: the latest results under ./results")
     chosen = api.names(metrics)
     if len(chosen) > 1:
         raise UserError(f"--metrics: a figure shows one metric, found {len(chosen)}")
@@ -61,4 +62,4 @@ def figure(
         only=api.names(only),
         prompts=prompt or (),
     )
-    typer.echo(file)
+    output().print(str(file))

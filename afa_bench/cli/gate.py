@@ -47,12 +47,12 @@ def _gate(base: str, head: str, file: Path | None, strict: bool, out: Path | Non
     from afa_bench.cli.compare import heading, print_findings
     from afa_bench.gate.files import write_files
     from afa_bench.gate.github import append_summary, commands, verbatim
-    from afa_bench.gate.text import plain
+    from afa_bench.terminal import output
 
     decision = api.gate(base, head, file, strict=strict)
     with verbatim(os.environ):
         typer.echo(heading(decision.suite, decision.revision, decision.base, decision.head))
-        typer.echo(f"# {plain(str(file)) if file else 'Policy by default; a file like this for --policy changes it'}")
+        output().print(f"# {file or 'Policy by default; a file like this for --policy changes it'}")
         typer.echo(decision.policy.text(), nl=False)
         print_findings(decision.findings)
         typer.echo(decision.headline)

@@ -28,6 +28,7 @@ def gc(
     from afa_bench.store.garbage import find_dropped, find_garbage, remove_garbage
     from afa_bench.store.owners import here
     from afa_bench.tables.find import find_results
+    from afa_bench.terminal import output
 
     folder = find_results(results)
     garbage, cells = find_garbage(folder, clock if yes else here), find_dropped(folder)
@@ -38,18 +39,19 @@ def gc(
     if yes:
         remove_garbage(garbage)
     ending = "removed" if yes else "--yes removes it"
-    typer.echo(f"{folder}: " + (f"{len(garbage)} to remove, {size(total)}: {ending}" if garbage else "nothing to remove"))
+    output().print(f"{folder}: " + (f"{len(garbage)} to remove, {size(total)}: {ending}" if garbage else "nothing to remove"))
     if cells and not dropped:
-        typer.echo(f"{folder}: {len(cells)} finished and no longer in the suite, {size(kept)}: kept without --dropped")
+        output().print(f"{folder}: {len(cells)} finished and no longer in the suite, {size(kept)}: kept without --dropped")
 
 
 def _show(garbage: Sequence[Garbage]) -> int:
     """A line each; their bytes."""
     from afa_bench.store.status import disk_used
+    from afa_bench.terminal import output
 
     total = 0
     for one in garbage:
         used = disk_used(one.path)
         total += used
-        typer.echo(f"{one.path}: {one.reason}, {size(used)}")
+        output().print(f"{one.path}: {one.reason}, {size(used)}")
     return total

@@ -31,6 +31,7 @@ def import_sabw(
     from afa_bench.api import names
     from afa_bench.errors import UserError
     from afa_bench.models.learned import save_learned
+    from afa_bench.terminal import output
 
     if out.exists():
         raise UserError(f"--out: {out}: expected a folder that does not exist yet")
@@ -41,4 +42,4 @@ def import_sabw(
     out.parent.mkdir(parents=True, exist_ok=True)
     save_learned(sabw, out)
     count = sum(parameter.numel() for parameter in sabw.parameters())
-    typer.echo(f"{out}: {sabw.config.n_models} models, {len(sabw.blocks)} blocks, {count:,} parameters")
+    output().print(f"{out}: {sabw.config.n_models} models, {len(sabw.blocks)} blocks, {count:,} parameters")

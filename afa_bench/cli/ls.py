@@ -7,13 +7,11 @@ from collections.abc import Iterable
 
 def ls() -> None:
     """List the packaged suites and groups and the registered methods, trainables, prompt sets, metrics and extractors."""
-    from rich.text import Text
-
     from afa_bench.models.group import packaged
     from afa_bench.registry import POINTS, available
     from afa_bench.suite import packaged_suites
-    from afa_bench.terminal import output
+    from afa_bench.terminal import output, text
 
     rows: dict[str, Iterable[str]] = {"suites": packaged_suites(), "groups": packaged()}
     for kind, found in (rows | {kind: available(kind) for kind in POINTS}).items():
-        output().print(Text.assemble((f"{kind:11}", "bold"), ", ".join(found)))
+        output().print(text((f"{kind:11}", "bold"), ", ".join(found)))

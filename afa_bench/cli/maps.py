@@ -39,6 +39,7 @@ def maps(
     from afa_bench.afa.method import AFAOptions
     from afa_bench.afa.picture import draw_maps, save
     from afa_bench.cli.options import numbers
+    from afa_bench.terminal import output
 
     loaded = _loaded(group, device)
     chosen = numbers(steps, "--steps") if steps else sorted({1 + round(i * (of - 1) / 5) for i in range(6)})
@@ -47,7 +48,7 @@ def maps(
         options=AFAOptions(sabw=sabw),
     )  # fmt: skip
     save(draw_maps(found), out)
-    typer.echo(str(out))
+    output().print(str(out))
 
 
 def wins(
@@ -77,7 +78,7 @@ def wins(
     from afa_bench.prompts.base import Prompt, PromptSet, read_prompts
     from afa_bench.reading import validated
     from afa_bench.store.atomic import write_json
-    from afa_bench.terminal import Bars
+    from afa_bench.terminal import Bars, output
 
     if image is not None:
         chosen = [Prompt(image.name, prompt, image=in_file(image))]
@@ -94,7 +95,7 @@ def wins(
         found = denoising_wins(loaded, chosen, pixels, timesteps=at, noises=noises, seed=seed, advance=advance)
     save(draw_wins(found), out)
     write_json(out.with_suffix(".json"), found.table())
-    typer.echo(f"{out}\n{out.with_suffix('.json')}")
+    output().print(f"{out}\n{out.with_suffix('.json')}")
 
 
 def _loaded(group: str, device: str) -> LoadedGroup:

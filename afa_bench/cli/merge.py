@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def merge(
     recipe: Annotated[Path, typer.Argument(help="A YAML file: models, method, and the merge method's settings.", parser=path)],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="A .safetensors file (LDM's names), or a new folder (diffusers' layout).")
+        Path | None,
+        typer.Option("--out", "-o", help="A .safetensors file (LDM's names), or a new folder (diffusers' layout).", parser=path),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what each block takes from whom; write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,

@@ -24,20 +24,21 @@ def build(
     jobs: Annotated[int, typer.Option(help="Processes at a time.", min=1)] = 2,
 ) -> None:
     """Draw the data and train every part of the zoo (about 85 minutes on 2 cores; needs the extra "zoo")."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn
 
     from afa_bench.mini.recipe import build as recipe_build
     from afa_bench.mini.recipe.settings import ZooRecipe, scaled
+    from afa_bench.terminal import column, messages, output
 
     chosen = ZooRecipe() if scale == 1 else scaled(ZooRecipe(), scale)
     columns = (
-        TextColumn("{task.description}", markup=False),
+        column("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
+        column("{task.fields[loss]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns) as bars:
+    with Progress(*columns, console=messages()) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(stage: str, done: int, total: int, loss: float) -> None:
@@ -46,7 +47,7 @@ def build(
             bars.update(tasks[stage], completed=done, loss=f"{loss:.4f}")
 
         recipe_build.build(out, chosen, names(only), jobs, show)
-    typer.echo(f"{out}: the zoo is complete" if (out / "zoo.json").exists() else f"{out}: stages done")
+    output().print(f"{out}: the zoo is complete" if (out / "zoo.json").exists() else f"{out}: stages done")
 
 
 @app.command("show")
@@ -101,12 +102,13 @@ def routes(
     from afa_bench.mini.recipe import sheet as sheets
     from afa_bench.mini.recipe.zoo import Zoo
     from afa_bench.store.atomic import write_json
+    from afa_bench.terminal import output
 
     image, facts = sheets.routes(Zoo(zoo), count)
     sheets.save(image, out)
     write_json(out.with_suffix(".json"), facts)
     for name, found in facts.items():
-        typer.echo(
+        output().print(
             f"{name}: {len(found['collapsed'])} of {found['routers']} routers give one expert 95% of all rows or more; "
             f"{found['calls_a_step']:.1f} expert calls a step; the halves of guidance disagree in {found['halves_disagree']:.0%}"
         )

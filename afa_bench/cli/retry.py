@@ -13,13 +13,14 @@ def retry(results: Annotated[str | None, typer.Argument(help=RESULTS, show_defau
     """Have the next run make the failed samples again. What succeeded stays; a failed sample's shard is made as a whole."""
     from afa_bench.store.retry import retry_failed
     from afa_bench.tables.find import find_results
+    from afa_bench.terminal import messages, output
 
     folder = find_results(results)
     found = retry_failed(folder)
     for name, reason in found.left.items():
-        typer.echo(f"{folder / name}: {reason}", err=True)
+        messages().print(f"{folder / name}: {reason}")
     if found.failed:
         shared = f", with the {found.samples - found.failed} others of their shards" if found.samples > found.failed else ""
-        typer.echo(f"{folder}: {found.failed} failed samples will be made again by the next run{shared}")
+        output().print(f"{folder}: {found.failed} failed samples will be made again by the next run{shared}")
     else:
-        typer.echo(f"{folder}: no failed samples to make again")
+        output().print(f"{folder}: no failed samples to make again")

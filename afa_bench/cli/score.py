@@ -82,7 +82,7 @@ def score(
 
     from afa_bench import api
     from afa_bench.cli.exits import FAILED
-    from afa_bench.terminal import messages, output, warn
+    from afa_bench.terminal import messages, output, warn, write
 
     if form not in ("rich", "json"):
         raise UserError(f"--format: unknown format {form!r}: expected rich or json")
@@ -105,7 +105,7 @@ def score(
     )
     outcome, record, console = scored.outcome, scored.record, messages()
     if form == "json":
-        typer.echo(json.dumps(outcome.summary, indent=1, ensure_ascii=False))
+        write(json.dumps(outcome.summary, indent=1, ensure_ascii=False) + "\n")
     else:
         output().print(table(outcome.summary, f"{images}: {outcome.samples} samples"))
     rate = record.images / record.seconds if record.seconds else 0

@@ -24,12 +24,12 @@ def status(
 
     from afa_bench.store.status import read_status
     from afa_bench.tables.find import find_results
-    from afa_bench.terminal import output
+    from afa_bench.terminal import output, write
 
     folder = find_results(results)
     found = read_status(folder)
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+        write(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n")
         return
     output().print(str(folder))
     print_status(found, output())
@@ -38,21 +38,23 @@ def status(
 def print_status(found: Status, console: Console) -> None:
     """Print a row a cell, the total, who is at work, and the rate."""
     from rich.table import Table
-    from rich.text import Text
+
+    from afa_bench.terminal import text
+    from afa_bench.words import line
 
     table = Table(show_footer=True, box=None)
     total = found.as_json()["total"]
-    table.add_column("cell", footer="total", no_wrap=True)
+    table.add_column("cell", footer="total", overflow="fold")
     for name in ("done", "failed", "left"):
-        table.add_column(name, footer=f"{total[name]:,}", justify="right")
-    table.add_column("running", footer=f"{total['running']:,}", justify="right")
-    table.add_column("s/sample", justify="right")
-    table.add_column("scored", footer=f"{total['scored']:,}", justify="right")
+        table.add_column(name, footer=f"{total[name]:,}", justify="right", no_wrap=True)
+    table.add_column("running", footer=f"{total['running']:,}", justify="right", no_wrap=True)
+    table.add_column("s/sample", justify="right", no_wrap=True)
+    table.add_column("scored", footer=f"{total['scored']:,}", justify="right", no_wrap=True)
     for cell in found.cells:
         left = "?" if cell.planned is None else f"{cell.left:,}"
         seconds = "" if cell.seconds is None else f"{cell.seconds:.3g}"
         words = (f"{cell.done:,}", f"{cell.failed:,}", left, f"{len(cell.running):,}", seconds, "yes" if cell.scored else "no")
-        table.add_row(Text(_title(cell)), *words)
+        table.add_row(text(line(_title(cell))), *words)
     console.print(table)
     for title, owner in _at_work(found):
         console.print(f"{title}: {_who(owner)}")
@@ -71,7 +73,8 @@ def _at_work(found: Status) -> list[tuple[str, Owner]]:
 def _who(owner: Owner) -> str:
     from datetime import datetime
 
-    return f"process {owner.pid} on {owner.host} since {datetime.fromtimestamp(owner.since):%Y-%m-%d %H:%M:%S}"
+    since = datetime.fromtimestamp(owner.since).astimezone()
+    return f"process {owner.pid} on {owner.host} since {since:%Y-%m-%d %H:%M:%S %z}"
 
 
 def _pace(found: Status) -> str:

@@ -33,6 +33,10 @@ def table(
     vs: Annotated[str, typer.Option(help="Add paired differences to this method.", metavar="METHOD", show_default="none")] = "",
     by: Annotated[str, typer.Option(help="Break down: category.", metavar="PART", show_default="none")] = "",
     repeats: Annotated[bool, typer.Option("--repeats", help="Add how much a value moves between repeats.")] = False,
+    safe_csv: Annotated[
+        bool,
+        typer.Option("--safe-csv", help="CSV for spreadsheets: an apostrophe before what they would compute, and a BOM."),
+    ] = False,
     paper: Annotated[
         int | None,
         typer.Option(
@@ -47,16 +51,19 @@ def table(
     from afa_bench import api
     from afa_bench.cli.options import numbers
     from afa_bench.tables.formats import check_format
+    from afa_bench.terminal import messages
 
     check_format(form)
+    if safe_csv and form != "csv":
+        raise UserError(f"--safe-csv: goes with --format csv, found {form}")
     if paper is not None:
         if steps or only or vs or by or repeats:
             raise UserError("--paper: takes --group, --metrics and --format alone; the paper's table fixes the rest")
-        print_table(_of_paper(paper, results, api.names(group), api.names(metrics)), form)
+        print_table(_of_paper(paper, results, api.names(group), api.names(metrics)), form, safe_csv)
         return
     found = api.load_results(results)
     if results is None:
-        typer.echo(f"{found.folder}: the latest results under ./results", err=True)
+        messages().print(f"{found.folder}: the latest results under ./results")
     shown = api.table(
         found,
         steps=numbers(steps, "--steps"),
@@ -67,7 +74,7 @@ def table(
         by=by or None,
         repeats=repeats,
     )
-    print_table(shown, form)
+    print_table(shown, form, safe_csv)
 
 
 def _of_paper(number: int, results: str | None, groups: Sequence[str], metrics: Sequence[str]) -> Table:
@@ -81,16 +88,23 @@ def _of_paper(number: int, results: str | None, groups: Sequence[str], metrics: 
     return paper_table(number, measured, groups=groups, metrics=metrics)
 
 
-def print_table(shown: Table, form: str = "rich") -> None:
+def print_table(shown: Table, form: str = "rich", safe_csv: bool = False) -> None:
     """Print a table to standard output; fitted to a terminal, with bold and underlined, where there is one.
 
     Raises:
         UserError: an unknown format.
     """
+    from afa_bench.terminal import write
+
     if form == "rich" and sys.stdout.isatty():
         from afa_bench.tables.formats.rich import render as render_rich
 
-        text = render_rich(shown, shutil.get_terminal_size().columns, styled=True)
+        typer.echo(render_rich(shown, shutil.get_terminal_size().columns, styled=True), nl=False)
+    elif form == "rich":
+        typer.echo(shown.render(form), nl=False)
+    elif safe_csv:
+        from afa_bench.tables.formats.csv import render as render_csv
+
+        write(render_csv(shown, safe=True))
     else:
-        text = shown.render(form)
-    typer.echo(text, nl=False)
+        write(shown.render(form))

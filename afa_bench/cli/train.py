@@ -59,12 +59,12 @@ class Bars:
     """Progress on the terminal: pairs encoded, then steps with the losses and the rate."""
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-        times, now = (TimeElapsedColumn(), TimeRemainingColumn()), TextColumn("{task.fields[now]}")
-        self.bars = Progress(
-            TextColumn("{task.description:8}", markup=False), BarColumn(), MofNCompleteColumn(), *times, now, console=console
-        )
+        from afa_bench.terminal import column
+
+        times, now = (TimeElapsedColumn(), TimeRemainingColumn()), column("{task.fields[now]}")
+        self.bars = Progress(column("{task.description:8}"), BarColumn(), MofNCompleteColumn(), *times, now, console=console)
         self.stop = self.bars.stop
         self.tasks: dict[str, TaskID] = {}
         self.first = (0, 0.0)

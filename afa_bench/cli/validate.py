@@ -17,16 +17,16 @@ def validate(
     """Check a suite without weights and print its plan: cells, samples, images, GPU-hours, disk, and what is not fetched yet."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     from afa_bench.estimate import estimate
     from afa_bench.fetch.engine import gigabytes
     from afa_bench.suite import find_suite, read_suite
     from afa_bench.terminal import output
+    from afa_bench.words import line
 
     chosen = read_suite(find_suite(suite))
     found = estimate(chosen, rate)
-    table = Table("group", "row", "cells", "images", "evaluations an image", title=Text(chosen.description), box=box.SIMPLE)
+    table = Table("group", "row", "cells", "images", "evaluations an image", title=line(chosen.description), box=box.SIMPLE)
     for row in found.rows:
         table.add_row(row.group, row.label, str(row.cells), f"{row.images:,}", f"{row.evaluations:,}")
     console = output()

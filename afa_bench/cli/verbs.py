@@ -75,5 +75,5 @@ def _root(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"afa-bench {__version__}")
+        typer.echo("afa-bench " + __version__)
         raise typer.Exit

@@ -19,8 +19,9 @@ def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-b
     Exit: 0 all is well; 1 something is not, and is named; 2 usage; 3 an empty submission; 5 internal.
     """
     from afa_bench.cli.exits import FAILED, INTERNAL
-    from afa_bench.gate.text import plain
     from afa_bench.publish.verify import verify as check
+    from afa_bench.terminal import output
+    from afa_bench.words import line
 
     try:
         found = check(submission)
@@ -32,11 +33,13 @@ def verify(submission: Annotated[Path, typer.Argument(help="A folder that `afa-b
         traceback.print_exc()
         raise typer.Exit(INTERNAL) from error
     for problem in found.problems:
-        typer.echo(plain(problem))
+        output().print(line(problem))
     images = f", {found.images} images" if found.images else ""
-    typer.echo(f"{found.files} files, {found.rows} rows, {found.values} means{images}: {len(found.problems) or 'no'} problems")
+    output().print(
+        f"{found.files} files, {found.rows} rows, {found.values} means{images}: {len(found.problems) or 'no'} problems"
+    )
     if found.unchecked:
-        typer.echo(f"not recomputed: {', '.join(found.unchecked)}: needs the images, not the rows")
-    typer.echo(f"sha256 {found.digest}")
+        output().print(f"not recomputed: {', '.join(found.unchecked)}: needs the images, not the rows")
+    output().print(f"sha256 {found.digest}")
     if found.problems:
         raise typer.Exit(FAILED)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from afa_bench.gate.model import FAILING, OPEN, Finding
-from afa_bench.gate.text import HEADS, plain, reasons, row, sentence
+from afa_bench.gate.text import HEADS, reasons, row, sentence
 from afa_bench.gate.verdicts import Decision
+from afa_bench.markup import markdown as escape
 from afa_bench.store.atomic import write_bytes
 from afa_bench.store.layout import SCHEMA
-from afa_bench.tables.formats.markdown import escape
+from afa_bench.words import line
 
 
 def write_files(decision: Decision, folder: Path) -> None:
@@ -77,7 +78,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
 def markdown(decision: Decision) -> str:
     """The headline, what needs attention, everything in a fold, and the policy."""
     about = f"Suite {decision.suite}, revision {decision.revision}: {decision.head} (HEAD) against {decision.base} (BASE)."
-    parts = [f"### {decision.headline}", escape(plain(about))]
+    parts = [f"### {escape(decision.headline)}", escape(about)]
     urgent = [finding for finding in decision.findings if finding.verdict in FAILING | OPEN]
     if urgent:
         parts.append(markdown_table(urgent))
@@ -103,13 +104,13 @@ def markdown_table(findings: Sequence[Finding]) -> str:
 
 def junit(decision: Decision) -> bytes:
     """A test case a finding: what fails the gate is a failure, what is open or new is skipped (a failure, under ``--strict``)."""
-    suite = ET.Element("testsuite", name=plain(f"afa-bench gate {decision.suite}"), tests=str(len(decision.findings)))
+    suite = ET.Element("testsuite", name=line(f"afa-bench gate {decision.suite}"), tests=str(len(decision.findings)))
     failures = skipped = 0
     for finding in decision.findings:
         cell, metric = finding.comparison.cell, finding.comparison.metric
         steps = "" if cell.steps is None else f" at {cell.steps} steps"
-        name = plain(f"{metric.key}{steps}")
-        case = ET.SubElement(suite, "testcase", classname=plain(f"{cell.group}.{cell.label}"), name=name, time="0")
+        name = line(f"{metric.key}{steps}")
+        case = ET.SubElement(suite, "testcase", classname=line(f"{cell.group}.{cell.label}"), name=name, time="0")
         said = sentence(finding)
         if finding.verdict in FAILING or (decision.strict and finding.verdict in OPEN):
             failures += 1

@@ -10,14 +10,15 @@ from pathlib import Path
 from afa_bench.errors import UserError
 from afa_bench.gate.files import markdown
 from afa_bench.gate.model import FAILING, OPEN, Finding
-from afa_bench.gate.text import plain, sentence
+from afa_bench.gate.text import sentence
 from afa_bench.gate.verdicts import Decision
+from afa_bench.words import line
 
 MOST = 10
 """Annotations of one level that GitHub shows for a step."""
 
 PAGE = 1024 * 1024
-"""Bytes of a step's summary that GitHub takes; a larger one it drops."""
+"""Bytes of a step's summary that GitHub takes, with what other commands of the step wrote; a larger one it drops."""
 
 
 def commands(decision: Decision) -> Iterator[str]:
@@ -55,17 +56,17 @@ def append_summary(decision: Decision, environment: Mapping[str, str]) -> None:
     if not name:
         return
     text = markdown(decision)
-    if len(text.encode()) > PAGE:
-        text = f"### {decision.headline}\n\nToo much for this page: see summary.md and gate.json.\n"
     try:
-        with Path(name).open("a", encoding="utf-8") as page:
+        with Path(name).open("a", encoding="utf-8", newline="\n") as page:
+            if page.tell() + len(text.encode()) > PAGE:
+                text = f"### {decision.headline}\n\nToo much for this page: see summary.md and gate.json.\n"
             page.write(text)
     except OSError as error:
         raise UserError(f"GITHUB_STEP_SUMMARY: {name}: cannot be written: {error.strerror}") from error
 
 
 def _annotation(level: str, finding: Finding) -> str:
-    return _command(level, f"{finding.verdict}: {plain(finding.comparison.metric.title)}", sentence(finding))
+    return _command(level, f"{finding.verdict}: {line(finding.comparison.metric.title)}", sentence(finding))
 
 
 def _command(level: str, title: str, message: str) -> str:

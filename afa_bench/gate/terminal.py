@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from afa_bench.gate.model import FAILING, OPEN, Finding, Verdict
 from afa_bench.gate.text import HEADS, reasons, row
 from afa_bench.tables.formats.rich import text_console
+from afa_bench.terminal import text
 
 LEFT = 2
 """Columns of words; those of numbers stand to the right."""
@@ -31,11 +31,11 @@ def render(findings: Sequence[Finding], width: int | None = None, *, styled: boo
         drawn.add_column(HEADS[index], justify="left" if index < LEFT or HEADS[index] == "Verdict" else "right")
     for finding in findings:
         texts = row(finding)
-        drawn.add_row(*(Text(texts[index], _style(finding.verdict) if HEADS[index] == "Verdict" else "") for index in shown))
+        drawn.add_row(*(text((texts[index], _style(finding.verdict) if HEADS[index] == "Verdict" else "")) for index in shown))
     with console.capture() as capture:
         console.print(drawn)
         for reason in reasons(findings):
-            console.print(Text(reason))
+            console.print(reason)
     return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
 
 

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 
 from afa_bench.gate.model import Finding
 from afa_bench.tables.text import MISSING, number, spread
+from afa_bench.words import line
 
 HEADS = ("Cell", "Metric", "BASE", "HEAD", "Better by", "Margin", "Verdict")
 """Columns of :func:`row`."""
-
-FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 cannot hold and a terminal must not be sent: control characters, escapes, lone surrogates."""
-
-
-def plain(text: str) -> str:
-    """One line without control characters, which labels, prompts and error messages may hold."""
-    return " ".join(FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text).split())
 
 
 def row(finding: Finding) -> tuple[str, ...]:
@@ -30,8 +22,8 @@ def row(finding: Finding) -> tuple[str, ...]:
     if gap and math.isfinite(gap.value):
         better = f"{number(gap.value, digits, sign=True)} {spread(gap.value, gap.low, gap.high, digits)}".strip()
     return (
-        plain(comparison.place),
-        plain(comparison.metric.title),
+        line(comparison.place),
+        line(comparison.metric.title),
         *(MISSING if value is None else number(value, digits) for value in (comparison.base, comparison.head)),
         better,
         MISSING if finding.margin is None else f"{finding.margin:g}",
@@ -44,8 +36,8 @@ def reasons(findings: Iterable[Finding]) -> list[str]:
     places: dict[tuple[str, str], list[str]] = {}
     for finding in findings:
         if finding.words:
-            place = f"{plain(finding.comparison.metric.title)} ({plain(finding.comparison.place)})"
-            places.setdefault((finding.verdict, plain(finding.words)), []).append(place)
+            place = f"{line(finding.comparison.metric.title)} ({line(finding.comparison.place)})"
+            places.setdefault((finding.verdict, line(finding.words)), []).append(place)
     return [f"{verdict}: {words}: {_some(found)}" for (verdict, words), found in places.items()]
 
 
@@ -55,7 +47,7 @@ def sentence(finding: Finding) -> str:
     words = f"{title}, {place}: BASE {base}, HEAD {head}, better by {better}"
     if finding.margin is not None:
         words += f", margin {margin}"
-    return f"{words}: {plain(finding.words)}" if finding.words else words
+    return f"{words}: {line(finding.words)}" if finding.words else words
 
 
 def _some(places: list[str], most: int = 3) -> str:

@@ -10,8 +10,8 @@ its interval of level 1 - alpha:
 
 The interval is bootstrapped and the p-values are those of the cluster-robust Student statistic (``p_below``): the one knows
 about skewed differences, the other about few prompts, and a verdict takes both. So each of the three claims is wrong with a
-probability of at most alpha / 2, at 3 prompts as at 96. A margin is at least what is rounding: a hundredth of the last digit
-shown.
+probability of at most alpha / 2, but where differences are skewed (docs/statistics.md: in up to 6%, for a handful of prompts). A
+margin is at least what is rounding: a hundredth of the last digit shown.
 
 A gate asks many questions at once: every gated metric in every cell. Forty of them, asked one by one at 2.5%, would claim a
 regression that is none in up to 64 of 100 runs. So "regressed" must hold after Holm's step-down correction over all questions

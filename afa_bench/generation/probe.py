@@ -67,12 +67,12 @@ def probe_of(loaded: LoadedGroup, pipeline: Any, encoders: Sequence[Any], real: 
     pixels = _pixels([each.square for each in real]).to(loaded.vae.device, getattr(torch, suite.dtype))
     with torch.no_grad():
         latents = architecture.latents(loaded.vae, pixels / 127.5 - 1)
-    told = architecture.conditions([each.sample.prompt.text for each in real], loaded.tokenizers, encoders)
+    conditions = architecture.conditions([each.sample.prompt.text for each in real], loaded.tokenizers, encoders)
     sizes = [architecture.size_conditions(each.size, each.place, (suite.size, suite.size)) for each in real]
-    told |= {name: torch.tensor([own[name] for own in sizes]).to(latents) for name in sizes[0]}
+    conditions |= {name: torch.tensor([own[name] for own in sizes]).to(latents) for name in sizes[0]}
     denoise = getattr(pipeline, architecture.denoiser[0])
     objective = architecture.objective(loaded.scheduler, denoise)
-    return DenoiserProbe(denoise, objective, latents, told, [each.sample.seed for each in real])
+    return DenoiserProbe(denoise, objective, latents, conditions, [each.sample.seed for each in real])
 
 
 def values_of(metric: Metric, probe: DenoiserProbe) -> Mapping[str, Floats]:

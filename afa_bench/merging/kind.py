@@ -90,11 +90,11 @@ def common_kind(kinds: Mapping[str, Kind | None], prediction: str | None, zero_s
         UserError: they contradict each other.
     """
 
-    def said(kind: Kind) -> Kind:
+    def stated(kind: Kind) -> Kind:
         schedule = kind.schedule if prediction is None else ()
         return Kind(prediction or kind.prediction, kind.zero_snr if zero_snr is None else zero_snr, schedule)
 
-    known = {name: said(kind) for name, kind in kinds.items() if kind is not None}
+    known = {name: stated(kind) for name, kind in kinds.items() if kind is not None}
     if prediction is not None and not known:
         return Kind(prediction, bool(zero_snr))
     first = next(iter(known), "")

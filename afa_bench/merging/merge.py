@@ -150,8 +150,8 @@ def prepare(recipe: Recipe, folder: Path) -> PreparedMerge:
     for name, source in zip(recipe.names, sources, strict=True):
         if source.layout != first.layout:
             raise UserError(f"merge: {name} is {source.layout.name}; expected {first.layout.name} as {recipe.names[0]}")
-    said = {name: source.kind for name, source in zip(recipe.names, sources, strict=True)}
-    kind = common_kind(said, recipe.prediction_type, recipe.zero_snr)
+    kinds = {name: source.kind for name, source in zip(recipe.names, sources, strict=True)}
+    kind = common_kind(kinds, recipe.prediction_type, recipe.zero_snr)
     merged = [{key: spec for key, spec in source.specs.items() if not copied(key)} for source in sources]
     spare, notes = _spare(recipe, sources, merged)
     notes += _wider(recipe, merged)

@@ -57,7 +57,7 @@ def fitted(batches: Iterable[NDArray[np.floating]]) -> Gaussian:
     state: Moments | None = None
     for batch in batches:
         state = state or Moments(batch.shape[1])
-        state.update(torch.from_numpy(np.ascontiguousarray(batch)))
+        state.update(torch.from_numpy(np.array(batch)))
     if state is None or state.n < 2:
         raise ValueError("the moments of a set take two images at least")
     mean, covariance = state.compute()

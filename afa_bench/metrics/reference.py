@@ -55,7 +55,7 @@ class Statistics:
         if width not in (None, own):
             raise UserError(f"{where}: mu: expected {width} numbers, as {extractor.name} gives features, found {own}")
         if self.about and self.about["extractor"] != extractor.identity:
-            theirs, ours = (_told(identity) for identity in (self.about["extractor"], extractor.identity))
+            theirs, ours = (_in_words(identity) for identity in (self.about["extractor"], extractor.identity))
             raise UserError(f"{where}: expected statistics of {ours}, found those of {theirs}")
 
 
@@ -166,7 +166,7 @@ def _seen(path: Path, hashes: dict[str, str]) -> Image.Image:
     return decode(data, str(path), as_seen=True)
 
 
-def _told(identity: Mapping[str, Any]) -> str:
+def _in_words(identity: Mapping[str, Any]) -> str:
     settings = "".join(f", {name} {value}" for name, value in identity.get("settings", {}).items())
     weights = ", ".join(digest[:8] for digest in identity["weights"].values())
     return f"{identity['name']} (version {identity['version']}, weights {weights}{settings})"

@@ -73,7 +73,7 @@ class Entry(BaseModel):
             names = architecture.hub_files([architecture.denoiser[0], *architecture.encoders])
         return [HubFile(repo=self.hub, file=name, revision=self.revision) for name in names]
 
-    def sketch(self, where: Path, key: str, architecture: Architecture | None, library: Library) -> Path:
+    def future_place(self, where: Path, key: str, architecture: Architecture | None, library: Library) -> Path:
         """Where it will be, whether or not it is there yet.
 
         Raises:

@@ -101,14 +101,14 @@ class GroupFile(BaseModel):
         places = [entry.place(self.file, key, kind, library, self._folder) for key, entry in self._entries()]
         return self._group(places, self.architecture or architecture_of(places[0]).name, self._folder)
 
-    def sketched(self) -> Group:
+    def without_files(self) -> Group:
         """The group as it will be, whether or not its folders and files are there yet.
 
         Raises:
             UserError: as :meth:`sources`.
         """
         kind, library = self._known_architecture(), Library()
-        places = [entry.sketch(self.file, key, kind, library) for key, entry in self._entries()]
+        places = [entry.future_place(self.file, key, kind, library) for key, entry in self._entries()]
         return self._group(places, self.architecture or DEFAULT, lambda key, text: located(text, self.file.parent))
 
     def _entries(self) -> list[tuple[str, Entry]]:

@@ -51,8 +51,8 @@ def paper_table(table: int, measured: Path | None = None, *, groups: Sequence[st
     filled = [Row("", label, tuple(cells.get(place, Cell()) for place in ordered)) for label, cells in rows.items()]
     shown = tuple(columns[place] for place in ordered)
     section = Section("", tuple(filled) if layout.bench else ranked(filled, shown))
-    said = [*filling.notes(), *(layouts.notes[name] for name in layout.notes), f"Source: {SOURCE}."]
-    return Table("", 0, None, shown, (section,), tuple(said), paper=(table, layout.title))
+    notes = [*filling.notes(), *(layouts.notes[name] for name in layout.notes), f"Source: {SOURCE}."]
+    return Table("", 0, None, shown, (section,), tuple(notes), paper=(table, layout.title))
 
 
 class _Filling:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from afa_bench import __version__
-from afa_bench.tables.formats.markdown import escape
+from afa_bench.markup import markdown as escape
 from afa_bench.tables.formats.markdown import render as render_markdown
 from afa_bench.tables.model import Cell, Column, Row, Table
 from afa_bench.tables.text import measured

@@ -1,6 +1,7 @@
 """A submission: results, the tables made from them and what the hub reads, with the sha256 of every file.
 
     submission.json            what is here: suite, revision, sha256 of all other files
+    README.md                  the table, with where the hub's data sets find the rows in its head
     results/<suite>/<cell>/    cell.json, samples.parquet, summary.json, and images/ where asked for
     tables/                    table.md, table.csv, table.json, table.tex
     hub/<group>-<row>/         README.md with the model-index, .eval_results/<suite>.yaml
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,20 @@ from afa_bench import __version__
 from afa_bench.errors import NotFoundError
 from afa_bench.publish.hub import Benchmark, as_yaml, card, eval_results
 from afa_bench.store.atomic import write_json
+from afa_bench.store.columns import read_columns
 from afa_bench.store.layout import SCHEMA
 from afa_bench.store.outputs import RECORD, output_folder
+from afa_bench.store.rows import OF_SUITE, encode_rows
 from afa_bench.tables import build_table, render
-from afa_bench.tables.load import Results, load_results
+from afa_bench.tables.load import CellResult, Results, load_results
 
 MANIFEST = "submission.json"
 BESIDE = {RECORD, ".git", ".gitattributes", ".gitignore", ".DS_Store", "Thumbs.db"}
 """Names of files and folders that git, a file browser or ``export`` itself puts beside a submission."""
 
-CELL_FILES = ("cell.json", "samples.parquet", "summary.json")
+ROWS = "samples.parquet"
+CELL_FILES = ("cell.json", ROWS, "summary.json")
+WHY = "a submission has its rows"
 TABLES = {"md": "markdown", "csv": "csv", "json": "json", "tex": "latex"}
 
 
@@ -51,11 +56,14 @@ def export(results: Results, out: Path, benchmark: Benchmark, images: bool, adva
     """
     with output_folder(out, "export") as folder:
         home = folder / "results" / plain(results.suite)
+        values = _values(results)
         for result in results.cells:
             for name in CELL_FILES:
                 if not (result.folder / name).is_file():
                     raise NotFoundError(f"{result.folder / name}: missing: run the suite to its end first")
-                _copy(result.folder / name, home / result.folder.name / name)
+                if name != ROWS:
+                    _copy(result.folder / name, home / result.folder.name / name)
+            (home / result.folder.name / ROWS).write_bytes(_rows(result, values))
             if images and (result.folder / "images").is_dir():
                 for image in sorted((result.folder / "images").glob("*.png")):
                     _copy(image, home / result.folder.name / "images" / image.name)
@@ -80,6 +88,8 @@ def derived(results: Results, benchmark: Benchmark) -> Mapping[str, str]:
     """All files that depend on the results alone: path -> text."""
     table = build_table(results)
     texts = {f"tables/table.{ending}": render(table, form) for ending, form in TABLES.items()}
+    rows = {"config_name": plain(results.suite), "data_files": f"results/{plain(results.suite)}/*/{ROWS}"}
+    texts["README.md"] = f"---\n{as_yaml({'configs': [rows]})}---\n\n{texts['tables/table.md']}"
     for section in table.sections:
         for number, row in enumerate(section.rows):
             place = f"hub/{plain(section.name)}-{number:02d}-{plain(row.label)}"
@@ -105,6 +115,25 @@ def sha256(path: Path) -> str:
     """Of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _values(results: Results) -> dict[str, None]:
+    """The columns of metrics that any cell has, those of the suite's own metrics first."""
+    found: dict[str, None] = {}
+    for result in results.cells:
+        if (result.folder / ROWS).is_file():  # or it is refused when it is copied
+            found |= dict.fromkeys(read_columns(result.folder / ROWS, lambda field: field.name not in OF_SUITE, WHY).column_names)
+    return {key: None for key in results.metrics if key in found} | found
+
+
+def _rows(result: CellResult, values: Iterable[str]) -> bytes:
+    """A cell's rows with the columns of all cells, which those of an earlier afa-bench need not have."""
+    table = read_columns(result.folder / ROWS, lambda field: True, WHY)
+    if tuple(table.column_names) == (*OF_SUITE, *values):
+        return (result.folder / ROWS).read_bytes()
+    cell = result.cell
+    place = {"group": cell.group, "method": cell.method, "label": cell.label, "steps": cell.steps}
+    return encode_rows(table.to_pylist(), place, values)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -19,8 +19,8 @@ from afa_bench.identity import fingerprint, sample_id, seed_of
 from afa_bench.publish.hub import Benchmark
 from afa_bench.publish.submission import CELL_FILES, MANIFEST, derived, files_of, sha256
 from afa_bench.stats import mean_interval
+from afa_bench.store.columns import read_columns
 from afa_bench.store.layout import checked
-from afa_bench.store.rows import read_columns
 from afa_bench.tables.load import CellResult, MetricFile, load_results
 from afa_bench.tables.pairs import Samples, read_samples
 

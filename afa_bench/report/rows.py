@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from afa_bench.errors import UserError
-from afa_bench.store.rows import read_columns
+from afa_bench.store.columns import read_columns
 from afa_bench.tables.load import CellResult
 
 SHARED = ("sample_id", "prompt_id", "prompt", "category", "image_index", "repeat", "seed")
@@ -59,7 +59,8 @@ def read_rows(cells: Sequence[CellResult]) -> Rows:
     own, values = [], []
     for columns in read:
         places = [place[identity] for identity in columns["sample_id"]]
-        whole = {name: _spread(column, places, len(place)) for name, column in columns.items() if name not in SHARED}
+        filled = {name: column for name, column in columns.items() if name in OWN or any(value is not None for value in column)}
+        whole = {name: _spread(column, places, len(place)) for name, column in filled.items() if name not in SHARED}
         own.append({name: whole.pop(name) for name in OWN if name in whole})
         values.append(whole)
     samples["seed"] = [None if seed is None else str(seed) for seed in samples["seed"]]  # 63 bits are too many for a browser

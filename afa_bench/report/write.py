@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from afa_bench.markup import html
 from afa_bench.report.data import page_data
 from afa_bench.report.images import Mode, place_images
 from afa_bench.report.rows import read_rows
@@ -50,7 +50,7 @@ def write_page(data: dict[str, Any], folder: Path) -> None:
     for entry in (files("afa_bench.report") / "page").iterdir():
         content = entry.read_text(encoding="utf-8")
         if entry.name == PAGE:
-            content = content.replace("{{title}}", html.escape(f"{data['suite']}, revision {data['revision']}"))
+            content = content.replace("{{title}}", html(f"{data['suite']}, revision {data['revision']}"))
         (folder / entry.name).write_text(content, encoding="utf-8")
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     quoted = text.replace("\\", "\\\\").replace("'", "\\'")  # parsed as a string of JSON, it loads faster than as a script

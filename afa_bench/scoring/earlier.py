@@ -13,8 +13,9 @@ from afa_bench.identity import fingerprint
 from afa_bench.images.stored import Picture, read
 from afa_bench.metrics.base import Metric
 from afa_bench.scoring.image_set import RealImages
+from afa_bench.store.columns import read_columns
 from afa_bench.store.layout import CellStore, SampleRow
-from afa_bench.store.rows import COLUMNS, read_columns
+from afa_bench.store.rows import COLUMNS
 
 SAME = ("sample_id", "sha256", "prompt", "cluster")
 """Columns of a row that have to be the same for its scores to stand beside others."""

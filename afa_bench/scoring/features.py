@@ -73,7 +73,7 @@ class FeatureStore:
 
         readers = {**of_texts, **{key: extractor for key, extractor in all_of_them.items() if extractor.reads_captions}}
         captions = list(dict.fromkeys(prompts("prompt_id").values()))
-        for extractor in readers.values():
+        for extractor in readers.values() if captions else ():  # where every sample has failed there are none
             self._note_cut(extractor, captions)
         texts = [request for extractor in of_texts.values() for request in self._missing_texts(extractor, prompts("prompt_id"))]
         self._extract(images, texts, progress)

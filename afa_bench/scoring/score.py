@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +18,7 @@ from afa_bench.scoring.summary import summarize, write_results
 from afa_bench.store.atomic import write_json
 from afa_bench.store.claims import claimed
 from afa_bench.store.layout import SCHEMA
+from afa_bench.store.rows import COLUMNS
 from afa_bench.workspace import WAIT, Workspace
 
 
@@ -39,9 +40,10 @@ def _score(workspace: Workspace, cells: Sequence[Cell], device: str, progress: P
     with progress.stage("features", 0):
         features.fill(drawn, metrics, progress)
     failed: dict[str, str] = {}
+    values = _values(workspace)
     with progress.stage("score", len(cells)):
         for cell in cells:
-            failed |= _score_cell(workspace, cell, features)
+            failed |= _score_cell(workspace, cell, features, values)
             progress.advance(cell.title, 1)
     write_json(workspace.store.root / "scoring.json", {"schema": SCHEMA, **asdict(extraction.record)})
     for note in features.cut_notes():
@@ -50,7 +52,7 @@ def _score(workspace: Workspace, cells: Sequence[Cell], device: str, progress: P
         raise UserError(f"{key}: {error}; the other metrics are written")
 
 
-def _score_cell(workspace: Workspace, cell: Cell, features: FeatureStore) -> dict[str, str]:
+def _score_cell(workspace: Workspace, cell: Cell, features: FeatureStore, values: Iterable[str]) -> dict[str, str]:
     """Compute a finished cell's metrics; write ``samples.parquet``, then ``summary.json``.
 
     Returns:
@@ -65,5 +67,16 @@ def _score_cell(workspace: Workspace, cell: Cell, features: FeatureStore) -> dic
     about: dict[str, Any] = {"fingerprint": cell.fingerprint, "inputs": None if failed else workspace.inputs(cell)}
     if len(parts := files.made_with()) > 1:
         about["made_with"] = parts
-    write_results(files, images.shards, summary, about)
+    place = {"group": cell.group.name, "method": cell.method.name, "label": cell.label, "steps": cell.steps}
+    write_results(files, images.shards, summary, about, place, values)
     return failed
+
+
+def _values(workspace: Workspace) -> dict[str, None]:
+    """The columns of metrics that every cell's rows have: those of samples, and what metrics of denoisers add of their own."""
+    keys = dict.fromkeys(metric.key for metric in workspace.plan.metrics if metric.kind != "set")
+    for cell in workspace.plan.cells:
+        if cell.task == "denoise":
+            for row in workspace.files(cell).shard_rows(0) or ():
+                keys |= dict.fromkeys(name for name in row if name not in COLUMNS)
+    return keys

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -103,10 +103,16 @@ def summarize(
 
 
 def write_results(
-    store: CellStore, shards: Sequence[Sequence[SampleRow]], summary: Mapping[str, Any], about: Mapping[str, Any]
+    store: CellStore,
+    shards: Sequence[Sequence[SampleRow]],
+    summary: Mapping[str, Any],
+    about: Mapping[str, Any],
+    place: Mapping[str, Any] | None = None,
+    metrics: Iterable[str] = (),
 ) -> None:
+    """Write a cell's rows, of whose columns :func:`encode_rows` says more, then its summary."""
     rows = [row for shard in shards for row in shard]
-    write_bytes(store.samples, encode_rows(rows))
+    write_bytes(store.samples, encode_rows(rows, place, metrics))
     failed = sum(row["error"] is not None for row in rows)
     store.write_summary({**about, "samples": len(rows), "failed": failed, "metrics": dict(summary)})
 

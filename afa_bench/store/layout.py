@@ -227,21 +227,6 @@ class Store:
     def cell(self, name: str) -> CellStore:
         return CellStore(self.root / name)
 
-    def adopt(self, name: str, fingerprint: str, others: Container[str]) -> None:
-        """Give a cell's folder this name, if it has another: its row was labelled otherwise when it was made.
-
-        Args:
-            name: of the folder; nothing is done where it is there, or at a URL.
-            fingerprint: of the cell.
-            others: names of folders that are other cells'.
-        """
-        if storage(self.root) is None and not (self.root / name).exists():
-            for path in sorted(self.root.glob(f"*.{name.partition('.')[2]}")):
-                about = self.cell(path.name).about() or {}
-                if path.name not in others and about.get("fingerprint") == fingerprint:
-                    path.rename(self.root / name)
-                    return
-
     def references(self, name: str) -> Path:
         return self.root / "references" / f"{name}.npz"
 

@@ -146,7 +146,8 @@ def read_status(root: Path) -> Status:
     if not names:
         raise NothingToDoError(f"{root}: no results in it")
     cells = [_cell(store.cell(name), planned.get(name)) for name in names]
-    return Status(cells, active_claims(root).get("scoring"), disk_used(root))
+    linked = sum(disk_used(root / name) for name in names if (root / name).is_symlink())
+    return Status(cells, active_claims(root).get("scoring"), disk_used(root) + linked)
 
 
 def disk_used(folder: Path) -> int:

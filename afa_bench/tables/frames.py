@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from afa_bench.store.rows import read_columns
+from afa_bench.store.columns import read_columns
+from afa_bench.store.rows import PLACE
 
 
 def samples(cells: Iterable[Any]) -> pd.DataFrame:
@@ -20,7 +21,8 @@ def samples(cells: Iterable[Any]) -> pd.DataFrame:
     for result in cells:
         if result.summary is not None:  # a cell that is not scored yet has no rows
             table = read_columns(result.folder / "samples.parquet", lambda field: True, "a scored cell has its rows")
-            frames.append(pd.concat([_of_cell(result, table.num_rows), table.to_pandas()], axis=1))
+            rows = table.drop_columns([name for name in PLACE if name in table.column_names])
+            frames.append(pd.concat([_of_cell(result, table.num_rows), rows.to_pandas()], axis=1))
     whole: pd.DataFrame = pd.concat(frames, ignore_index=True)
     return whole
 

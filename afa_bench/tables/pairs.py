@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from afa_bench.errors import UserError
-from afa_bench.store.rows import read_columns
+from afa_bench.store.columns import read_columns
 
 NEEDED = ("sample_id", "prompt_id")
 CLUSTER = "cluster"

@@ -99,21 +99,21 @@ class Encoding:
         with torch.no_grad():
             latents = torch.cat([self.architecture.latents(vae, batch).cpu() for batch in batches])
         size, own = (image.height, image.width), (self.size, self.size)
-        told = [self.architecture.size_conditions(size, corner, own) for _, corner in cuts]
-        return {"latents": latents, **{name: torch.tensor([one[name] for one in told]) for name in told[0]}}
+        sizes = [self.architecture.size_conditions(size, corner, own) for _, corner in cuts]
+        return {"latents": latents, **{name: torch.tensor([one[name] for one in sizes]) for name in sizes[0]}}
 
     def texts(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """What each distinct encoder says, on the CPU: states ``(len(captions), L, D)`` under "text.0" and so on.
 
         The pooled embeddings ``(len(captions), P)`` of SDXL and FLUX are under "pooled.0" and so on.
         """
-        return self._said(lambda own: self.architecture.conditions(captions, self.loaded.tokenizers, own))
+        return self._encoded(lambda own: self.architecture.conditions(captions, self.loaded.tokenizers, own))
 
     def empty(self) -> dict[str, Tensor]:
         """The same of no text, one row."""
-        return self._said(lambda own: self.architecture.unconditional(self.loaded.tokenizers, own))
+        return self._encoded(lambda own: self.architecture.unconditional(self.loaded.tokenizers, own))
 
-    def _said(self, read: Callable[[Sequence[nn.Module]], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    def _encoded(self, read: Callable[[Sequence[nn.Module]], Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return {
             f"{KINDS.get(key, key)}.{number}": value.cpu().contiguous()
             for number, encoder in enumerate(self.distinct)
@@ -147,12 +147,12 @@ def cropped(image: Image.Image, size: int, seed: int) -> tuple[NDArray[np.uint8]
     return np.asarray(cut(image, size, (top, left))), (top, left)
 
 
-def side_by_side(said: Mapping[str, Tensor], places: Sequence[int]) -> dict[str, Tensor]:
+def side_by_side(parts: Mapping[str, Tensor], places: Sequence[int]) -> dict[str, Tensor]:
     """The conditions of a cache's tensors: what the encoders at these places say side by side, and those of an image's size."""
     keys = {kind: key for key, kind in KINDS.items()}
-    kinds = [name.removesuffix(".0") for name in said if name.endswith(".0")]
-    found = {keys.get(kind, kind): torch.cat([said[f"{kind}.{place}"] for place in places], dim=-1) for kind in kinds}
-    return found | {name: value for name, value in said.items() if "." not in name and name != "latents"}
+    kinds = [name.removesuffix(".0") for name in parts if name.endswith(".0")]
+    found = {keys.get(kind, kind): torch.cat([parts[f"{kind}.{place}"] for place in places], dim=-1) for kind in kinds}
+    return found | {name: value for name, value in parts.items() if "." not in name and name != "latents"}
 
 
 class CachedPairs:
@@ -169,8 +169,8 @@ class CachedPairs:
     def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Conditions]:
         """Latents ``(B, C, H, W)`` of the epoch's crops, and the conditions; those of N encoders side by side."""
         found = [self._row(row, epoch) for row in rows]
-        told = {name: torch.cat([own[name] for _, own in found]) for name in found[0][1]}
-        return torch.cat([latents for latents, _ in found]), told
+        conditions = {name: torch.cat([own[name] for _, own in found]) for name in found[0][1]}
+        return torch.cat([latents for latents, _ in found]), conditions
 
     def _row(self, row: int, epoch: int) -> tuple[Tensor, Conditions]:
         shard, place = divmod(row, SHARD)

@@ -56,13 +56,13 @@ class Distillation:
         """The mean pseudo-Huber distance in fp32; arguments are those of :func:`afa_bench.training.loss.denoising_loss`."""
         timesteps = drawn.timesteps.to(latents.device)
         earlier = (timesteps - self.settings.skipping).clamp(min=0)
-        told = without_text(conditions, empty, drawn.dropped)
+        given = without_text(conditions, empty, drawn.dropped)
         noisy = self.objective.noisy(latents, drawn.noise.to(latents), timesteps)
         with torch.no_grad(), self.having(self.teacher) as teacher:
-            nearer = self.solved(teacher, noisy, timesteps, earlier, told, empty)
+            nearer = self.solved(teacher, noisy, timesteps, earlier, given, empty)
         with torch.no_grad(), self.having(self.target) as target:
-            expected = self.consistent(target, nearer, earlier, told)
-        error = self.consistent(self.denoise, noisy, timesteps, told) - expected
+            expected = self.consistent(target, nearer, earlier, given)
+        error = self.consistent(self.denoise, noisy, timesteps, given) - expected
         c = self.settings.huber_c
         return torch.mean((error.square() + c**2).sqrt() - c)
 
@@ -71,8 +71,8 @@ class Distillation:
     ) -> Tensor:
         """Noisy latents ``(B, C, H, W)`` after one step of DDIM from timesteps to earlier ones ``(B,)``, with guidance."""
         free = without_text(conditions, empty, torch.ones_like(timesteps, dtype=torch.bool))
-        told, silent = (self.objective.predict(teacher, noisy, timesteps, given).float() for given in (conditions, free))
-        guided = silent + self.settings.guidance * (told - silent)
+        asked, unasked = (self.objective.predict(teacher, noisy, timesteps, each).float() for each in (conditions, free))
+        guided = unasked + self.settings.guidance * (asked - unasked)
         return self.objective.noisy(*self.objective.parted(noisy, guided, timesteps), earlier)
 
     def consistent(self, denoise: Denoise, noisy: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:

@@ -121,9 +121,9 @@ class _Training:
             self.sums = {name: value.to(accelerator.device) for name, value in state["sums"].items()}
         self.log = TrainingLog(folder / LOG if folder and accelerator.is_main_process else None, self.done)
         if accelerator.log_with:
-            told = {key: str(value) for key, value in settings.model_dump(mode="json").items()}
+            trackers = {key: str(value) for key, value in settings.model_dump(mode="json").items()}
             later = {"tensorboard": {"purge_step": self.done + 1}}  # what was logged after the checkpoint is logged again
-            accelerator.init_trackers("afa-bench", config=told, init_kwargs=later)
+            accelerator.init_trackers("afa-bench", config=trackers, init_kwargs=later)
 
     def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """What fixes the weights at a step; without a cooldown a training may go on for more steps than it was begun with."""
@@ -185,13 +185,13 @@ class _Training:
         for index in range(settings.accumulation):
             start = (accelerator.process_index * settings.accumulation + index) * self.part
             rows = slice(start, start + self.part)
-            latents, told = self._batch(step, rows)
+            latents, conditions = self._batch(step, rows)
             if drawn is None:  # of the whole batch, of which each process and part takes its own rows
                 shape = torch.Size([settings.batch, *latents.shape[1:]])
                 drawn = Draw.of(shape, self.objective.timesteps, settings.text_dropout, generator(settings.seed, step))
             torch.manual_seed(seed_of(settings.seed, step, accelerator.process_index, index))
             with accelerator.no_sync(self.denoise) if index < settings.accumulation - 1 else nullcontext():
-                loss = self.loss(latents, told, self.pairs.empty, drawn[rows])
+                loss = self.loss(latents, conditions, self.pairs.empty, drawn[rows])
                 self._add("loss", loss)
                 if self.learner.auxiliary is not None:
                     auxiliary = self.learner.auxiliary()
@@ -265,18 +265,18 @@ def _validation_loss(accelerator: Accelerator, loss: Loss, total: int, pairs: Pa
     found = torch.zeros((), dtype=torch.float64)
     for start in range(0, len(rows), size):
         chosen = rows[start : start + size]
-        latents, told = _on(accelerator.device, pairs.batch(chosen, epoch=0))
+        latents, conditions = _on(accelerator.device, pairs.batch(chosen, epoch=0))
         for step in grid:
             noise = torch.stack([torch.randn(latents.shape[1:], generator=generator(row, step)) for row in chosen])
             timesteps = torch.full((len(chosen),), step)
             drawn = Draw(timesteps, noise, dropped=torch.zeros_like(timesteps, dtype=torch.bool))
-            found += len(chosen) * loss(latents, told, pairs.empty, drawn).double().cpu()
+            found += len(chosen) * loss(latents, conditions, pairs.empty, drawn).double().cpu()
     return float(accelerator.reduce(found.float().to(accelerator.device), "sum").item()) / (len(pairs) * len(grid))
 
 
 def _on(device: torch.device, batch: tuple[Tensor, Conditions]) -> tuple[Tensor, Conditions]:
-    latents, told = batch
-    return latents.to(device), {name: value.to(device) for name, value in told.items()}
+    latents, conditions = batch
+    return latents.to(device), {name: value.to(device) for name, value in conditions.items()}
 
 
 @contextmanager

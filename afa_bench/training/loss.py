@@ -54,16 +54,16 @@ def denoising_loss(
         drawn: the batch's randomness.
     """
     timesteps, noise = drawn.timesteps.to(latents.device), drawn.noise.to(latents)
-    told = without_text(conditions, empty, drawn.dropped)
-    predicted = objective.predict(denoise, objective.noisy(latents, noise, timesteps), timesteps, told)
+    given = without_text(conditions, empty, drawn.dropped)
+    predicted = objective.predict(denoise, objective.noisy(latents, noise, timesteps), timesteps, given)
     return mse_loss(predicted.float(), objective.target(latents, noise, timesteps).float())
 
 
 def without_text(conditions: Conditions, empty: Conditions, dropped: Tensor) -> Conditions:
     """The conditions, with what the empty prompt has in their place in the rows where ``dropped`` ``(B,)`` is true."""
 
-    def told(name: str, value: Tensor) -> Tensor:
+    def kept(name: str, value: Tensor) -> Tensor:
         rows = dropped.to(value.device).view(-1, *(1,) * (value.dim() - 1))
         return torch.where(rows, empty[name].to(value), value) if name in empty else value
 
-    return {name: told(name, value) for name, value in conditions.items()}
+    return {name: kept(name, value) for name, value in conditions.items()}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import pytest
@@ -34,15 +35,48 @@ def verbs(parent: typer.Typer, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from verbs(group.typer_instance, f"{name}{group.name} ")
 
 
-def test_every_path_of_every_verb_is_read_by_the_same_code() -> None:
-    left = []
+def paths() -> Iterator[tuple[str, Any]]:
+    """The arguments and options of all verbs that take a path."""
     for name, function in verbs(app()):
         for parameter, hint in get_type_hints(function, include_extras=True).items():
             if Path in {hint, *getattr(hint, "__args__", ())} or "pathlib.Path" in str(hint):
-                (about,) = hint.__metadata__
-                if about.parser is not options.path and not about.callback:
-                    left.append(f"{name}: {parameter}")
-    assert left == ["merge: out"]  # which may be a file or a folder, and is checked with the recipe
+                yield f"{name}: {parameter}", hint.__metadata__[0]
+
+
+def test_every_path_of_every_verb_is_read_by_the_same_code() -> None:
+    assert [name for name, about in paths() if about.parser is not options.path and not about.callback] == []
+
+
+URLS = ("s3://bucket/x", "S3://bucket/x", "s3:/bucket/x", "gs://bucket/x", "https://example.org/x", "file:///tmp/x")
+
+
+@pytest.mark.parametrize("about", [pytest.param(about, id=name) for name, about in paths()])
+@pytest.mark.parametrize("url", URLS)
+def test_an_option_that_takes_a_path_takes_no_url(about: Any, url: str) -> None:
+    with pytest.raises(UserError, match="is a URL; expected a path of this machine"):
+        about.callback(None, SimpleNamespace(opts=["--out"]), Path(url)) if about.callback else about.parser(url)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run mini --group {}",
+        "run {}.yaml",
+        "validate {}.yaml",
+        "fetch {}.yaml",
+        "search {}.yaml --scorer aes",
+        "maps prompt --group {}",
+        "wins --group {}",
+        "table {}.json --paper 6",
+    ],
+)
+@pytest.mark.parametrize("url", URLS[::2])
+def test_a_word_that_may_be_a_path_is_no_url(words: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = run(*words.format(url).split()).exception
+    assert isinstance(error, UserError), error
+    assert "is a URL" in str(error)
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(
@@ -145,20 +179,16 @@ def test_texts_of_a_bar_stay(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.out == f"{ODD}\n"
 
 
-def test_no_console_and_no_column_of_text_reads_markup() -> None:
-    """One place makes consoles; whatever else is drawn says that text is text."""
-    consoles, columns = [], []
+def test_one_place_makes_what_a_terminal_shows() -> None:
+    """Consoles, texts with a style and columns of bars are made in ``terminal``; no verb writes names past its consoles."""
+    makers = {"Console", "TextColumn", "Text", "Text.assemble", "Text.from_markup"}
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-                if node.func.id == "Console":
-                    assert given["markup"] == given["emoji"] == "False", file
-                    consoles.append(file.relative_to(PACKAGE).as_posix())
-                if node.func.id == "TextColumn" and "{task.fields" not in ast.unparse(node.args[0]):
-                    columns.append((file.name, given.get("markup")))
-    assert sorted(consoles) == ["tables/formats/rich.py", "terminal.py"]
-    assert {markup for _, markup in columns} == {"False"}, columns
+            if isinstance(node, ast.Call) and file != PACKAGE / "terminal.py":
+                name, given = ast.unparse(node.func), {keyword.arg for keyword in node.keywords}
+                assert name not in makers, file
+                assert name != "Progress" or "console" in given, file
+                assert name != "typer.echo" or not isinstance(node.args[0], ast.JoinedStr), file
 
 
 def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -173,3 +203,13 @@ def test_a_letter_that_the_terminal_does_not_have_is_no_error() -> None:
     done = subprocess.run(words, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"CLIP-T (mini) [cosine] \\u2191" in done.stdout
+
+
+@pytest.mark.parametrize("encoding", ["iso8859-1", "cp1252", "ascii"])
+@pytest.mark.parametrize("form", ["csv", "markdown"])
+def test_a_document_says_what_its_encoding_lacks(encoding: str, form: str, tmp_path: Path) -> None:
+    write_cell(tmp_path / "t", label="日本")
+    words = [sys.executable, "-m", "afa_bench", "table", str(tmp_path / "t"), "--format", form]
+    done = subprocess.run(words, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stderr.decode().split(": ")[:2]) == (0, ["warning", f"standard output is {encoding}"])
+    assert b"\\u65e5\\u672c" in done.stdout

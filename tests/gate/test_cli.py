@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from afa_bench.cli import app
 from afa_bench.cli.exits import NOTHING_TO_DO, USAGE, exit_code
 from afa_bench.errors import UserError
+from afa_bench.gate.github import PAGE
 
 HOSTILE = "::error::x\r\n## [y](z)|%0A,\x1b[31m<script>\"'&]]>\x00"
 POLICY = "metrics: {clip_t_mini: {margin: 0.02}}\n"
@@ -226,6 +227,17 @@ def test_hostile_names_stay_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\\[y\\]" in summary
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 8 for line in summary.splitlines() if line.startswith("|"))
     assert json.loads(Path("out/gate.json").read_text())["findings"][0]["label"] == HOSTILE.replace("\x00", "\ud800\x00")
+
+
+def test_what_is_on_the_page_already_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cell(Path("base"))
+    write_cell(Path("head"))
+    page = tmp_path / "page.md"
+    page.write_text("x" * (PAGE - 500))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    assert gate().exit_code == 0
+    assert page.stat().st_size <= PAGE
+    assert page.read_text().endswith("\n\nToo much for this page: see summary.md and gate.json.\n")
 
 
 def test_many_annotations_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ from afa_bench.metrics.frechet import frechet_distance
 from afa_bench.metrics.gaussian import distance, fitted
 from afa_bench.metrics.imagereward import MEAN, STD
 from afa_bench.metrics.inception_score import inception_score
-from afa_bench.metrics.kernel import kernel_inception_distances
+from afa_bench.metrics.kernel import kernel_inception_distance
 from afa_bench.official import runner as official_loops
 
 SPLITS, SUBSET = 4, 8
@@ -255,7 +255,7 @@ def inception_rows(oracle: Oracle) -> list[Row]:
         answer = oracle.answers["sets"][package]
         values = {"fid": frechet_distance(first, second)}
         if package == "torch-fidelity":
-            values["kid"] = float(kernel_inception_distances(first, second, size=SUBSET).mean())
+            values["kid"] = kernel_inception_distance(first, second, np.arange(len(first)), size=SUBSET)[0]
             values["is"] = inception_score(both[0]["probabilities"].astype(np.float64), SPLITS)
         for key, value in values.items():
             tolerance = 1e-5 if key == "kid" else 1e-3

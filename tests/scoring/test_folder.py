@@ -202,6 +202,16 @@ def test_captions_that_a_network_does_not_read_to_their_ends_are_counted(folder,
     assert written["scoring"]["cut"] == {"mini-clip": 2}
 
 
+def test_images_that_are_all_damaged_are_rows_with_errors(folder):
+    for image in (folder / "images").iterdir():
+        image.write_bytes(b"no picture")
+    assert (
+        score(folder / "images", "--prompts", folder / "captions.txt", "--metrics", MINI, "--out", folder / "out").exit_code == 1
+    )
+    assert all(row["error"] for row in rows(folder / "out").values())
+    assert {entry["value"] for entry in summary(folder / "out").values()} == {None}
+
+
 @pytest.mark.parametrize("damage", ["bytes", "gone", "large"])
 def test_a_damaged_reference_image_is_named_and_costs_its_own_metrics(folder, damage):
     shutil.copytree(folder / "images", folder / "real")

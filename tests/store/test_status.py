@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -112,6 +114,33 @@ def test_status_is_a_table_and_json_and_needs_no_torch(store):
     console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 # closed with the process
     print_status(read_status(store.root), console)
     assert "nobody is at work" in console.export_text()
+
+
+def test_numbers_are_whole_and_times_have_a_zone_at_80_columns(tmp_path: Path) -> None:
+    store = Store(tmp_path / "suite")
+    label = "an aggregator of three, trained on pairs"
+    store.write_planned("suite", 1, [PlannedCell("cell", "sd15-group-1", label, 50, 41_300), PlannedCell("o", "g", "o", 20, 9)])
+    shard(cell(store, "cell"), 0)
+    console = Console(width=80, record=True, file=io.StringIO(), force_terminal=True)
+    with claimed(store.cell("cell").shard(1)):
+        print_status(read_status(store.root), console)
+    shown = console.export_text()
+    assert "41,268" in shown
+    assert "41,277" in shown
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines()[:5])) <= 80
+    assert re.search(r" since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\n", shown)
+
+
+def test_linked_cells_count(store: Store, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for path in store.root.glob("*/"):
+        (linked / path.name).symlink_to(path)
+    (linked / "suite.json").write_bytes((store.root / "suite.json").read_bytes())
+    found, whole = read_status(linked), read_status(store.root)
+    assert [(one.cell.name, one.done) for one in found.cells] == [(one.cell.name, one.done) for one in whole.cells]
+    assert found.disk >= whole.disk
 
 
 @pytest.mark.parametrize(

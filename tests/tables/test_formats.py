@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from golden_files import GROWN, check_golden
 from markdown_it import MarkdownIt
-from results_factory import ODD, write_results
+from results_factory import METHODS, ODD, write_cell, write_results
 
+from afa_bench.markup import latex, markdown
 from afa_bench.tables import FORMATS, build_table, load_results, render
-from afa_bench.tables.formats import latex, markdown
 from afa_bench.tables.formats import rich as terminal
+from afa_bench.tables.formats.latex import GAP, WIDE
 from afa_bench.tables.text import number, spread
 
 
@@ -93,20 +96,78 @@ def test_markdown_shows_names_as_they_are(tiny: Path) -> None:
     assert html.count("<th ") == 6
     assert html.count("<tr>") == 1 + 2 * (1 + 4)
     nasty = r"a|b *c* _d_ `e` <script> [f](g) \h ~~i~~ &amp; #1"
-    shown = MarkdownIt("commonmark").enable("table").render(f"| x |\n| - |\n| {markdown.escape(nasty)} |\n")
+    shown = MarkdownIt("commonmark").enable("table").render(f"| x |\n| - |\n| {markdown(nasty)} |\n")
     assert "<td>a|b *c* _d_ `e` &lt;script&gt; [f](g) \\h ~~i~~ &amp;amp; #1</td>" in shown
 
 
 def test_latex_escapes_and_balances(tiny: Path) -> None:
-    assert latex.escape(r"100% & $5 #1 a_b {c} \d ~ ^ <e>") == (
+    assert latex(r"100% & $5 #1 a_b {c} \d ~ ^ <e>") == (
         r"100\% \& \$5 \#1 a\_b \{c\} \textbackslash{}d \textasciitilde{} \textasciicircum{} \textless{}e\textgreater{}"
     )
     text = render(build_table(load_results(tiny)), "latex")
     assert text.isascii()
     assert text.count(r"\begin{") == text.count(r"\end{")
     rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
-    assert {line.replace(r"\&", "").count("&") for line in rows} == {5}
+    assert {line.replace(r"\&", "").count("&") for line in rows} == {1, 2}
     assert text.count(r"\textbf{") == text.count(r"\underline{") == 2 * 5
+
+
+@pytest.fixture(scope="session")
+def broken_down(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prompts of eight categories and of none, two metrics at three numbers of steps."""
+    root = tmp_path_factory.mktemp("results") / "tiny"
+    for order, (method, label, skill) in enumerate(METHODS):
+        for steps in (10, 20, 50):
+            cell = write_cell(root, "mini-1", method, label, skill, order, steps)
+            rows = pd.read_parquet(cell.samples)
+            rows["category"] = [["", *"abcdefgh"][place % 9] for place in range(len(rows))]
+            rows.to_parquet(cell.samples)
+    return root
+
+
+COMMANDS = r"\\\\$|\\(textbf|underline|quad|textbar|uparrow|downarrow|pm|multicolumn\{\d+\}\{c\})|[${}]|\\(?=[&%_])"
+
+
+def test_latex_fits_its_page(broken_down: Path, wide: Path) -> None:
+    """As wide as a line of the article class, and broken across pages where it is longer than one."""
+    for table in (
+        build_table(load_results(broken_down), by="category", versus="afa"),
+        build_table(load_results(wide), versus="afa"),
+        build_table(load_results(broken_down), only=["base"], versus=ODD),
+    ):
+        text = render(table, "latex")
+        for part in re.split(r"\n\n", text)[1:]:
+            rows = [re.sub(COMMANDS, "", row) for row in part.splitlines()]
+            grid = [[*map(str.strip, re.split(r"(?<!\\)&", row))] for row in rows if " & " in row]
+            widths = [max(map(len, column)) for column in zip(*(row for row in grid if len(row) == len(grid[-1])), strict=True)]
+            assert sum(widths) + GAP * max(0, len(widths) - 1) <= WIDE, part
+            assert len(rows) < 55 or part.startswith("{\\small\n\\begin{longtable}")
+        assert text.count(r"\begin{") == text.count(r"\end{")
+        labels = re.findall(r"^ *(?:base: people|afa) &", text, re.MULTILINE)
+        assert len(labels) % len(table.sections) == 0
+
+
+def test_latex_says_what_its_letters_need(tmp_path: Path) -> None:
+    def first_lines(label: str) -> list[str]:
+        write_cell(tmp_path / label, label=label)
+        return [
+            line for line in render(build_table(load_results(tmp_path / label)), "latex").splitlines() if line.startswith("%")
+        ]
+
+    assert first_lines("plain") == [r"% \usepackage{booktabs}"]
+    assert first_lines("Zoë ą") == [r"% \usepackage{booktabs}", r"% \usepackage[T1]{fontenc}"]
+    assert first_lines("日本é") == [
+        r"% \usepackage{booktabs}",
+        r"% XeLaTeX or LuaLaTeX, with \usepackage{fontspec} and a \setmainfont that has these letters: 日本",
+    ]
+
+
+def test_csv_by_category_has_one_row_a_key(broken_down: Path) -> None:
+    rows = pd.read_csv(io.StringIO(render(build_table(load_results(broken_down), by="category", versus="afa"), "csv")))
+    key = ["group", "prompts", "category", "label", "metric", "steps"]
+    assert not rows.duplicated(key).any()
+    assert rows["prompts"].value_counts().to_dict() == {"category": 9 * 4 * 3, "all": 4 * 3}
+    assert rows[(rows["prompts"] == "category") & rows["category"].isna()].shape[0] == 4 * 3
 
 
 def test_html_escapes_and_nests(tiny: Path) -> None:

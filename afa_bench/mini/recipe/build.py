@@ -23,6 +23,7 @@ from typing import Any
 from afa_bench.errors import UserError
 from afa_bench.mini.recipe.settings import GROUPS, ROUTERS, VERSION, ZooRecipe
 from afa_bench.store.atomic import write_bytes
+from afa_bench.store.signals import signals_deferred
 
 # One thread a process and no giving back of memory to the system between steps: what was fastest on CPUs.
 ENVIRONMENT = {
@@ -152,18 +153,21 @@ def _run(steps: dict[str, BuildStep], root: Path, recipe: ZooRecipe, jobs: int, 
                     done.add(name)
                     del running[name]
     finally:
-        for processes in running.values():
-            for process in processes:
-                process.terminate()
+        started = [process for processes in running.values() for process in processes if process.pid is not None]
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.join()
 
 
 def _start(process: BaseProcess) -> None:
     """Start a process which does not hear of a terminal's Ctrl-C: the build does, and ends it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with signals_deferred():  # of whichever thread: a process that is half started cannot be ended
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _context() -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afa_bench.errors import NothingToDoError, UserError, suggest
-from afa_bench.store.rows import read_columns
+from afa_bench.store.columns import read_columns
 from afa_bench.tables.load import CellResult, Results
 
 if TYPE_CHECKING:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afa_bench.errors import UserError, suggest
+from afa_bench.log import LOG
 from afa_bench.store.atomic import write_bytes
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ SETTINGS: dict[Any, Any] = {
     "ytick.major.size": 0,
     "lines.linewidth": 1.3,
     "lines.markersize": 4.5,
+    "text.parse_math": False,  # a dollar in a label is a dollar
     "svg.hashsalt": "afa-bench",
     "svg.fonttype": "path",
     "figure.facecolor": "white",
@@ -90,5 +94,10 @@ def write_figure(figure: Figure, file: Path) -> None:
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }[form]
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, dpi=DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.08)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        figure.savefig(buffer, format=form, dpi=DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.08)
+    numbers = {int(number) for warning in found for number in re.findall(r"^Glyph (\d+)", str(warning.message))}
+    if letters := "".join(map(chr, sorted(numbers))):
+        LOG.warning("%s: boxes stand in the place of letters that the figures' font does not have: %s", file, letters)
     write_bytes(file, buffer.getvalue())

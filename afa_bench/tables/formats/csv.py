@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 
+from afa_bench.markup import spreadsheet
 from afa_bench.tables.model import Cell, Table
 
 FIELDS = (
@@ -25,6 +26,8 @@ FIELDS = (
     "high",
     "n",
 )
+BY = ("prompts",)
+"""Which prompts a row is over where they are broken down: ``all``, or those of its ``category``, which may have no name."""
 VERSUS = ("versus", "difference", "difference_low", "difference_high", "pairs", "win_rate")
 REPEATS = ("repeats", "repeat_deviation")
 PAPER = (
@@ -47,14 +50,19 @@ PAPER = (
 """Fields of the paper's tables: its own number under ``paper``, what was measured under ``value``."""
 
 
-def render(table: Table) -> str:
-    """The rows under a line of names. What is missing is empty; numbers read back as the very same floats."""
+def render(table: Table, *, safe: bool = False) -> str:
+    """The rows under a line of names. What is missing is empty; numbers read back as the very same floats.
+
+    Args:
+        table: what to write.
+        safe: for spreadsheets: they compute no text, and find by the mark at the beginning that it is UTF-8.
+    """
     cells = [cell for section in table.sections for row in section.rows for cell in row.cells]
     if table.paper is not None:
-        return _text(PAPER, (_printed(cell) for cell in cells if cell.printed is not None))
+        return _text(PAPER, (_printed(cell) for cell in cells if cell.printed is not None), safe)
     repeats = any(cell.spread for cell in cells)
-    fields = FIELDS + (VERSUS if table.versus else ()) + (REPEATS if repeats else ())
-    return _text(fields, _rows(table, repeats))
+    fields = FIELDS + (BY if table.by else ()) + (VERSUS if table.versus else ()) + (REPEATS if repeats else ())
+    return _text(fields, _rows(table, repeats), safe)
 
 
 def _rows(table: Table, repeats: bool) -> Iterator[list[object]]:
@@ -65,6 +73,8 @@ def _rows(table: Table, repeats: bool) -> Iterator[list[object]]:
                 where: list[object] = [table.suite, table.revision, section.name, section.category, row.method, row.label]
                 where += [metric.key, metric.title, metric.direction, metric.unit, column.steps]
                 values: list[object] = [cell.value, cell.low, cell.high, cell.n]
+                if table.by:
+                    values.append("all" if section.category is None else table.by)
                 if table.versus:
                     values.append(table.versus)
                     values += [gap.value, gap.low, gap.high, gap.n, gap.win_rate] if gap else [None] * 5
@@ -78,12 +88,13 @@ def _printed(cell: Cell) -> list[object]:
     return [*(getattr(cell.printed, name) for name in PAPER[:-4]), cell.value, cell.low, cell.high, cell.n]
 
 
-def _text(fields: Sequence[str], rows: Iterable[list[object]]) -> str:
-    text = io.StringIO()
+def _text(fields: Sequence[str], rows: Iterable[list[object]], safe: bool) -> str:
+    text = io.StringIO("\N{ZERO WIDTH NO-BREAK SPACE}" if safe else "")
+    text.seek(0, io.SEEK_END)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(fields)
     for row in rows:
-        writer.writerow([_plain(value) for value in row])
+        writer.writerow([spreadsheet(value) if safe and isinstance(value, str) else _plain(value) for value in row])
     return text.getvalue()
 
 

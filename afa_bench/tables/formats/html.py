@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
 from itertools import groupby
 
+from afa_bench.markup import html as escape
 from afa_bench.tables.layout import Panel, Shown, lines, notes, panels
 from afa_bench.tables.model import Column, Table
 

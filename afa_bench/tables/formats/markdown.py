@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from afa_bench.markup import markdown as escape
 from afa_bench.tables.layout import Panel, Shown, lines, notes, panels
 from afa_bench.tables.model import Table
 
@@ -17,12 +16,6 @@ def render(table: Table) -> str:
         parts.append(_panel(table, panel))
     parts.append("\n".join(f"- {escape(note)}" for note in notes(table)))
     return "\n\n".join(parts) + "\n"
-
-
-def escape(text: str) -> str:
-    """Text that Markdown shows as it is, inside a table too."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", " ".join(text.split()))
 
 
 def _panel(table: Table, panel: Panel) -> str:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import textwrap
+from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.table import Table as RichTable
-from rich.text import Text
 
+from afa_bench import terminal
 from afa_bench.tables.layout import Panel, Shown, lines, notes, panels
 from afa_bench.tables.model import Table
+from afa_bench.terminal import UNLIMITED
+from afa_bench.words import line
 
-UNLIMITED = 10_000
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
 NARROWEST_NOTE = 100
 
 
@@ -31,27 +36,25 @@ def render(table: Table, width: int | None = None, *, styled: bool = False) -> s
         drawn = _draw(table, panels(table, widest=1))
     broad = min(width or UNLIMITED, max(NARROWEST_NOTE, *(_width(console, panel) for _, panel in drawn)))
     with console.capture() as capture:
-        console.print(Text(table.title, "bold"))
+        console.print(terminal.text(line(table.title), style="bold"))
         for heading, panel in drawn:
             if heading:
-                console.print(Text(heading, "bold"))
+                console.print(terminal.text(heading, style="bold"))
             console.print(panel)
         for note in notes(table) if styled else table.notes:
-            console.print(Text(textwrap.fill(note, broad, subsequent_indent="  ", break_on_hyphens=False), "dim"))
-    return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
+            filled = textwrap.fill(line(note), broad, subsequent_indent="  ", break_on_hyphens=False)
+            console.print(terminal.text(filled, style="dim"))
+    return "".join(row.rstrip() + "\n" for row in capture.get().splitlines())
 
 
 def text_console(width: int | None, *, styled: bool) -> Console:
     """A console that draws the same text on every machine, whatever its environment says."""
-    return Console(
-        file=io.StringIO(),
+    return terminal.console(
+        io.StringIO(),
         width=width or UNLIMITED,
         force_terminal=styled,
         color_system="standard" if styled else None,
         legacy_windows=False,
-        markup=False,
-        emoji=False,
-        highlight=False,
         _environ={},
     )
 
@@ -71,19 +74,19 @@ def _panel(table: Table, panel: Panel) -> RichTable:
     for index in panel.columns:
         column = table.columns[index]
         first = column.head if column.head != before and panel.heading is None else ""
-        drawn.add_column(Text(f"{first}\n{column.under}" if panel.heading is None else column.under), justify="right")
+        drawn.add_column(f"{first}\n{column.under}" if panel.heading is None else column.under, justify="right")
         before = column.head
     for section in table.sections:
         margin = "  " if section.name else ""
         if section.name:
-            drawn.add_row(Text(section.title, "italic"))
+            drawn.add_row(terminal.text(line(section.title), style="italic"))
         for row in section.rows:
-            for line in lines(table, row, panel):
-                drawn.add_row(Text(f"{margin}{'  ' if line.under else ''}{line.label}"), *map(_cell, line.cells))
+            for shown in lines(table, row, panel):
+                drawn.add_row(f"{margin}{'  ' if shown.under else ''}{line(shown.label)}", *map(_cell, shown.cells))
         drawn.add_section()
     return drawn
 
 
 def _cell(shown: Shown) -> Text:
     style = "bold" if shown.best else "underline" if shown.second else ""
-    return Text.assemble((shown.value, style), " " if shown.value and shown.rest else "", shown.rest)
+    return terminal.text((shown.value, style), " " if shown.value and shown.rest else "", shown.rest)
