@@ -51,7 +51,7 @@ def test_without_a_terminal_progress_is_a_line_a_minute(monkeypatch, capsys, dra
     from rich.console import Console
 
     now = [0.0]
-    console = Console(stderr=True, force_terminal=drawn, width=200)
+    console = Console(stderr=True, force_terminal=drawn, width=200, markup=False)
     monkeypatch.setattr(terminal, "messages", lambda: console)
     monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
     bars = terminal.Bars()
