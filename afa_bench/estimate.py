@@ -9,7 +9,7 @@ from afa_bench.architectures.find import DEFAULT, find_architecture
 from afa_bench.errors import UserError
 from afa_bench.models.group import read_group_file
 from afa_bench.needs import missing_of
-from afa_bench.plan import configured, rows_of
+from afa_bench.plan import check_generation, check_groups, configured, rows_of
 from afa_bench.suite import Suite
 
 BYTES_PER_PIXEL = 1.5
@@ -88,8 +88,10 @@ def estimate(suite: Suite, rate: float | None = None) -> Estimate:
     generates = any(metric.task == "generate" for metric in metrics)
     measured = find_architecture(DEFAULT).rate
     rows, known_rate = [], True
-    for name in suite.groups:
-        group = read_group_file(name, suite.file.parent, f"{suite.file}: groups").without_files()
+    groups = [read_group_file(name, suite.file.parent, f"{suite.file}: groups").without_files() for name in suite.groups]
+    check_groups(suite, [group.name for group in groups])
+    for group in groups:
+        check_generation(suite, [group], metrics, suite.steps)
         known_rate &= rate is not None or group.family.rate == measured
         guided = 2 if suite.sampler.guidance > 1 and group.family.classifier_free else 1
         for label, method, options in rows_of(suite, group):

@@ -11,8 +11,8 @@ from statistics import fmean
 from typing import Any
 
 from afa_bench.errors import NothingToDoError, UserError
-from afa_bench.store.claims import Owner, active_claims
 from afa_bench.store.layout import CellStore, PlannedCell, Store
+from afa_bench.store.owners import Owner, active_claims
 from afa_bench.store.place import key, storage
 from afa_bench.store.reads import reads
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from afa_bench.errors import NotFoundError, NothingToDoError, suggest
 from afa_bench.paths import shipped
-from afa_bench.store.place import place
+from afa_bench.store.locate import place
 from afa_bench.store.reads import reads
 
 HERE = Path("results")
