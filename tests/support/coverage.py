@@ -130,7 +130,7 @@ def lines(runs: int) -> Iterator[str]:
     yield f"| prompts | {' | '.join(KINDS)} |"
     yield f"| --: |{' --: |' * len(KINDS)}"
     for prompts in PROMPTS:
-        own = max(runs // 4, 100) if prompts > 500 else runs
+        own = max(runs // 4, 100) if prompts > 64 else runs
         row = [told(coverage(partial(mean, kind, prompts, 2), own, 0.0)) for kind in KINDS]
         yield f"| {prompts:,} | {' | '.join(row)} |"
     yield ""
