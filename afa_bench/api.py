@@ -70,6 +70,7 @@ def run(
     from afa_bench.devices import chosen_device
     from afa_bench.generation.inline import run_shards
     from afa_bench.plan import make_plan
+    from afa_bench.refresh import refresh
     from afa_bench.run import run_plan
     from afa_bench.terminal import Bars
     from afa_bench.workspace import Share
@@ -77,10 +78,9 @@ def run(
     root = _results_to_write(out)
     counts = [steps] if isinstance(steps, int) else list(steps)
     plan = make_plan(_suite(suite), limit=limit, only=names(only), steps=counts, groups=names(groups), size=size)
-    batch = batch_size or _batch_size(plan.suite.size)
-    outcome = run_plan(
-        plan, root, chosen_device(device), batch, Bars(progress), strict, share=Share(*part), engine=engine or run_shards
-    )
+    on, batch = chosen_device(device), batch_size or _batch_size(plan.suite.size)
+    refresh(plan, root)
+    outcome = run_plan(plan, root, on, batch, Bars(progress), strict, share=Share(*part), engine=engine or run_shards)
     return Run(root / plan.name, tuple(cell.name for cell in plan.cells), outcome)
 
 
@@ -303,7 +303,8 @@ def _suite(suite: PathOrName | Mapping[str, Any] | Suite) -> Suite:
 
 def _results_to_write(out: PathOrName) -> Path:
     from afa_bench.outputs import new_folder
-    from afa_bench.store.place import place, storage
+    from afa_bench.store.locate import place
+    from afa_bench.store.place import storage
 
     folder = place(str(out))
     return folder if storage(folder) is not None else new_folder(folder, "out")

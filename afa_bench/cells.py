@@ -130,8 +130,14 @@ class Cell:
     def name(self) -> str:
         """Its folder: readable, and unique by the fingerprint."""
         task = f"{self.steps:03d}" if self.steps else self.task
-        readable = re.sub(r"[^A-Za-z0-9-]+", "_", f"{self.group.name}-{self.label}")[:80]
-        return f"{readable}.{task}.{self.fingerprint[:8]}"
+        return f"{folder_name(self.group.name, self.label)}.{task}.{self.fingerprint[:8]}"
+
+
+def folder_name(group: str, label: str) -> str:
+    """How a row's folders begin: readable, and another for every label in any script."""
+    whole = f"{group}-{label}"
+    readable = re.sub(r"[^A-Za-z0-9-]+", "_", whole)[:80]
+    return readable if whole.isascii() else f"{readable}-{fingerprint(whole)[:6]}"
 
 
 @dataclass(frozen=True)

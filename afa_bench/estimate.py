@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from afa_bench.architectures.find import DEFAULT, architecture_of, find_architecture
+from afa_bench.architectures.find import DEFAULT, find_architecture
 from afa_bench.errors import UserError
 from afa_bench.models.group import read_group_file
 from afa_bench.needs import missing_of
-from afa_bench.plan import configured, rows_of
+from afa_bench.plan import check_generation, check_groups, configured, rows_of
 from afa_bench.suite import Suite
 
 BYTES_PER_PIXEL = 1.5
@@ -75,7 +75,7 @@ def estimate(suite: Suite, rate: float | None = None) -> Estimate:
         rate: denoiser evaluations a second at 512 px, by default those of SD 1.5; at other sizes as their pixels.
 
     Raises:
-        UserError: a mistake in the suite: an unknown name or option, a group that does not read, or that the sampler cannot sample.
+        UserError: a mistake in the suite: an unknown name or option, a group that does not read or cannot be sampled.
     """
     prompt_set = configured(suite, "prompts", suite.prompts)
     metrics = [configured(suite, "metrics", choice) for choice in suite.metrics]
@@ -88,13 +88,10 @@ def estimate(suite: Suite, rate: float | None = None) -> Estimate:
     generates = any(metric.task == "generate" for metric in metrics)
     measured = find_architecture(DEFAULT).rate
     rows, known_rate = [], True
-    for name in suite.groups:
-        file = read_group_file(name, suite.file.parent, f"{suite.file}: groups")
-        group = file.without_files()
-        if group.pipeline.exists():
-            found = group.architecture if file.architecture else architecture_of(group.pipeline).name
-            group = group.model_copy(update={"architecture": found})
-            group.require_scheduler(suite.sampler.scheduler)
+    groups = [read_group_file(name, suite.file.parent, f"{suite.file}: groups").without_files() for name in suite.groups]
+    check_groups(suite, [group.name for group in groups])
+    for group in groups:
+        check_generation(suite, [group], metrics, suite.steps)
         known_rate &= rate is not None or group.family.rate == measured
         guided = 2 if suite.sampler.guidance > 1 and group.family.classifier_free else 1
         for label, method, options in rows_of(suite, group):

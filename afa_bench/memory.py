@@ -1,7 +1,8 @@
-"""What to do when memory runs out: halve the batch, and give back what is not needed."""
+"""What to do when memory runs out: halve the batch, and give back what is not needed; and which errors are the device's."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -46,6 +47,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     import torch
 
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def is_of_device(error: BaseException) -> bool:
+    """Whether an error is a device's own, or its driver's: nothing that follows on it would be a sample's fault."""
+    return (
+        re.search(r"\b(CUDA|HIP|cuDNN|CUBLAS|MIOpen|XPU|MPS)[ _](driver |runtime |backend )?(error|status)", str(error), re.I)
+        is not None
+    )
 
 
 def free() -> None:

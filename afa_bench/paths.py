@@ -34,12 +34,14 @@ def zoo() -> Path:
 
 
 def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "afa-bench"
+    """The user's; of one without a home it is below ``/nonexistent``, where nothing is found and nothing is kept."""
+    cache = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return Path(f"/nonexistent{cache[1:]}" if cache.startswith("~") else cache) / "afa-bench"
 
 
 def data_folder() -> Path:
     own = os.environ.get(DATA_VARIABLE)
-    return Path(own).expanduser() if own else cache_folder()
+    return expanded(own) if own else cache_folder()
 
 
 def located(text: str, folder: Path = Path()) -> Path:

@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from afa_bench import registry
-from afa_bench.cells import Cell, Plan, Samples, Task
+from afa_bench.cells import Cell, Plan, Samples, Task, folder_name
 from afa_bench.checkpoints.hashing import hash_weights
 from afa_bench.chosen import is_meant
 from afa_bench.errors import NothingToDoError, UserError, suggest
-from afa_bench.identity import fingerprint_of_rows
+from afa_bench.identity import fingerprint, fingerprint_of_rows
 from afa_bench.images import stored as images
 from afa_bench.log import LOG
 from afa_bench.method import Method, Options
 from afa_bench.metrics.base import Metric
 from afa_bench.metrics.read import read_metric
-from afa_bench.models.group import Group, read_group
+from afa_bench.models.group import Group, read_group, read_group_file
 from afa_bench.models.identity import group_identity
+from afa_bench.models.sampling import check_sampling
 from afa_bench.prompts.base import Prompt, notes_of, read_prompts
 from afa_bench.reading import Choice, validated
 from afa_bench.suite import Suite
@@ -70,12 +71,14 @@ def make_plan(
     }
     # Where an image is no square, or there are several ways to read it, how it becomes one is part of what a loss is.
     real = [prompt.image for prompt in prompts if prompt.image is not None] if any(m.task == "denoise" for m in metrics) else []
+    if not real and (measuring := [metric.title for metric in metrics if metric.task == "denoise"]):
+        raise UserError(f"{suite.file}: metrics: {measuring[0]}: none of the prompts has an image to denoise")
     squares = {} if all(images.is_plain(image, square=True) for image in real) else {"images": SQUARES}
     chosen = [read_group(name, folder, f"{suite.file}: groups") for name in groups or suite.groups]
     _known(suite, chosen, only)
-    for group in chosen:
-        group.require_scheduler(suite.sampler.scheduler)
     counts = list(dict.fromkeys(steps or suite.steps))
+    check_groups(suite, [group.name for group in chosen], groups)
+    check_generation(suite, chosen, metrics, counts)
     cells = [cell for group in chosen for cell in _group_cells(suite, group, shared, metrics, counts, only, squares)]
     if not cells:
         raise NothingToDoError(f"{suite.file}: methods: none applies to the groups chosen")
@@ -85,6 +88,42 @@ def make_plan(
         LOG.warning("%s", note)
     notes = [*notes_of(prompt_set, folder, prompts), *unused]
     return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups), notes=notes)
+
+
+def check_groups(suite: Suite, names: Sequence[str], instead: Sequence[str] = ()) -> None:
+    """Make sure that every group has a name of its own, and that those which methods are restricted to are there.
+
+    Args:
+        suite: as read.
+        names: of the groups chosen.
+        instead: what was chosen in place of the suite's own groups.
+
+    Raises:
+        UserError: two groups of one name, which would share their results; or the name of a group that there is not.
+    """
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{suite.file}: groups: two are called {name}; expected a name of its own for each")
+    where = f"{suite.file}: groups"
+    known = [*names, *(read_group_file(name, suite.file.parent, where).name for name in (suite.groups if instead else ()))]
+    for choice in suite.methods:
+        for name in choice.groups or ():
+            if name not in known:
+                raise UserError(f"{suite.file}: methods: {choice.name}: groups: unknown group {name!r}: {suggest(name, known)}")
+
+
+def check_generation(suite: Suite, groups: Sequence[Group], metrics: Sequence[Metric], steps: Sequence[int]) -> None:
+    """Make sure, before any work, that the groups' models can be sampled as the suite asks.
+
+    Raises:
+        UserError: a scheduler that there is not, too many steps, or a size that has no latents of its own.
+    """
+    generates = any(metric.task == "generate" for metric in metrics)
+    for group in groups:
+        try:
+            check_sampling(group, suite.sampler.scheduler, steps if generates else (), suite.size)
+        except UserError as error:
+            raise type(error)(f"{suite.file}: {error} (group {group.name})") from error
 
 
 def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]]:
@@ -111,6 +150,11 @@ def rows_of(suite: Suite, group: Group) -> list[tuple[str, Method[Any], Options]
             raise UserError(f"{where}: {choice.name}: label: this method fills {len(variants)} rows, which name themselves")
         rows += [(choice.label or label, method, variant) for label, variant in variants.items()]
     _unique(suite, "methods", [label for label, _, _ in rows])
+    folders: dict[str, str] = {}
+    for label, method, options in rows:
+        other = folders.setdefault(fingerprint([folder_name(group.name, label).casefold(), method.identity(options)]), label)
+        if other != label:
+            raise UserError(f"{suite.file}: methods: {other} and {label} are one and the same, in one folder; leave one out")
     return rows
 
 
@@ -153,8 +197,7 @@ def configured(suite: Suite, key: Literal["prompts", "metrics"], choice: Choice)
         UserError: an unknown name or option.
     """
     where = f"{suite.file}: {key}"
-    if choice.groups is not None or (choice.label is not None and key == "prompts"):
-        raise UserError(f"{where}: {choice.name}: {'label' if choice.groups is None else 'groups'}: unknown option")
+    choice.refuse(where, "groups", *(["label"] if key == "prompts" else []))
     if key == "metrics":
         return read_metric(choice.name, choice.options, where, choice.folder, choice.label)
     kind = registry.load(key, choice.name, where, choice.folder)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,16 @@ PACKAGES = ("afa-bench", "torch", "diffusers", "transformers", "numpy", "pillow"
 def provenance(device: str) -> dict[str, Any]:
     """Versions of what computes, the git revision of a checkout, and the kind of machine."""
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": dict(versions()),
         "git": _git(),
         "host": {"system": platform.system(), "machine": platform.machine(), "device": device},
     }
+
+
+@cache  # once a process: it is asked for with every shard
+def versions() -> Mapping[str, str | None]:
+    """Of Python and of the packages that compute; None of one that is not there."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
 def _version(package: str) -> str | None:
@@ -27,6 +35,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache
 def _git() -> str | None:
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():

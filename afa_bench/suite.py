@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from afa_bench.errors import NotFoundError, UserError, suggest
 from afa_bench.models.samplers import meant_by
 from afa_bench.paths import expanded, shipped
-from afa_bench.reading import Choice, Place, line_of, read_mapping, validated
+from afa_bench.reading import Choice, Place, Unique, line_of, read_mapping, validated
 
 Positive = Annotated[int, Field(ge=1, le=10**9)]
 
@@ -43,7 +43,7 @@ class Sampler(_Strict):
     """
 
     scheduler: Annotated[str, AfterValidator(_scheduler)] = "DDIMScheduler"
-    guidance: float = 7.5
+    guidance: Annotated[float, Field(ge=0)] = 7.5
     negative_prompt: str = ""
 
 
@@ -65,12 +65,12 @@ class Suite(_Strict):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     revision: Positive = 1
     description: str = ""
-    groups: Annotated[tuple[str, ...], Field(min_length=1)]
+    groups: Annotated[tuple[str, ...], Field(min_length=1), Unique]
     prompts: Choice
     methods: Annotated[tuple[Choice, ...], Field(min_length=1)]
     metrics: Annotated[tuple[Choice, ...], Field(min_length=1)]
     sampler: Sampler = Sampler()
-    steps: Annotated[tuple[Positive, ...], Field(min_length=1)] = (50,)
+    steps: Annotated[tuple[Positive, ...], Field(min_length=1), Unique] = (50,)
     size: Positive = 512
     images_per_prompt: Positive = 4
     repeats: Positive = 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -91,8 +92,12 @@ class Warnings(logging.Handler):
         warn(record.getMessage())
 
 
+QUIET = 60.0
+"""Seconds between two lines of progress where there is no terminal that could draw a bar."""
+
+
 class Bars:
-    """Progress: a bar a stage, with the time left and what is under way.
+    """Progress: a bar a stage, with the time left and what is under way; without a terminal, a line a minute.
 
     Args:
         shown: whether anything is drawn.
@@ -108,7 +113,10 @@ class Bars:
 
         name, now = column(f"{title:8}"), column("{task.description}")
         columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), now)
-        with Progress(*columns, console=messages(), disable=not self.shown) as self.bars:
+        self.drawn = messages().is_terminal and not messages().is_dumb_terminal
+        self.title, self.begun = title, time.monotonic()
+        self.said = self.begun
+        with Progress(*columns, console=messages(), disable=not (self.shown and self.drawn)) as self.bars:
             self.task = self.bars.add_task("loading", total=total)
             yield
 
@@ -119,3 +127,7 @@ class Bars:
     def advance(self, label: str, steps: int) -> None:
         """Steps of the current stage are done."""
         self.bars.update(self.task, advance=steps, description=label)
+        if self.shown and not self.drawn and time.monotonic() - self.said >= QUIET:
+            self.said = time.monotonic()
+            task, minutes = self.bars.tasks[self.task], (self.said - self.begun) / 60
+            messages().print(f"{self.title}: {task.completed:,.0f} of {task.total or 0:,.0f} in {minutes:.0f} min; {label}")

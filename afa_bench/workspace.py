@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from afa_bench.cells import Cell, Plan, Sample
 from afa_bench.identity import fingerprint
@@ -82,24 +82,26 @@ class Workspace:
 
     def describe(self, begun: Container[str], device: str) -> None:
         """Write down what the cells of these names are, and those of which no file says it any more."""
-        cells = [cell for cell in self.plan.cells if cell.name in begun or self.files(cell).is_lost()]
-        origin = provenance(device) if cells else {}
-        for cell in cells:
-            self.files(cell).write_about(
-                {
-                    "suite": self.plan.name,
-                    "revision": self.plan.suite.revision,
-                    "group": cell.group.name,
-                    "method": cell.identity["method"]["name"],
-                    "label": cell.label,
-                    "order": cell.order,
-                    "task": cell.task,
-                    "steps": cell.steps,
-                    "fingerprint": cell.fingerprint,
-                    "identity": cell.identity,
-                    "provenance": origin,
-                }
-            )
+        for cell in self.plan.cells:
+            files = self.files(cell)
+            if cell.name in begun or files.is_lost():
+                first = (files.about() or {}).get("provenance") if files.shards() else None  # of shards that do not say it
+                files.write_about({**self.about(cell), "provenance": first or provenance(device)})
+
+    def about(self, cell: Cell) -> dict[str, Any]:
+        """What a cell is."""
+        return {
+            "suite": self.plan.name,
+            "revision": self.plan.suite.revision,
+            "group": cell.group.name,
+            "method": cell.identity["method"]["name"],
+            "label": cell.label,
+            "order": cell.order,
+            "task": cell.task,
+            "steps": cell.steps,
+            "fingerprint": cell.fingerprint,
+            "identity": cell.identity,
+        }
 
     def files(self, cell: Cell) -> CellStore:
         return self.store.cell(cell.name)

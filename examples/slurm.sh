@@ -15,7 +15,13 @@
 set -euo pipefail
 
 suite=${1:?the suite: a YAML file or a name} out=${2:?the results: a folder that all nodes share, or a URL}
-part=$(((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN) / ${SLURM_ARRAY_TASK_STEP:-1} + 1))
+
+# A part for each task of an array such as 1-8, so that a task whose part is done ends. Without an array, or with one that has
+# gaps (3,7), a task takes whatever no other is at, and ends when all is done.
+part=1/1 count=${SLURM_ARRAY_TASK_COUNT:-1} step=${SLURM_ARRAY_TASK_STEP:-1} first=${SLURM_ARRAY_TASK_MIN:-1}
+if ((${SLURM_ARRAY_TASK_MAX:-1} == first + (count - 1) * step)); then
+    part=$(((${SLURM_ARRAY_TASK_ID:-1} - first) / step + 1))/$count
+fi
 
 export HF_HUB_OFFLINE=1 # everything has been fetched before: afa-bench fetch SUITE
-exec afa-bench run "$suite" --out "$out" --shard "$part/$SLURM_ARRAY_TASK_COUNT" "${@:3}"
+exec afa-bench run "$suite" --out "$out" --shard "$part" "${@:3}"

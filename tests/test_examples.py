@@ -45,7 +45,7 @@ def test_compare_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 @pytest.mark.slow
 def test_slurm(tiny_suite: Path, tmp_path: Path) -> None:
     """A job array of two tasks, as Slurm starts them."""
-    tasks = {"SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "2"}
+    tasks = {"SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "4", "SLURM_ARRAY_TASK_COUNT": "2"}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     said = []
     for task in ("3", "4"):

@@ -29,7 +29,7 @@ FLOORS = (
     ("cells",),
     ("plan", "workspace"),
     ("generation", "scoring"),
-    ("needs", "run", "search"),
+    ("needs", "refresh", "run", "search"),
     ("estimate",),
     ("tables",),
     ("gate", "paper", "publish", "report"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 """Those that end the command in one line, and what it says."""
+
+if hasattr(signal, "SIGHUP"):  # the terminal is closed, or the connection to it lost
+    SIGNALS[signal.SIGHUP] = "hung up"
 
 
 def app() -> typer.Typer:
@@ -72,7 +76,7 @@ def _leave(error: BaseException) -> None:
     """
     from afa_bench.cli.exits import SIGNAL, USAGE, exit_code, silence
     from afa_bench.errors import UserError
-    from afa_bench.store.place import foreign
+    from afa_bench.store.locate import foreign
 
     if (number := _signal_behind(error)) is not None:
         _exit(f"{SIGNALS[signal.Signals(number)]}; run the same command again to go on", SIGNAL + number)
@@ -113,5 +117,6 @@ def _signal_behind(error: BaseException | None) -> int | None:
 def _exit(message: str, code: int) -> NoReturn:
     from afa_bench.words import line
 
-    print(f"afa-bench: {line(message)}", file=sys.stderr)
+    with suppress(OSError):  # a terminal that is gone
+        print(f"afa-bench: {line(message)}", file=sys.stderr, flush=True)
     sys.exit(code)

@@ -24,12 +24,14 @@ def gc(
 
     Finished cells that the suite no longer has (it was changed since) are shown, too; only --dropped --yes removes them.
     """
+    from afa_bench.store.claims import clock
     from afa_bench.store.garbage import find_dropped, find_garbage, remove_garbage
+    from afa_bench.store.owners import here
     from afa_bench.tables.find import find_results
     from afa_bench.terminal import output
 
     folder = find_results(results)
-    garbage, cells = find_garbage(folder), find_dropped(folder)
+    garbage, cells = find_garbage(folder, clock if yes else here), find_dropped(folder)
     if dropped:
         garbage = [one for one in garbage if not any(one.path.is_relative_to(cell.path) for cell in cells)] + cells
     total = _show(garbage)

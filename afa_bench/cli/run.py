@@ -44,9 +44,14 @@ def run(
     from afa_bench.cli.exits import FAILED
     from afa_bench.cli.options import fraction, numbers
     from afa_bench.cli.table import print_table
+    from afa_bench.errors import UserError
     from afa_bench.generation.ray import RayEngine
     from afa_bench.terminal import messages, warn
 
+    if engine is not Engines.RAY:
+        for option, given in (("--workers", workers), ("--address", address)):
+            if given is not None:
+                raise UserError(f"{option}: does nothing without --engine ray")
     done = api.run(
         suite,
         limit=limit,

@@ -97,17 +97,23 @@ def search(
 
 def _choice(text: str) -> Choice:
     """A metric's name, or a mapping with its options."""
+    from collections.abc import Mapping
+
     import yaml
 
-    from afa_bench.reading import Choice, DuplicateKey, read_yaml
+    from afa_bench.reading import Choice, DuplicateKey, read_yaml, validated
 
     try:
         document = read_yaml(text)
-        return Choice.model_validate({"name": document} if isinstance(document, str) else document)
+        if isinstance(document, str | Mapping):
+            return validated(Choice, {"name": document} if isinstance(document, str) else document, "--scorer")
     except DuplicateKey as error:
         raise UserError(f"--scorer: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"--scorer: expected a metric's name or {{name: ..., its options}}, found {text!r}") from error
+    except UserError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError):
+        pass
+    raise UserError(f"--scorer: expected a metric's name or {{name: ..., its options}}, found {text!r}")
 
 
 def _line(line: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from afa_bench.store.claims import Owner
+    from afa_bench.store.owners import Owner
     from afa_bench.store.status import CellStatus, Status
 
 RESULTS = "A folder such as results/mini, or a suite's name. Default: the latest under ./results."

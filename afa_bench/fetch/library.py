@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Library:
     def find(self, source: Source) -> Path | None:
         """The file in the data folder, else in the hub's own cache (``HF_HOME``), else None. It is not checked."""
         path = self.path(source)
-        if path.is_file():
+        if isfile(path):  # False, and no error, below a folder that may not be read
             return path
         return _in_hub_cache(source, self.pinned(source).get("revision"))
 

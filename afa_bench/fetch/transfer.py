@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import NewConnectionError
 
 from afa_bench import __version__
 from afa_bench.errors import UserError
@@ -50,6 +52,7 @@ class Client:
     def __init__(self, patience: Patience | None = None, stop: threading.Event | None = None) -> None:
         self.patience = patience or Patience()
         self.stop = stop or threading.Event()
+        self._closed: dict[str, str] = {}  # hosts to which no connection can be made, and why: they are not tried file by file
 
     def listing(self, needed: HubFiles) -> dict[str, Any]:
         """The commit (``revision``) and the names of the ``files`` of a hub repository that a pattern matches.
@@ -62,7 +65,7 @@ class Client:
             with self._open(needed, "GET", needed.facts_url, {}) as answer:
                 return _json(answer, needed)
 
-        content = self._patiently(needed, ask, lambda: 0)
+        content = self._patiently(needed, ask)
         try:
             names = sorted(str(file["rfilename"]) for file in content["siblings"])
             return {"revision": str(content["sha"]), "files": [file.file for file in replace(needed, draw=None).files(names, "")]}
@@ -80,7 +83,7 @@ class Client:
             with self._open(source, source.facts_method, source.facts_url, {}) as answer:
                 return source.facts(answer.headers, _json(answer, source) if source.facts_method == "GET" else None)
 
-        found: Facts = self._patiently(source, ask, lambda: 0)
+        found: Facts = self._patiently(source, ask)
         return found
 
     def download(
@@ -176,23 +179,38 @@ class Client:
             raise _Later(f"status {status}", _retry_after(answer.headers.get("Retry-After")))
         raise UserError(f"{source.id}: status {status}: {url}")
 
-    def _patiently(self, source: Needed, attempt: Callable[[], Any], progress: Callable[[], int]) -> Any:
-        """Attempts until one succeeds; those that got somewhere do not count."""
+    def _patiently(self, source: Needed, attempt: Callable[[], Any], progress: Callable[[], int] | None = None) -> Any:
+        """Attempts until one succeeds; those that got somewhere do not count.
+
+        A question, which makes no progress, is asked twice where no connection can be made; then no other file of that host is
+        asked about.
+        """
+        asks, progress, host = progress is None, progress or (lambda: 0), urlsplit(source.facts_url).netloc
         failures, reached = 0, progress()
         while True:
+            if asks and host in self._closed:
+                raise _Unreachable(f"{source.id}: {self._closed[host]}")
             try:
                 return attempt()
             except (requests.RequestException, _Later) as error:
                 failures = 1 if progress() > reached else failures + 1
                 reached = progress()
+                if asks and failures >= 2 and _no_connection(error):
+                    self._closed[host] = _words(error)
                 wait = getattr(error, "wait", None)
                 if wait is not None and wait > self.patience.longest:
                     raise _Unreachable(f"{source.id}: {error}: the server asks to wait {wait:.0f} s; try again then") from error
-                if failures >= self.patience.tries:
+                if failures >= self.patience.tries or (asks and host in self._closed):
                     raise _Unreachable(f"{source.id}: gave up after {failures} attempts: {_words(error)}") from error
                 pause = self.patience.backoff * 2 ** (failures - 1) if wait is None else wait
             if self.stop.wait(pause):
                 raise Stopped
+
+
+def _no_connection(error: Exception) -> bool:
+    """Whether a request did not get as far as the server: no network, no such name, nobody who listens, no proxy."""
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(error, requests.exceptions.ProxyError | requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
 
 
 class _Later(Exception):  # noqa: N818 - not an error: a reason to wait

@@ -20,11 +20,11 @@ from afa_bench.gate.model import Comparison, Evidence, Verdict
 from afa_bench.gate.selection import Selection
 from afa_bench.stats import LEVEL
 from afa_bench.store.place import storage
-from afa_bench.tables.load import CellFile, CellResult, MetricFile, Results, shared_identity, short
+from afa_bench.tables.apart import apart
+from afa_bench.tables.load import CellFile, CellResult, MetricFile, Results, shared_identity
 from afa_bench.tables.model import Metric
 from afa_bench.tables.pairs import Samples, other_noise, positions, read_samples, where
 
-MISSING = "nothing"
 EVERYTHING = Selection()
 SAME = ("kind", "direction", "version", "weights", "inputs")
 """What must agree of a metric for two of its values to be compared."""
@@ -202,15 +202,10 @@ class Pair:
 
 def first_difference(a: Any, b: Any, path: str = "") -> str:
     """Where two values differ first and how, in words; empty where they are equal."""
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        for key in dict.fromkeys([*a, *b]):
-            words = first_difference(a.get(key, MISSING), b.get(key, MISSING), f"{path}.{key}" if path else str(key))
-            if words:
-                return words
+    if a == b:
         return ""
-    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        return next(filter(None, (first_difference(x, y, f"{path}.{i}") for i, (x, y) in enumerate(zip(a, b, strict=True)))), "")
-    return "" if a == b else f"{path}: {short(a)} in BASE, {short(b)} in HEAD"
+    way, base, head = apart(a, b, path)
+    return f"{way}: {base} in BASE, {head} in HEAD"
 
 
 def _key(result: CellResult) -> Key:

@@ -8,21 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from afa_bench.errors import UserError
 from afa_bench.gate.selection import Selection
-from afa_bench.reading import read_mapping, validated
+from afa_bench.reading import Unique, read_mapping, validated
 from afa_bench.tables.load import Results
 
 DEFAULT_MARGIN = 0.02
 """Of the default policy: a share of the metric's median in BASE."""
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("expected a number, found a truth value")
-    return value
 
 
 class _Strict(BaseModel):
@@ -37,7 +31,7 @@ class Limit(_Strict):
             interval of the paired difference is held to it, of a set metric the plain difference of the two values.
     """
 
-    margin: Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]
+    margin: Annotated[float, Field(ge=0)]
 
 
 class Policy(_Strict):
@@ -51,10 +45,10 @@ class Policy(_Strict):
     """
 
     metrics: Annotated[dict[str, Limit], Field(min_length=1)]
-    methods: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    steps: tuple[int, ...] = ()
-    alpha: Annotated[float, Field(gt=0, lt=1), BeforeValidator(_number)] = 0.05
+    methods: Annotated[tuple[str, ...], Unique] = ()
+    groups: Annotated[tuple[str, ...], Unique] = ()
+    steps: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Unique] = ()
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
 
     @property
     def selection(self) -> Selection:

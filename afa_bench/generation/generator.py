@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from afa_bench.errors import UserError
 from afa_bench.generation.monitor import NonFiniteMonitor
 from afa_bench.generation.probe import Real, as_rows, probe_of, real_of, values_of
 from afa_bench.identity import seed_of
-from afa_bench.memory import in_batches, is_out_of_memory
+from afa_bench.memory import in_batches, is_of_device, is_out_of_memory
 from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.store.layout import CellStore, SampleRow
 
@@ -47,6 +48,7 @@ class Generator:
         self.batch_size = batch_size
         self.dtype: torch.dtype = getattr(torch, plan.suite.dtype)
         self._fits: dict[str, int] = {}
+        self._raised: list[Exception] = []  # by single samples of the shard under way
         self._loaded: LoadedGroup | None = None
         self._built: tuple[tuple[Any, ...], Any] | None = None
 
@@ -66,8 +68,17 @@ class Generator:
             advance(len(rows))
             return rows
 
+        self._raised.clear()
         made, self._fits[cell.name] = in_batches(len(samples), self._fits.get(cell.name, self.batch_size), batch)
+        self._require_others(cell, len(samples))
         return [row for rows in made for row in rows]
+
+    def _require_others(self, cell: Cell, count: int) -> None:
+        """Refuse a shard whose every sample fails for one reason: none of them is at fault, and nothing of it is kept."""
+        alike = {re.sub(r"0x[0-9a-f]+|\d+", "", f"{type(error).__name__}: {error}") for error in self._raised}
+        if len(self._raised) == count and len(alike) == 1 and (count > 1 or len(self.plan.cell_samples(cell)) == 1):
+            why = f"{type(self._raised[0]).__name__}: {self._raised[0]}"
+            raise UserError(f"{cell.title}: all {count} samples of a shard fail alike: {why}") from self._raised[0]
 
     def _batch(
         self, work: Callable[..., list[SampleRow]], cell: Cell, batch: Sequence[Sample], store: CellStore
@@ -82,6 +93,10 @@ class Generator:
                 raise
             if len(batch) > 1:
                 return [row for sample in batch for row in self._batch(work, cell, [sample], store)]
+            if is_out_of_memory(error) or is_of_device(error):  # what one sample takes, every one does
+                why = "one sample does not fit into its memory" if is_out_of_memory(error) else str(error)
+                raise UserError(f"{cell.title}: {self.device}: {why}; run the same command again once it is put right") from error
+            self._raised.append(error)
             rows = [{"error": f"{type(error).__name__}: {error}"}]
         seconds = (time.perf_counter() - begun) / len(batch)
         return [
@@ -233,10 +248,6 @@ def initial_noise(architecture: Architecture, pipeline: Any, suite: Suite, batch
     shape = architecture.latent_shape(pipeline.vae, getattr(pipeline, architecture.denoiser[0]), suite.size)
     noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(sample.seed)) for sample in batch])
     return architecture.packed(noise).to(getattr(torch, suite.dtype))
-
-
-def failed(samples: Sequence[Sample], error: str) -> list[SampleRow]:
-    return [{**_columns(sample), "error": error, "seconds": 0.0, "device": ""} for sample in samples]
 
 
 def _columns(sample: Sample) -> SampleRow:

@@ -23,7 +23,7 @@ from afa_bench.errors import UserError
 from afa_bench.workspace import OpenShard
 
 ATTEMPTS = 3
-"""How often a shard is begun before it becomes rows with an error."""
+"""How often a shard is begun before it is left to the next run."""
 
 REACHED = 5.0
 """Seconds in which a cluster's address has to answer."""
@@ -91,6 +91,7 @@ class _Driver:
     made: int = 0
     deaths_at_start: int = 0
     attempts: Counter[int] = field(default_factory=Counter)
+    given_up: list[int] = field(default_factory=list)
     claims: dict[int, ExitStack] = field(default_factory=dict)
     queues: dict[str, deque[int]] = field(default_factory=dict)
 
@@ -116,6 +117,12 @@ class _Driver:
         finally:
             for stack in self.claims.values():
                 stack.close()
+        if self.given_up:
+            shard, others = self.work[self.given_up[0]], f" and at {len(self.given_up) - 1} others" if self.given_up[1:] else ""
+            raise UserError(
+                f"--engine ray: {ATTEMPTS} workers died at shard {shard.number} of {shard.cell.title}{others}, which stay open: "
+                "all else is made; run the same command again once the machine is put right"
+            )
         return self.made
 
     def _finished(self, done: Any, place: int | None) -> bool:
@@ -134,7 +141,7 @@ class _Driver:
             if self.attempts[place] < ATTEMPTS:
                 self.queues[self.work[place].cell.name].appendleft(place)
             else:
-                self._give_up(self.work[place])
+                self.given_up.append(place)
             return False
         if place is not None:
             self._count(self.work[place])
@@ -154,12 +161,6 @@ class _Driver:
                     return place
                 stack.close()
         return None
-
-    def _give_up(self, shard: OpenShard) -> None:
-        from afa_bench.generation.generator import failed
-
-        shard.files.write_shard(shard.number, failed(shard.samples, f"the worker died {ATTEMPTS} times at this shard"))
-        self._count(shard)
 
     def _count(self, shard: OpenShard) -> None:
         samples = len(shard.samples)

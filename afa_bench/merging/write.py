@@ -64,7 +64,7 @@ def write_merge(merge: PreparedMerge, out: Path, advance: Advance = lambda count
         UserError: ``out`` is one of the sources or exists, or cannot be written; a value that is no finite number; a folder that
             would not be complete.
     """
-    if any(out.expanduser().resolve() == source.path.resolve() for source in merge.sources):
+    if any(expanded(out).resolve() == source.path.resolve() for source in merge.sources):
         raise UserError(f"{out}: is one of the models to merge; expected another name")
     out = destination(out, force)
     if out.suffix.lower() != FILE:

@@ -41,7 +41,8 @@ def set_interval(estimate: Estimate, clusters: Sequence[str], floor: float | Non
         estimate: of any of the rows.
         clusters: ``(n,)`` the prompt of each row.
         floor: what the metric is never below. Such a metric is curved, and the higher it is the more it varies: the interval is
-            made on the logarithm of how far it is above its floor. Without one (KID, which is unbiased) it is made as of a mean.
+            made on the logarithm of how far it is above its floor. Without one (KID and CMMD, which are hardly curved) it is made
+            as of a mean.
     """
     _, prompts = np.unique(np.asarray(clusters), return_inverse=True)
     rows = np.arange(len(prompts))

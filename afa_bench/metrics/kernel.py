@@ -95,7 +95,7 @@ class ClipMaximumMeanDiscrepancy(Metric):
     @override
     def over_set(self, features: Features) -> Interval:
         reference, generated = _both(self, features)
-        return set_interval(CmmdTo(reference, generated), features.clusters, floor=0.0)
+        return set_interval(CmmdTo(reference, generated), features.clusters)
 
 
 class CmmdTo:

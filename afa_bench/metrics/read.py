@@ -15,7 +15,12 @@ from afa_bench.store.rows import COLUMNS
 
 
 def read_metric(
-    name: str, options: Mapping[str, Any], where: str, folder: Path | None = None, label: str | None = None
+    name: str,
+    options: Mapping[str, Any],
+    where: str,
+    folder: Path | None = None,
+    label: str | None = None,
+    words: bool = False,
 ) -> Metric:
     """A metric as a suite or a command line chooses it.
 
@@ -25,12 +30,13 @@ def read_metric(
         where: file and key, for errors.
         folder: which paths of plug-ins are relative to; the working directory by default.
         label: in tables, in place of the metric's own.
+        words: whether the options are words of a command line.
 
     Raises:
         UserError: an unknown name or option, or a metric that could not be computed or kept.
     """
     kind: type[Metric] = registry.load("metrics", name, where, folder)
-    metric = validated(kind, options, f"{where}: {name}", noun="option", folder=folder)
+    metric = validated(kind, options, f"{where}: {name}", noun="option", folder=folder, words=words)
     metric._label = label  # of an instance just made here
     work = "of_denoiser" if metric.task == "denoise" else "over_set" if metric.kind == "set" else "per_sample"
     if getattr(kind, work) is getattr(Metric, work):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from afa_bench import registry
 from afa_bench.architectures.base import Architecture
@@ -36,8 +36,8 @@ class Entry(BaseModel):
     file: str | None = None
     hub: str | None = None
     revision: str = "main"
-    civitai: int | None = None
-    sha256: str | None = None
+    civitai: Annotated[int, Field(ge=1)] | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> Entry:
@@ -119,5 +119,4 @@ def as_entry(value: Any, name: str) -> dict[str, Any]:
     """What the user wrote as the keys of an :class:`Entry`: a text is a folder, or a single file by its suffix."""
     if isinstance(value, Mapping):
         return {"name": name, **value}
-    text = str(value)
-    return {"name": name, "file" if text.endswith(".safetensors") else "folder": text}
+    return {"name": name, "file" if isinstance(value, str) and value.endswith(".safetensors") else "folder": value}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from os.path import isdir, isfile
 from pathlib import Path
@@ -27,7 +27,7 @@ from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Source
 from afa_bench.models.entry import Entry, as_entry
 from afa_bench.paths import DATA, located
-from afa_bench.reading import read_mapping, validated
+from afa_bench.reading import Place, read_mapping, validated
 from afa_bench.store.atomic import read_json
 
 Prediction: TypeAlias = Literal["epsilon", "v_prediction", "sample"]
@@ -97,7 +97,7 @@ class Group(BaseModel):
     def require_scheduler(self, name: str) -> None:
         """Raise a UserError for a scheduler of diffusers that would sample these models as others, or for :meth:`schedule`."""
         settings, different = self.schedule()
-        require_known(f"group {self.name}: sampler.scheduler", name, {**settings, **different})
+        require_known("sampler.scheduler", name, {**settings, **different})
 
 
 class GroupFile(BaseModel):
@@ -148,7 +148,8 @@ class GroupFile(BaseModel):
         """
         kind, library = self._known_architecture(), Library()
         places = [entry.future_place(self.file, key, kind, library) for key, entry in self._entries()]
-        return self._group(places, self.architecture or DEFAULT, lambda key, text: located(text, self.file.parent))
+        found = self.architecture or (architecture_of(places[0]).name if places[0].exists() else DEFAULT)
+        return self._group(places, found, lambda key, text: located(text, self.file.parent))
 
     def _entries(self) -> list[tuple[str, Entry]]:
         return [("pipeline", self.pipeline), *((f"models.{model.name}", model) for model in self.models)]
@@ -194,7 +195,7 @@ def read_group_file(name: str, folder: Path, where: str) -> GroupFile:
     content["models"] = _models(path, content.get("models"))
     if "pipeline" in content:
         content["pipeline"] = as_entry(content["pipeline"], "pipeline")
-    group = validated(GroupFile, {"name": path.stem, **content}, str(path))
+    group = validated(GroupFile, {"name": path.stem, **content}, str(path), _known)
     names = [model.name for model in group.models]
     if len(set(names)) < len(names):
         raise UserError(f"{path}: models: expected a name of its own for each model")
@@ -209,6 +210,11 @@ def read_group(name: str, folder: Path, where: str) -> Group:
         UserError: as that, or a model that does not exist or is not fetched yet.
     """
     return read_group_file(name, folder, where).resolved()
+
+
+def _known(place: Place) -> Iterable[str]:
+    """The keys that there are at a place of a group's file."""
+    return Entry.model_fields if place[0] in ("pipeline", "models") and len(place) > 1 else GroupFile.model_fields
 
 
 def _models(path: Path, content: Any) -> list[dict[str, Any]]:

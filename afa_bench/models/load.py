@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afa_bench.checkpoints.header import read_header
-from afa_bench.errors import NotFoundError, UserError
+from afa_bench.errors import NotFoundError, UserError, suggest
 from afa_bench.log import LOG
 
 if TYPE_CHECKING:
@@ -56,18 +56,10 @@ class LoadedGroup:
         Raises:
             UserError: no such scheduler in diffusers, or one that cannot sample these models.
         """
-        import diffusers
-
         from afa_bench.architectures.text import encoders_of
 
         architecture = self.group.family
-        kind = getattr(diffusers, scheduler, None)
-        if kind is None or not issubclass(kind, diffusers.SchedulerMixin):
-            raise UserError(f"sampler.scheduler: {scheduler!r} is not a scheduler of diffusers {diffusers.__version__}")
-        if not architecture.fits(scheduler):
-            raise UserError(
-                f"sampler.scheduler: {scheduler} does not fit {architecture.name}; its own is {architecture.scheduler}"
-            )
+        kind = scheduler_class(scheduler, architecture)
         self.group.require_scheduler(scheduler)
         pipeline = architecture.class_of(architecture.pipeline)(
             vae=self.vae,
@@ -79,6 +71,23 @@ class LoadedGroup:
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+
+def scheduler_class(name: str, architecture: Architecture) -> Any:
+    """A scheduler's class in diffusers.
+
+    Raises:
+        UserError: there is none of that name, or it cannot sample these models.
+    """
+    import diffusers
+
+    kind = getattr(diffusers, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+        hint = suggest(name, [word for word in dir(diffusers) if word.endswith("Scheduler")])
+        raise UserError(f"sampler.scheduler: {name!r} is not a scheduler of diffusers {diffusers.__version__}: {hint}")
+    if not architecture.fits(name):
+        raise UserError(f"sampler.scheduler: {name} does not fit {architecture.name}; its own is {architecture.scheduler}")
+    return kind
 
 
 def load_group(group: Group, device: str, dtype: torch.dtype) -> LoadedGroup:

@@ -13,7 +13,7 @@ NAMES = {
     "dpm++ 2m": "DPMSolverMultistepScheduler",
     "dpm++ 2m sde": "DPMSolverMultistepScheduler with algorithm_type: sde-dpmsolver++",
     "dpm++ 3m sde": "DPMSolverMultistepScheduler with algorithm_type: sde-dpmsolver++, solver_order: 3",
-    "dpm++ 2s a": "DPMSolverSinglestepScheduler",
+    "dpm++ 2s": "DPMSolverSinglestepScheduler",
     "dpm++ sde": "DPMSolverSDEScheduler",
     "euler": "EulerDiscreteScheduler",
     "euler a": "EulerAncestralDiscreteScheduler",

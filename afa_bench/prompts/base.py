@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from afa_bench.errors import UserError
 from afa_bench.images.stored import Picture
@@ -52,7 +52,7 @@ class PromptSet(BaseModel):
     source: ClassVar[str]
     licence: ClassVar[str]
 
-    limit: int | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
 
     def sources(self) -> Sequence[Needed]:
         """The files that ``afa-bench fetch`` brings for it; none for a set that ships with a package or is the user's own."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.images.stored import Picture
+from afa_bench.paths import expanded
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.captions import read_lines
 from afa_bench.prompts.rows import NEGATIVE, PROMPT, TABLES, Column, has_column, read_rows, text
@@ -43,10 +44,14 @@ class TablePrompts(PromptSet):
         )
 
     def table_notes(self, paths: list[Path]) -> list[str]:
-        """What is to be said of the tables: a column of negative prompts that no option names."""
-        if self.negative_column or not any(has_column(path, self._columns, NEGATIVE) for path in paths[:1]):
-            return []
-        return [f"{paths[0]}: the column {NEGATIVE} is not read: negative_column: {NEGATIVE} takes it"]
+        """What is to be said of the tables: columns of negative prompts or of categories that no option names."""
+        passed = {NEGATIVE: ("negative_column", self.negative_column), "category": ("category_column", self.category_column)}
+        return [
+            f"{path}: the column {column} is not read: {option}: {column} takes it"
+            for path in paths[:1]
+            for column, (option, named) in passed.items()
+            if not named and column not in self._columns and has_column(path, self._columns, column)
+        ]
 
     @property
     def _columns(self) -> list[Column]:
@@ -105,7 +110,7 @@ class FilePrompts(TablePrompts):
         return self.table_notes([path]) if path.suffix.lower() in TABLES else settings_notes(read_lines(path), str(path))
 
     def _file(self, folder: Path) -> Path:
-        path = folder / self.path.expanduser()
+        path = folder / expanded(self.path)
         if path.suffix.lower() not in (".txt", *TABLES):
             raise UserError(f"{path}: expected a .txt, {', '.join(TABLES)} file")
         return path

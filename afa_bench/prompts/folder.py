@@ -10,6 +10,7 @@ from typing import ClassVar
 from afa_bench.errors import UserError
 from afa_bench.images.find import Found, find_images
 from afa_bench.images.stored import Picture, in_file
+from afa_bench.paths import expanded
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.captions import read_sidecar, sidecar_of
 from afa_bench.prompts.file import checked
@@ -84,7 +85,7 @@ class FolderPrompts(PromptSet):
 
     def _found(self, folder: Path) -> tuple[Found, Path | None]:
         """The images, and the table of captions, if there is one."""
-        place = folder / self.path.expanduser()
+        place = folder / expanded(self.path)
         found = find_images(place)
         tables = [place / name for name in METADATA if (place / name).is_file()]
         if len(tables) > 1:

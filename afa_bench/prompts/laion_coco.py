@@ -13,6 +13,7 @@ from afa_bench.fetch import HubFiles, Library, Needed
 from afa_bench.identity import select
 from afa_bench.images.names import SUFFIXES
 from afa_bench.images.stored import Picture, chosen, in_file
+from afa_bench.paths import expanded
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked
 from afa_bench.prompts.rows import read_rows
@@ -68,7 +69,7 @@ class LaionCoco(PromptSet):
                     texts[f"{number}-{row['hash']}"] = row["top_caption"].strip()
         if len(texts) < self.count:
             raise UserError(f"laion-coco: count: {self.count} wanted, {len(paths)} files have {len(texts)}; raise parts")
-        place = folder / self.images.expanduser() if self.images else None
+        place = folder / expanded(self.images) if self.images else None
         return checked(
             [Prompt(key, texts[key], image=_found(place, key)) for key in select(texts, self.count, self.seed)], paths[0]
         )

@@ -10,6 +10,7 @@ from typing import ClassVar
 from afa_bench.errors import UserError
 from afa_bench.images.names import SUFFIXES, is_hidden
 from afa_bench.images.stored import DAMAGED, Picture, in_tar
+from afa_bench.paths import expanded
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.captions import decoded, written
 from afa_bench.prompts.file import checked
@@ -40,7 +41,7 @@ class WebDatasetPrompts(PromptSet):
         Raises:
             UserError: no such archive, a damaged one, or one without a captioned image.
         """
-        place = folder / self.path.expanduser()
+        place = folder / expanded(self.path)
         archives = sorted(place.parent.glob(place.name))
         if not archives:
             raise UserError(f"{place}: no such archive")

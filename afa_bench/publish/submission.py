@@ -25,6 +25,7 @@ from afa_bench.store.atomic import write_json
 from afa_bench.store.columns import read_columns
 from afa_bench.store.layout import SCHEMA
 from afa_bench.store.outputs import RECORD, output_folder
+from afa_bench.store.reads import names_in, whole
 from afa_bench.store.rows import OF_SUITE, encode_rows
 from afa_bench.tables import build_table, render
 from afa_bench.tables.load import CellResult, Results, load_results
@@ -68,9 +69,9 @@ def export(results: Results, out: Path, benchmark: Benchmark, images: bool, adva
                     _copy(result.folder / name, home / result.folder.name / name)
             if result.summary:
                 (home / result.folder.name / ROWS).write_bytes(_rows(result, values))
-            if images and result.summary and (result.folder / "images").is_dir():
-                for image in sorted((result.folder / "images").glob("*.png")):
-                    _copy(image, home / result.folder.name / "images" / image.name)
+            for name in names_in(result.folder / "images") if images and result.summary else ():
+                if name.endswith(".png"):
+                    _copy(result.folder / "images" / name, home / result.folder.name / "images" / name)
             advance(1)
         for name, text in derived(load_results(home), benchmark, results.planned).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +136,7 @@ def _rows(result: CellResult, values: Iterable[str]) -> bytes:
     """A cell's rows with the columns of all cells, which those of an earlier afa-bench need not have."""
     table = read_columns(result.folder / ROWS, lambda field: True, WHY)
     if tuple(table.column_names) == (*OF_SUITE, *values):
-        return (result.folder / ROWS).read_bytes()
+        return whole(result.folder / ROWS)
     cell = result.cell
     place = {"group": cell.group, "method": cell.method, "label": cell.label, "steps": cell.steps}
     return encode_rows(table.to_pylist(), place, values)
@@ -143,4 +144,4 @@ def _rows(result: CellResult, values: Iterable[str]) -> bytes:
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(source.read_bytes())
+    target.write_bytes(whole(source))

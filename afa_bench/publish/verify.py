@@ -21,6 +21,7 @@ from afa_bench.publish.submission import CELL_FILES, MANIFEST, derived, files_of
 from afa_bench.stats import mean_interval
 from afa_bench.store.columns import read_columns
 from afa_bench.store.layout import checked
+from afa_bench.store.reads import reads
 from afa_bench.tables.load import CellResult, MetricFile, load_results
 from afa_bench.tables.pairs import Samples, read_samples
 
@@ -53,6 +54,7 @@ class Check:
     digest: str
 
 
+@reads
 def verify(folder: Path) -> Check:
     """Check everything.
 

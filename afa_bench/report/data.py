@@ -10,7 +10,6 @@ from afa_bench import __version__
 from afa_bench.report.images import Placed
 from afa_bench.report.pairs import Differences
 from afa_bench.report.rows import Rows
-from afa_bench.store.layout import checked
 from afa_bench.tables.load import CellResult, Results
 from afa_bench.tables.model import Cell, Metric, Table
 from afa_bench.tables.text import difference, measured
@@ -120,5 +119,6 @@ def _about(result: CellResult) -> dict[str, Any]:
         "samples": summary.samples if summary else None,
         "failed": summary.failed if summary else None,
         "identity": result.cell.identity,
-        "provenance": (checked(result.folder / "cell.json") or {}).get("provenance"),
+        "provenance": result.cell.provenance,
+        "made_with": result.made_with,
     }

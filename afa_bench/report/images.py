@@ -15,6 +15,7 @@ from PIL import Image
 
 from afa_bench.errors import UserError
 from afa_bench.store.place import storage
+from afa_bench.store.reads import names_in, whole
 from afa_bench.tables.load import CellResult
 
 SMALL = 256
@@ -66,7 +67,7 @@ def place_images(
         UserError: a name that is no plain name of a file, or a file that is no image.
     """
     source = result.folder / "images"
-    there = {entry.name for entry in source.iterdir() if entry.is_file()} if source.is_dir() else set()
+    there = {*names_in(source)}
     placed = Placed()
     for index, name in enumerate(names):
         if name is None:
@@ -100,7 +101,7 @@ def _place_maps(result: CellResult, names: Sequence[str | None], folder: Path, h
     if not source.is_dir():
         return
     sample = {Path(name).stem: index for index, name in enumerate(names) if name is not None}
-    for picture in sorted(source.iterdir()):
+    for picture in (source / name for name in names_in(source)):
         stem = picture.name.split(".")[0].split("-")[0].split("_")[0]
         if picture.suffix not in (".png", ".webp") or stem not in sample:
             continue
@@ -144,5 +145,4 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(source.read_bytes())
+    _write(target, whole(source))

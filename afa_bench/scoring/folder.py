@@ -88,7 +88,7 @@ def _read_metric(asked: str | Mapping[str, Any], settings: Mapping[str, str]) ->
     else:
         raise UserError(f"--metrics: {dict(asked)}: expected a mapping with a name")
     options = {key: value for key, value in settings.items() if value} | own
-    return read_metric(name, options, "--metrics")
+    return read_metric(name, options, "--metrics", words=isinstance(asked, str))
 
 
 def choice(text: str) -> tuple[str, dict[str, str]]:

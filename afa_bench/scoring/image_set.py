@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 from typing_extensions import override
 
-from afa_bench.cells import Cell, Lazy, Plan
+from afa_bench.cells import Cell, Lazy, Plan, Sample
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Extractor
 from afa_bench.images.decode import decode
@@ -29,17 +29,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _StoredRows(Lazy[Sequence[SampleRow]]):
-    """The rows of a cell's finished shards, read when they are asked for."""
+    """The rows of a cell's finished shards, read when they are asked for, with the categories that their prompts have now."""
 
     files: CellStore
-    length: int
+    shards: Sequence[Sequence[Sample]]
 
     def __len__(self) -> int:
-        return self.length
+        return len(self.shards)
 
     @override
     def item(self, index: int) -> Sequence[SampleRow]:
-        return self.files.rows_of(index)
+        rows = zip(self.files.rows_of(index), self.shards[index], strict=True)
+        return [{**row, "category": sample.prompt.category} for row, sample in rows]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class ImageSet:
     @classmethod
     def of_cell(cls, plan: Plan, cell: Cell, files: CellStore) -> ImageSet:
         """A cell's, of which all shards are finished."""
-        return cls(files, files.images, _StoredRows(files, len(plan.shards(cell))))
+        return cls(files, files.images, _StoredRows(files, plan.shards(cell)))
 
     def in_memory(self) -> ImageSet:
         """The same with all rows in memory, so that values can be written into them."""

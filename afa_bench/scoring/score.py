@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from afa_bench.cells import Cell
 from afa_bench.errors import UserError
@@ -63,7 +64,9 @@ def _score_cell(workspace: Workspace, cell: Cell, features: FeatureStore, values
     summary, failed = summarize(images, metrics, features, workspace.missing)
     for metric in metrics:
         summary[metric.key]["order"] = plan.metrics.index(metric)
-    about = {"fingerprint": cell.fingerprint, "inputs": None if failed else workspace.inputs(cell)}
+    about: dict[str, Any] = {"fingerprint": cell.fingerprint, "inputs": None if failed else workspace.inputs(cell)}
+    if len(parts := files.made_with()) > 1:
+        about["made_with"] = parts
     place = {"group": cell.group.name, "method": cell.method.name, "label": cell.label, "steps": cell.steps}
     write_results(files, images.shards, summary, about, place, values)
     return failed

@@ -15,9 +15,8 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +118,10 @@ class _Claim:
                     return True
             except OSError as error:
                 raise UserError(f"{self.files[-1]}: cannot be written: {error.strerror or error}") from error
-            alive = _alive(self.files[-1])
-            if alive:
+            living = alive(self.files[-1])
+            if living:
                 return False
-            if alive is None:
+            if living is None:
                 self.files.pop()
 
     def _renew(self) -> None:
@@ -135,41 +134,6 @@ class _Claim:
                 continue  # perhaps it works the next time
 
 
-@dataclass(frozen=True)
-class Owner:
-    """Who is at work.
-
-    Attributes:
-        host: its machine's name.
-        pid: its process' number there.
-        since: when it began, by its own clock, in seconds since 1970: for people to read, never compared.
-    """
-
-    host: str
-    pid: int
-    since: float
-
-
-def active_claims(folder: Path) -> dict[str, Owner]:
-    """The names of all work in a folder on which some process is at the moment, and who that is."""
-    names = {path.name.rsplit(".claim.", 1)[0] for path in folder.glob("*.claim.*")}
-    last = {name: claims[max(claims)] for name in sorted(names) if (claims := _claims(folder / name))}
-    return {name: _owner_of(claim) for name, claim in last.items() if _alive(claim)}
-
-
-def expired_claims(folder: Path) -> list[Path]:
-    """The files of all claims in a folder that count for nothing.
-
-    Those of lost processes stay where another has taken over the work: whoever found the first place free would begin it again.
-    """
-    works = {path.with_name(path.name.rsplit(".claim.", 1)[0]) for path in folder.glob("*.claim.*")}
-    found: list[Path] = []
-    for claims in map(_claims, sorted(works)):
-        if claims and not _alive(claims[max(claims)]):
-            found += claims.values()
-    return found
-
-
 def clock(folder: Path) -> float:
     """The time by the clock that renewals are stamped with, which need not be this machine's, in seconds since 1970."""
     probe = folder / f".clock.{secrets.token_hex(4)}"
@@ -180,20 +144,13 @@ def clock(folder: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _claims(work: Path) -> dict[int, Path]:
-    return {int(path.suffix[1:]): path for path in work.parent.glob(f"{work.name}.claim.*") if path.suffix[1:].isdigit()}
+def alive(claim: Path, now: Callable[[Path], float] = clock) -> bool | None:
+    """Whether a claim counts; None: it is not there, just released.
 
-
-def _owner_of(claim: Path) -> Owner:
-    try:
-        content = json.loads(claim.read_text())
-        return Owner(str(content["host"]), int(content["pid"]), float(content["since"]))
-    except (OSError, ValueError, TypeError, KeyError):
-        return Owner("?", 0, 0.0)
-
-
-def _alive(claim: Path) -> bool | None:
-    """Whether a claim counts; None: it is not there, just released."""
+    Args:
+        claim: its file.
+        now: the time in a folder, asked where it decides.
+    """
     try:
         owner = json.loads(claim.read_text() or "{}")
     except FileNotFoundError:
@@ -206,7 +163,7 @@ def _alive(claim: Path) -> bool | None:
         renewed = changed(claim)
     except FileNotFoundError:
         return None
-    return abs(clock(claim.parent) - renewed) < EXPIRES  # one from the future was left before a clock was set back
+    return abs(now(claim.parent) - renewed) < EXPIRES  # one from the future was left before a clock was set back
 
 
 def _owner() -> dict[str, Any]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from afa_bench.errors import NothingToDoError, UserError
-from afa_bench.store.claims import EXPIRES, active_claims, clock, expired_claims
+from afa_bench.store.claims import EXPIRES
 from afa_bench.store.layout import CellStore, Store
+from afa_bench.store.owners import active_claims, expired_claims, here
 from afa_bench.store.place import changed, key, storage
+from afa_bench.store.reads import reads
 
 HALF = re.compile(r"\..+\.[0-9a-f]{8}\.part|\.clock\.[0-9a-f]{8}|\.probe")
 """Names that files have while they are written."""
@@ -29,13 +31,16 @@ class Garbage:
     reason: str
 
 
-def find_garbage(root: Path) -> list[Garbage]:
+@reads
+def find_garbage(root: Path, now: Callable[[Path], float] = here) -> list[Garbage]:
     """What may be removed from a suite's results. What processes that are at work may still need is left out, and all results.
 
     Only the folders that runs write into are looked at, never what else lies beside or below them.
 
     Args:
         root: such as ``results/mini``.
+        now: the time in a folder: by this machine's clock, which writes nothing; whoever removes asks the folder's own
+            (:func:`afa_bench.store.claims.clock`).
 
     Raises:
         UserError: no results in it (exit code 3), or a damaged file.
@@ -45,11 +50,11 @@ def find_garbage(root: Path) -> list[Garbage]:
     if not planned and not store.cells():
         raise NothingToDoError(f"{root}: no results in it")
     folders = _folders(store, {*planned, *store.cells()})
-    claims = [claim for folder in folders for claim in expired_claims(folder) if CLAIM.fullmatch(claim.name)]
-    found = [*_half_files(root, folders), *(Garbage(claim, "claim of a process that is gone") for claim in claims)]
+    claims = [claim for folder in folders for claim in expired_claims(folder, now) if CLAIM.fullmatch(claim.name)]
+    found = [*_half_files(folders, now(root)), *(Garbage(claim, "claim of a process that is gone") for claim in claims)]
     for name in store.cells():
         files = store.cell(name)
-        busy = active_claims(files.folder / "state")
+        busy = active_claims(files.folder / "state", now)
         if planned and name not in planned and not busy and files.summary() is None:
             found = [garbage for garbage in found if not garbage.path.is_relative_to(files.folder)]
             found.append(Garbage(files.folder, "unfinished, and no cell of the suite any more"))
@@ -58,6 +63,7 @@ def find_garbage(root: Path) -> list[Garbage]:
     return found
 
 
+@reads
 def find_dropped(root: Path) -> list[Garbage]:
     """The finished cells that ``suite.json`` does not list: results, though the suite no longer has them. None without that file.
 
@@ -107,9 +113,8 @@ def _folders(store: Store, cells: Iterable[str]) -> list[Path]:
     return [store.root, store.root / "references", *(folder for folders in own for folder in folders)]
 
 
-def _half_files(root: Path, folders: Sequence[Path]) -> Iterator[Garbage]:
+def _half_files(folders: Sequence[Path], now: float) -> Iterator[Garbage]:
     """What a kill has left half written; a file that is being written is younger."""
-    now = clock(root)
     for path in sorted(path for folder in folders for path in folder.glob(".*")):
         if HALF.fullmatch(path.name) and now - changed(path) > EXPIRES:
             yield Garbage(path, "half written")

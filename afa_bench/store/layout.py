@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from afa_bench.errors import UserError
+from afa_bench.provenance import versions
 from afa_bench.store.atomic import json_text, parse_json, read_bytes, write_bytes
 from afa_bench.store.claims import alone
 from afa_bench.store.place import each, names, storage
@@ -128,8 +129,14 @@ class CellStore:
         return [shard for shard in shards if shard not in finished]
 
     def write_shard(self, shard: int, rows: Sequence[dict[str, Any]]) -> None:
-        """Mark a shard as finished. Its images must have been written before."""
-        write_checked(self.shard(shard), {"rows": list(rows)})
+        """Mark a shard as finished, and with which versions. Its images must have been written before."""
+        write_checked(self.shard(shard), {"rows": list(rows), "versions": versions()})
+
+    def made_with(self) -> list[Mapping[str, str | None]]:
+        """The versions that finished shards were made with, each once; those that do not say it are as ``cell.json`` says."""
+        first = ((self.about() or {}).get("provenance") or {}).get("versions")
+        found = [(checked(self.shard(shard)) or {}).get("versions", first) for shard in self.shards()]
+        return [each for place, each in enumerate(found) if each and each not in found[:place]]
 
     def remove_shard(self, shard: int) -> None:
         """Take a shard's marker away: it is to be made again."""

@@ -10,46 +10,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
-from urllib.parse import unquote, urlsplit
+from typing import Any, Final, TypeVar
 
-from afa_bench.errors import UserError
-from afa_bench.paths import expanded
+from afa_bench.log import LOG
 
 THREADS: Final = 32
 """Requests to a storage at the same time."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def place(name: str) -> Path:
-    """A folder by its name: a path, or a URL such as ``s3://bucket/results``.
-
-    Listings of a URL are never remembered: other processes write there too.
-
-    Raises:
-        UserError: the extra, or the protocol's package, is not installed; the storage does not answer.
-    """
-    protocol, url, rest = name.partition("://")
-    if not url:
-        return expanded(name)
-    if protocol == "file":
-        return Path(unquote(urlsplit(name).path))
-    if not rest.strip("/"):
-        raise UserError(f"{name}: expected a URL such as s3://bucket/results")
-    try:
-        from upath import UPath
-    except ImportError:
-        raise UserError(f"{name}: needs the extra storage: pip install 'afa-bench[storage]'") from None
-    try:
-        with _failing():
-            path = UPath(name, use_listings_cache=False)
-            path.exists()
-    except OSError as error:
-        raise UserError(f"{name}: cannot be reached: {error}") from error
-    return cast(Path, path)
 
 
 def storage(path: Path) -> Any:
@@ -81,18 +52,13 @@ def key(path: Path) -> str:
     return name
 
 
-def foreign(error: Exception) -> bool:
-    """Whether an error is a storage package's own: what it says is for the user, where it was raised is not."""
-    return type(error).__module__.partition(".")[0] in ("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google")
-
-
 def put(path: Path, data: bytes) -> None:
     """Write a URL's object.
 
     Raises:
         OSError: it cannot be written.
     """
-    with _failing():
+    with failing():
         storage(path).pipe_file(key(path), data)
 
 
@@ -115,7 +81,7 @@ def create(path: Path, data: bytes) -> bool:
                     path.unlink()
             raise
         return True
-    with _failing():
+    with failing():
         try:
             fs.pipe_file(key(path), data, mode="create")
         except FileExistsError:
@@ -123,10 +89,31 @@ def create(path: Path, data: bytes) -> bool:
                 return path.read_bytes() == data  # an answer was lost, and the package has put it a second time
             return False
         except OSError as error:
-            if "ConditionalRequestConflict" not in str(error.__cause__):  # S3's word for two at the same time
-                raise
+            if _code(error) != "ConditionalRequestConflict":  # S3's word for two at the same time
+                return _created_after_a_look(path, data, error)
             return False
     return True
+
+
+def _created_after_a_look(path: Path, data: bytes, error: OSError) -> bool:
+    """What a storage does that has no conditional put, by which :func:`create` failed: two processes may both do it."""
+    if _code(error) not in ("NotImplemented", "501"):
+        raise error
+    _say_unconditional(path.drive or str(path.root))
+    if path.exists():
+        return False
+    put(path, data)
+    return True
+
+
+def _code(error: OSError) -> str:
+    """The word of a storage for what went wrong; S3's package has it in the error behind its own."""
+    return str(getattr(error.__cause__, "response", {}).get("Error", {}).get("Code", ""))
+
+
+@cache  # once a process and storage
+def _say_unconditional(where: str) -> None:
+    LOG.warning("%s: has no conditional put: two processes may make a shard at the same time, to the same bytes", where)
 
 
 def renew(path: Path, data: bytes) -> None:
@@ -138,7 +125,7 @@ def renew(path: Path, data: bytes) -> None:
     if storage(path) is None:
         os.utime(path)
         return
-    with _failing():
+    with failing():
         there = path.exists()
     if not there:
         raise FileNotFoundError(path)
@@ -154,12 +141,12 @@ def changed(path: Path) -> float:
     """
     if (fs := storage(path)) is None:
         return path.stat().st_mtime
-    with _failing():
+    with failing():
         return float(fs.modified(key(path)).timestamp())
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
+def failing() -> Iterator[None]:
     """Every failure of a storage is an OSError: each protocol's package has errors of its own."""
     try:
         yield

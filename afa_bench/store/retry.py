@@ -37,6 +37,8 @@ def retry_failed(root: Path) -> Retried:
         UserError: a damaged file, a folder that cannot be written, or one that is being scored at the moment.
     """
     store, found = Store(root), Retried()
+    if not any(_failed(files) or (files.summary() or {}).get("failed") for files in map(store.cell, store.cells())):
+        return found  # nothing is written where there is nothing to do
     with claimed(root / "scoring") as mine:
         if not mine:
             raise UserError(f"{root}: is being scored: try again later")

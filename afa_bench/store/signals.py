@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Put off SIGINT and SIGTERM until the end of the block; a second one is not put off.
+    """Put off SIGINT, SIGTERM and SIGHUP until the end of the block; a second one is not put off.
 
     Their exceptions would otherwise come up anywhere in the block, even between a lock's being taken and its holder's knowing.
     """
@@ -24,7 +24,7 @@ def signals_deferred() -> Iterator[None]:
             arrived.append(number)
             handlers.close()
 
-        for ending in (signal.SIGINT, signal.SIGTERM):
+        for ending in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
             handlers.callback(signal.signal, ending, signal.getsignal(ending) or signal.SIG_DFL)
             signal.signal(ending, put_off)
         yield

@@ -11,9 +11,10 @@ from statistics import fmean
 from typing import Any
 
 from afa_bench.errors import NothingToDoError, UserError
-from afa_bench.store.claims import Owner, active_claims
 from afa_bench.store.layout import CellStore, PlannedCell, Store
+from afa_bench.store.owners import Owner, active_claims
 from afa_bench.store.place import key, storage
+from afa_bench.store.reads import reads
 
 SHARD = re.compile(r"shard-(\d+)\.json")
 
@@ -130,6 +131,7 @@ class Status:
         }
 
 
+@reads
 def read_status(root: Path) -> Status:
     """Read how far a suite's results are.
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from afa_bench.errors import NotFoundError, NothingToDoError, suggest
 from afa_bench.paths import shipped
-from afa_bench.store.place import place
+from afa_bench.store.locate import place
+from afa_bench.store.reads import reads
 
 HERE = Path("results")
 
 
+@reads
 def find_results(name: str | None, here: Path = HERE) -> Path:
     """A suite's results: a folder, its URL, or a suite's name ``here`` or among those shipped; without one, the latest ``here``.
 
@@ -40,6 +42,7 @@ def all_suites(here: Path = HERE) -> dict[str, Path]:
     return suites_in(shipped("results")) | suites_in(here)
 
 
+@reads
 def suites_in(folder: Path) -> dict[str, Path]:
     """The suites that have results in a folder: name -> folder, by name."""
     if not folder.is_dir():

@@ -6,9 +6,8 @@ weights of a metric, another sampler, two results for one cell.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from afa_bench.errors import NotFoundError, NothingToDoError, UserError
+from afa_bench.log import LOG
 from afa_bench.store.layout import Store, checked
+from afa_bench.store.reads import reads
+from afa_bench.tables.apart import apart
 from afa_bench.tables.model import Cell, Metric
 
 if TYPE_CHECKING:
@@ -63,12 +65,13 @@ class MetricFile(_File):
 
 
 class SummaryFile(_File):
-    """``summary.json``: what a cell's samples come to."""
+    """``summary.json``: what a cell's samples come to; ``made_with`` are the versions of its parts, if there are several."""
 
     fingerprint: str
     samples: int = Field(ge=0)
     failed: int = Field(ge=0)
     metrics: dict[str, MetricFile]
+    made_with: list[dict[str, str | None]] = []
 
 
 class CellFile(_File):
@@ -84,6 +87,7 @@ class CellFile(_File):
     steps: int | None
     fingerprint: str
     identity: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,12 @@ class CellResult:
     def row(self) -> tuple[str, str]:
         """The group and the label: together they name a row."""
         return self.cell.group, self.cell.label
+
+    @property
+    def made_with(self) -> Sequence[Mapping[str, str | None]]:
+        """The versions that its samples were made with, package by package: several where it was made in parts."""
+        first = self.cell.provenance.get("versions")
+        return (self.summary.made_with if self.summary else []) or ([first] if isinstance(first, dict) else [])
 
     @property
     def title(self) -> str:
@@ -178,6 +188,7 @@ def measured(result: CellResult | None, metric: Metric) -> Cell:
     return replace(cell, of=result.planned, over=result.samples.over(metric) if result.samples else "")
 
 
+@reads
 def load_results(folder: Path, cells: Iterable[str] | None = None, *, scored: bool = True) -> Results:
     """Read the cells of a suite's results.
 
@@ -195,7 +206,9 @@ def load_results(folder: Path, cells: Iterable[str] | None = None, *, scored: bo
         raise NotFoundError(f"{folder}: no such folder of results")
     names = sorted(cells) if cells is not None else sorted(path.name for path in folder.iterdir() if _is_cell(path))
     unmade = [cell.place for cell in Store(folder).planned() if cell.name not in names] if cells is None else []
-    found = assembled(folder, [_read_cell(folder / name) for name in names], len(names) + len(unmade), scored)
+    read = [_read_cell(folder / name) for name in names]
+    read = read if cells is not None else _current(folder, read)
+    found = assembled(folder, read, len(read) + len(unmade), scored)
     return replace(found, unmade=frozenset(unmade))
 
 
@@ -228,6 +241,20 @@ def _planned(found: list[CellResult]) -> list[CellResult]:
         if result.summary is not None:
             most[result.cell.task] = max(most.get(result.cell.task, 0), result.summary.samples)
     return [replace(result, planned=most.get(result.cell.task, 0)) for result in found]
+
+
+def _current(folder: Path, found: list[CellResult]) -> list[CellResult]:
+    """Without cells that ``suite.json`` does not list and that have no results, or those of a listed one under a former label."""
+    planned = {cell.name for cell in Store(folder).planned()}
+    listed = {result.cell.fingerprint: result for result in found if result.folder.name in planned}
+    kept = []
+    for result in found:
+        now = listed.get(result.cell.fingerprint)
+        if not planned or result.folder.name in planned or (result.summary is not None and now is None):
+            kept.append(result)
+        elif result.summary is not None and now is not None:
+            LOG.warning("%s: left out: a former label of what is now %s", result.folder, now.title)
+    return kept
 
 
 def _finite(value: float | None) -> float | None:
@@ -284,8 +311,9 @@ def _refuse_strangers(found: list[CellResult]) -> None:
         for key, value in facts.items():
             known, other = first.setdefault(key, (value, result))
             if known != value:
+                way, mine, theirs = apart(value, known, key)
                 raise UserError(
-                    f"{result.folder / 'cell.json'}: {key}: {short(value)}, but {other.folder.name} has {short(known)}: results "
+                    f"{result.folder / 'cell.json'}: {way}: {mine}, but {other.folder.name} has {theirs}: results "
                     f"that differ in more than group, method and steps are not tabulated together{_way_out(result, other)}"
                 )
 
@@ -325,9 +353,10 @@ def _metrics(found: list[CellResult]) -> tuple[dict[str, Metric], dict[str, tupl
             order.setdefault(key, entry.order)
             if known != metric:
                 name = next(name for name in vars(metric) if getattr(metric, name) != getattr(known, name))
+                way, mine, theirs = apart(getattr(metric, name), getattr(known, name), f"metrics.{key}.{name}")
                 raise UserError(
-                    f"{result.folder / 'summary.json'}: metrics.{key}.{name}: {short(getattr(metric, name))}, but "
-                    f"{source[key].folder.name} has {short(getattr(known, name))}: not comparable, score both again"
+                    f"{result.folder / 'summary.json'}: {way}: {mine}, but "
+                    f"{source[key].folder.name} has {theirs}: not comparable, score both again"
                 )
             if entry.value is not None and inputs.setdefault(key, entry.inputs) != entry.inputs:
                 raise UserError(
@@ -350,9 +379,3 @@ def _shared(found: list[CellResult]) -> dict[str, Any]:
 def shared_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity without what tells the cells of a table apart."""
     return {key: value for key, value in identity.items() if key not in PRIVATE}
-
-
-def short(value: Any) -> str:
-    """A value in at most 60 characters, for an error's words."""
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -31,6 +31,7 @@ def foot(results: Results, table: Table, placed: Mapping[Place, CellResult]) -> 
         *_how(table, metrics),
         _samples(cells),
         _failed(cells),
+        _made(cells),
         _gaps(table, placed),
         *_lacks(table),
         *missing(table),
@@ -74,6 +75,17 @@ def _failed(cells: list[CellResult]) -> str:
         if result.summary and result.summary.failed
     ]
     return f"Failed samples: {'; '.join(failed)}." if failed else "Failed samples: none."
+
+
+def _made(cells: list[CellResult]) -> str:
+    """The packages of which the samples shown were made with several versions, and the cells that are of several themselves."""
+    parts = [part for result in cells for part in result.made_with]
+    names = dict.fromkeys(name for part in parts for name in part)
+    found = {name: dict.fromkeys(str(part.get(name)) for part in parts) for name in names}
+    several = [f"{name} {' and '.join(versions)}" for name, versions in found.items() if len(versions) > 1]
+    mixed = [result.title for result in cells if len(result.made_with) > 1]
+    inside = f" Of several in one cell: {', '.join(mixed[:MOST])}{' and others' if mixed[MOST:] else ''}." if mixed else ""
+    return f"Made with several versions: {'; '.join(several)}.{inside}" if several else ""
 
 
 def _gaps(table: Table, placed: Mapping[Place, CellResult]) -> str:

@@ -13,7 +13,7 @@ from afa_bench.errors import NothingToDoError, UserError
 from afa_bench.method import Options
 from afa_bench.models.group import Group, read_group
 from afa_bench.prompts.base import Prompt, PromptSet, notes_of, read_prompts
-from afa_bench.reading import Choice, Place, line_of, read_mapping, validated
+from afa_bench.reading import Choice, Place, Unique, line_of, read_mapping, validated
 from afa_bench.training.settings import Count, Positive, Settings
 from afa_bench.training.trainable import Trainable
 
@@ -39,7 +39,7 @@ class TrainConfig(Settings):
     size: Positive = 512
     crops: Positive = 1
     validation: Count = 64
-    trackers: tuple[Tracker, ...] = ()
+    trackers: Annotated[tuple[Tracker, ...], Unique] = ()
     file: Annotated[Path, Field(exclude=True)] = Path()
 
     @model_validator(mode="before")
@@ -110,6 +110,8 @@ def read_config(path: Path) -> TrainConfig:
     if "file" in document:
         raise UserError(f"{where(('file',))}: file: unknown key")
     config = validated(TrainConfig, document, where, known)
+    for key in ("trainable", "data"):
+        getattr(config, key).refuse(f"{where((key,))}: {key}", "label", "groups")
     choices = {"trainable": config.trainable.written_in(path), "data": config.data.written_in(path)}
     return config.model_copy(update={"file": path, **choices})
 

@@ -166,9 +166,10 @@ def test_brackets_and_colons_in_a_name_stay(tmp_path: Path, monkeypatch: pytest.
     assert "[red]one[/red]" in run("table", ODD).stdout
 
 
-def test_texts_of_a_bar_stay(capsys: pytest.CaptureFixture[str]) -> None:
+def test_texts_of_a_bar_stay(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from afa_bench.terminal import Bars, output, warn
 
+    monkeypatch.setattr("afa_bench.terminal.QUIET", 0)  # seconds between the lines that stand for a bar where no terminal is
     bars = Bars()
     with bars.stage("work", 1):
         bars.advance(ODD, 1)

@@ -58,7 +58,9 @@ class Faulty(Base):
 def made(plan: Plan, folder: Path, fault: object, batch_size: int = 8, shard: int = 0) -> list[dict[str, object]]:
     """The rows of a shard of the plan's only cell, made under a fault."""
     (cell,) = plan.cells
-    faulty = SimpleNamespace(**{name: getattr(cell, name) for name in ("group", "options", "label", "task", "steps", "name")})
+    faulty = SimpleNamespace(
+        **{name: getattr(cell, name) for name in ("group", "options", "label", "task", "steps", "name", "title")}
+    )
     faulty.method = Faulty(fault)
     return Generator(plan, "cpu", batch_size).run_shard(faulty, plan.shards(cell)[shard], CellStore(folder), lambda count: None)
 
@@ -83,15 +85,19 @@ def test_the_batch_is_halved_until_it_fits_and_that_is_recorded(tiny_suite, tmp_
     assert not any(row["error"] for row in tight)
 
 
-def test_memory_too_small_for_one_sample_is_a_row_and_is_made_by_a_retry(tiny_suite, tmp_path):
+def test_memory_too_small_for_one_sample_stops_the_run(tiny_suite, tmp_path):
+    with pytest.raises(UserError, match="tiny one 2 steps: cpu: one sample does not fit into its memory"):
+        made(plan_of(tiny_suite), tmp_path / "cell", room_for(1))
+
+
+def test_failed_samples_are_made_by_a_retry(tiny_suite, tmp_path):
     plan = plan_of(tiny_suite)
     out = tmp_path / "out"
     (cell,) = plan.cells
     store = CellStore(out / plan.name / cell.name)
-    rows = made(plan, store.folder, room_for(1))
-    assert {row["error"] for row in rows} == {"OutOfMemoryError: CUDA out of memory"}
-    assert all(row["batch"] == 1 for row in rows)
-    store.write_shard(0, rows)
+    store.write_shard(
+        0, [{**row, "file": None, "error": "RuntimeError: x"} for row in made(plan, store.folder, lambda *args: None)]
+    )
     assert run(tiny_suite, out).failed == 10
     assert retry_failed(out / plan.name).failed == 10
     outcome = run(tiny_suite, out)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 
 import diffusers
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny_models
@@ -140,14 +142,19 @@ def test_the_loss_is_the_error_of_the_noise_that_a_stock_unet_predicts(theirs: N
 
 
 def test_a_prompt_without_an_image_is_an_error_row(tiny_suite: Path, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    table = {"prompt": ["a", "b", "c"], "image": [None, buffer.getvalue(), None]}
+    pq.write_table(pa.table(table), tiny_suite.parent / "prompts.parquet")
     document = yaml.safe_load(tiny_suite.read_text()) | {
+        "prompts": {"name": "file", "path": "prompts.parquet", "image_column": "image"},
         "methods": [{"name": "base", "model": "one"}],
         "metrics": ["denoising-loss"],
     }
     tiny_suite.write_text(yaml.safe_dump(document))
     outcome = run(tiny_suite, tmp_path / "out")
-    assert (outcome.generated, outcome.failed) == (5, 5)
-    assert {row["error"] for row in rows(tmp_path / "out", "one")} == {"the prompt has no image to denoise"}
+    assert (outcome.generated, outcome.failed) == (3, 2)
+    assert {row["error"] for row in rows(tmp_path / "out", "one")} == {None, "the prompt has no image to denoise"}
 
 
 def test_what_is_no_value_a_sample_is_refused_and_what_is_not_finite_is_an_error() -> None:

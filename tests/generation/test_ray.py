@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs import CELLS, hashes, planned, rows, run, summaries
+from runs import CELLS, hashes, planned, run, summaries
 
 from afa_bench.errors import UserError
 from afa_bench.generation.ray import ATTEMPTS, REACHED, RayEngine, _cluster
@@ -70,17 +70,18 @@ class Deadly(Merge):
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_a_shard_at_which_every_worker_dies_becomes_rows_with_an_error(tiny_suite, tmp_path, monkeypatch):
+def test_a_shard_at_which_every_worker_dies_stays_open_and_all_else_is_made(tiny_suite, tmp_path, monkeypatch):
     from ray import cloudpickle
 
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     plan, deaths = planned(tiny_suite, only=["one", "weighted"]), tmp_path / "deaths"
     cells = [replace(cell, method=Deadly(deaths)) if cell.label == "weighted" else cell for cell in plan.cells]
-    outcome = run_plan(replace(plan, cells=cells), tmp_path, "cpu", 4, Silent(), engine=RayEngine(workers=1))
-    assert (outcome.generated, outcome.failed, outcome.left) == (20, 10, 0)
+    with pytest.raises(UserError, match=f"{ATTEMPTS} workers died at shard 0 of tiny weighted 2 steps, which stay open"):
+        run_plan(replace(plan, cells=cells), tmp_path, "cpu", 4, Silent(), engine=RayEngine(workers=1))
     assert deaths.read_text() == "x" * ATTEMPTS
-    assert {row["error"] for row in rows(tmp_path)} == {None, f"the worker died {ATTEMPTS} times at this shard"}
+    (made,) = tmp_path.rglob("shard-000000.json")
+    assert made.parents[1].name.startswith("tiny-one.")
     assert not list(tmp_path.rglob("*.claim.*"))
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 

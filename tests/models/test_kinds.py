@@ -259,9 +259,9 @@ def test_a_suite_is_refused_before_any_work(tiny_suite: Path, tiny_group: Path, 
     group(tmp_path, pipeline=str(base), models={"one": str(tiny_group.parent / "one")})
     suite = yaml.safe_load(tiny_suite.read_text()) | {"groups": ["group.yaml"], "sampler": {"scheduler": "PNDMScheduler"}}
     tiny_suite.write_text(yaml.safe_dump(suite))
-    with pytest.raises(UserError, match=r"group group: sampler\.scheduler: PNDMScheduler has no rescale_betas_zero_snr"):
+    with pytest.raises(UserError, match=r"sampler\.scheduler: PNDMScheduler has no rescale_betas_zero_snr"):
         make_plan(read_suite(tiny_suite))
-    with pytest.raises(UserError, match=r"group group: sampler\.scheduler: PNDMScheduler has no rescale_betas_zero_snr"):
+    with pytest.raises(UserError, match=r"sampler\.scheduler: PNDMScheduler has no rescale_betas_zero_snr"):
         estimate(read_suite(tiny_suite))
 
 

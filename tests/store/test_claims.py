@@ -13,8 +13,9 @@ from contextlib import suppress
 
 import pytest
 
-from afa_bench.store.claims import EXPIRES, active_claims, claimed, expired_claims
+from afa_bench.store.claims import EXPIRES, claimed
 from afa_bench.store.layout import Store
+from afa_bench.store.owners import active_claims, expired_claims
 
 
 def age(claim, seconds):

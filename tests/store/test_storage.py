@@ -10,16 +10,19 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from runs import run
+from typer.testing import CliRunner
 
+from afa_bench.cli import app
 from afa_bench.cli.compare import compare
 from afa_bench.errors import UserError
 from afa_bench.store.claims import EXPIRES, _machine, claimed
 from afa_bench.store.garbage import find_garbage, remove_garbage
 from afa_bench.store.layout import PlannedCell, Store
-from afa_bench.store.place import place
+from afa_bench.store.locate import place
 from afa_bench.store.status import read_status
 from afa_bench.tables import build_table, load_results, render
 from afa_bench.tables.find import find_results
@@ -116,6 +119,11 @@ def test_a_claim_of_another_machine_on_a_url_holds_until_it_expires(memory):
     ("name", "message"),
     [
         ("s3://", "expected a URL"),
+        ("S3://", "expected a URL"),
+        ("s3:/bucket/x", r"s3:/bucket/x: expected a path, or a URL such as s3://bucket/results"),
+        ("S3:bucket", "expected a path, or a URL such as s3://bucket/results"),
+        ("gs:/bucket/x", "expected a path, or a URL such as gs://bucket/results"),
+        ("file:/tmp/x", "expected a path, or a URL such as file://"),
         ("nosuch://bucket/x", "cannot be reached"),
         ("s3://bucket/x", "cannot be reached: .*(127.0.0.1|connect)"),
     ],
@@ -126,6 +134,67 @@ def test_a_wrong_url_is_one_line(name, message, monkeypatch):
     with pytest.raises(UserError, match=message) as caught:
         place(name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_protocol_is_understood_in_capitals(memory):
+    (memory / "a" / "b.txt").write_text("x")
+    assert place(f"MEMORY://{memory.path}/a").joinpath("b.txt").read_text() == "x"
+    assert place("s3/x:y") == Path("s3/x:y")
+
+
+class NotImplementedByServer(Exception):  # noqa: N818 # as botocore has it
+    """What S3's package raises for an answer of 501."""
+
+    response: ClassVar = {"Error": {"Code": "NotImplemented"}, "ResponseMetadata": {"HTTPStatusCode": 501}}
+
+
+@pytest.fixture
+def unconditional(memory, monkeypatch):
+    """A storage whose server knows no conditional put."""
+    put = type(memory.fs).pipe_file
+
+    def pipe_file(self, path, value, mode="overwrite", **options):
+        if mode == "create":
+            raise OSError(22, "A header you provided implies functionality that is not implemented") from NotImplementedByServer()
+        return put(self, path, value, **options)
+
+    monkeypatch.setattr(type(memory.fs), "pipe_file", pipe_file)
+    return memory
+
+
+def test_without_a_conditional_put_claims_go_by_a_look(unconditional, caplog):
+    work = unconditional / "shard"
+    with claimed(work) as mine, claimed(work) as second:
+        assert (mine, second) == (True, False)
+    assert not files(unconditional)
+    with claimed(work) as again:
+        assert again
+    assert caplog.text.count("has no conditional put") == 1
+
+
+def test_a_run_goes_on_without_a_conditional_put(unconditional, tiny_suite):
+    outcome = run(tiny_suite, unconditional, only=["one"])
+    assert (outcome.generated, outcome.failed) == (10, 0)
+
+
+@pytest.mark.parametrize("url", [False, True])
+@pytest.mark.parametrize("verb", [["status"], ["status", "--json"], ["gc"], ["gc", "--dropped"]])
+def test_who_only_looks_writes_nothing(memory, tiny_suite, tmp_path, monkeypatch, verb, url):
+    """Not even beside a claim of another machine, which ends by the clock of where it lies."""
+    root = memory if url else tmp_path / "out"
+    run(tiny_suite, root, only=["one"])
+    (cell,) = [path.parent for path in (root / "tiny").glob("*/cell.json")]
+    for work in (root / "tiny" / "scoring", cell / "state" / "shard-000000.json"):
+        work.with_name(f"{work.name}.claim.0").write_text(json.dumps({"host": "other", "machine": "other", "pid": 1}))
+
+    def refuse(*args, **options):
+        raise AssertionError("written")
+
+    for module in ("claims", "atomic", "place"):
+        for name in ("create", "put", "write_bytes", "renew"):
+            monkeypatch.setattr(f"afa_bench.store.{module}.{name}", refuse, raising=False)
+    done = CliRunner().invoke(app(), [*verb, f"memory://{root.path}/tiny" if url else str(root / "tiny")])
+    assert (done.exit_code, done.exception) == (0, None)
 
 
 def environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
@@ -151,6 +220,13 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     boto3.client("s3").create_bucket(Bucket=name)
     yield f"s3://{name}/team"
     server.stop()
+
+
+@pytest.mark.slow
+def test_a_bucket_that_is_not_there_is_named(bucket):
+    with pytest.raises(UserError, match="s3://no-such-bucket/x: The specified bucket does not exist"):
+        place("s3://no-such-bucket/x")
+    assert not place(f"{bucket}/none").exists()
 
 
 @pytest.mark.slow

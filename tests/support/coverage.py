@@ -87,7 +87,7 @@ def kid(n: int, size: int = 100, references: int = 1_000, width: int = 64, shift
 
 def cmmd(n: int, width: int = 32) -> Draw:
     reference = unit(features(np.random.default_rng(9), 1_000, width, 0.0))
-    return lambda rng: set_interval(CmmdTo(reference, unit(features(rng, n, width))), prompts_of(n), floor=0.0)
+    return lambda rng: set_interval(CmmdTo(reference, unit(features(rng, n, width))), prompts_of(n))
 
 
 def inception_score(n: int, splits: int) -> Draw:
@@ -130,7 +130,7 @@ def lines(runs: int) -> Iterator[str]:
     yield f"| prompts | {' | '.join(KINDS)} |"
     yield f"| --: |{' --: |' * len(KINDS)}"
     for prompts in PROMPTS:
-        own = max(runs // 4, 100) if prompts > 500 else runs
+        own = max(runs // 4, 100) if prompts > 64 else runs
         row = [told(coverage(partial(mean, kind, prompts, 2), own, 0.0)) for kind in KINDS]
         yield f"| {prompts:,} | {' | '.join(row)} |"
     yield ""

@@ -15,6 +15,7 @@ from afa_bench.generation.inline import run_shards
 from afa_bench.generation.loop import Engine
 from afa_bench.plan import make_plan
 from afa_bench.progress import Silent
+from afa_bench.refresh import refresh
 from afa_bench.run import RunOutcome, run_plan
 from afa_bench.suite import read_suite
 from afa_bench.workspace import WHOLE, Share
@@ -37,7 +38,9 @@ def run(
     **options: object,
 ) -> RunOutcome:
     """What ``afa-bench run`` does, but for the table."""
-    return run_plan(planned(suite, shard_size, **options), out, "cpu", batch_size, Silent(), share=share, engine=engine)
+    plan = planned(suite, shard_size, **options)
+    refresh(plan, out)
+    return run_plan(plan, out, "cpu", batch_size, Silent(), share=share, engine=engine)
 
 
 CELLS = 6  # three base models, a merge, two ensembles

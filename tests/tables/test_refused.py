@@ -11,6 +11,7 @@ from results_factory import metric, write_cell
 
 from afa_bench.errors import NotFoundError, NothingToDoError, UserError
 from afa_bench.tables import load_results
+from afa_bench.tables.apart import apart
 
 
 def spoil(folder: Path, name: str, **changes: Any) -> Path:
@@ -60,7 +61,7 @@ def test_mixed_suites_are_refused(tmp_path: Path, changes: dict[str, Any], words
 def test_mixed_identities_are_refused(tmp_path: Path) -> None:
     write_cell(tmp_path)
     write_cell(tmp_path, label="other", order=1, identity={"sampler": {"scheduler": "EulerDiscreteScheduler"}})
-    with pytest.raises(UserError, match=r"sampler: .*EulerDiscreteScheduler.*not tabulated together"):
+    with pytest.raises(UserError, match=r"sampler.scheduler: .*EulerDiscreteScheduler.*not tabulated together"):
         load_results(tmp_path)
 
 
@@ -101,3 +102,24 @@ def test_nothing_to_show(tmp_path: Path) -> None:
     (cell.folder / "summary.json").unlink()
     with pytest.raises(NothingToDoError, match="nothing is scored yet"):
         load_results(tmp_path / "suite")
+
+
+LONG = "word " * 30
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shown"),
+    [
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, ("key.a.c", "2", "3")),
+        ({"a": [1, {"b": 2}]}, {"a": [1, {}]}, ("key.a.1.b", "2", "nothing")),
+        ([1], [1, 2], ("key", "[1]", "[1, 2]")),
+        (LONG + "cat", LONG + "dog", ("key", "...word word word word cat", "...word word word word dog")),
+        (LONG, LONG + "x" * 99, ("key", "...word word word word ", "...word word word word " + "x" * 34 + "...")),
+        ("", LONG, ("key", "", LONG[:57] + "...")),
+        (None, 1, ("key", "null", "1")),
+    ],
+)
+def test_an_error_shows_where_two_values_differ(one: Any, other: Any, shown: tuple[str, str, str]) -> None:
+    assert apart(one, other, "key") == shown
+    way, mine, theirs = apart(other, one, "key")
+    assert (way, theirs, mine) == shown

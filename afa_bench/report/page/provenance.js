@@ -25,7 +25,7 @@ function cellTable() {
   const lines = REPORT.cells.map((cell) => {
     const row = REPORT.rows[cell.row];
     const origin = cell.provenance ?? {};
-    const versions = Object.entries(origin.versions ?? {}).map(([name, version]) => `${name} ${version ?? "–"}`).join(", ");
+    const versions = cell.made_with.map((part) => Object.entries(part).map(([name, version]) => `${name} ${version ?? "–"}`).join(", ")).join("; ");
     const host = typeof origin.host === "object" ? Object.values(origin.host ?? {}).join(", ") : String(origin.host ?? "");
     return el("tr", {},
       el("th", { scope: "row" }, `${row.group}: ${row.label}`), el("td", {}, cell.steps === null ? cell.task : `${cell.steps} steps`),
