@@ -126,6 +126,7 @@ def test_it_is_found_by_its_pipeline_its_name_and_its_tensors(group: Path) -> No
         "unet/diffusion_pytorch_model.safetensors",
         "text_encoder/config.json",
         "text_encoder/model.safetensors",
+        "scheduler/scheduler_config.json",
     }
 
 
