@@ -89,6 +89,7 @@ def test_a_run_takes_a_file_keys_or_a_suite_and_prints_nothing(
         again = afa_bench.run(suite, out=str(tmp_path / "out"), **made)
         assert (again.outcome.generated, again.outcome.reused, again.cells) == (0, 4, first.cells)
     assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr("afa_bench.terminal.QUIET", 0)  # seconds between the lines that stand for bars where no terminal is
     afa_bench.run(keys, out=tmp_path / "out", progress=True, **{**made, "limit": 1})
     drawn = capfd.readouterr()
     assert "generate" in drawn.err

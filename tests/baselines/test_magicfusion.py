@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from tiny import tiny_unet
 
 from afa_bench.errors import UserError
@@ -151,6 +152,10 @@ def test_the_number_of_models_and_temperatures() -> None:
 def test_a_suite_plans_it_only_with_guidance(tiny_suite: Path) -> None:
     document = yaml.safe_load(tiny_suite.read_text())
     document |= {"methods": ["magicfusion", "noise-average"], "metrics": ["denoising-loss", *document["metrics"]]}
+    document["prompts"] = {"name": "folder", "path": "pictures"}
+    (tiny_suite.parent / "pictures").mkdir()
+    Image.new("RGB", (8, 8), "red").save(tiny_suite.parent / "pictures" / "a.png")
+    (tiny_suite.parent / "pictures" / "a.txt").write_text("a red dog")
     tiny_suite.write_text(yaml.safe_dump(document))
     plan = make_plan(read_suite(tiny_suite), limit=1)
     cells = {(cell.label, cell.task) for cell in plan.cells}
