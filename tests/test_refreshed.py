@@ -58,6 +58,7 @@ def recategorise(suite: Path) -> None:
     (suite.parent / "prompts.csv").write_text(ANIMALS.replace("people", "animals"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [True, False], ids=["a finished run", "half a run"])
 @pytest.mark.parametrize("edit", [rename, reorder, recategorise])
 def test_what_is_shown_is_what_a_run_of_today_would_show_and_no_image_is_made_again(suite, tmp_path, edit, whole):
@@ -77,6 +78,7 @@ def test_what_is_shown_is_what_a_run_of_today_would_show_and_no_image_is_made_ag
     assert old == new
 
 
+@pytest.mark.slow
 def test_a_cell_under_a_former_label_is_left_out_where_its_folder_could_not_be_renamed(suite, tmp_path, monkeypatch, caplog):
     run(suite, tmp_path / "out")
     rename(suite)
@@ -95,6 +97,7 @@ def test_a_cell_without_results_that_no_plan_lists_blocks_no_reader(suite, tmp_p
     assert [one.folder for one in load_results(root)] == [cell.folder]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", [True, False], ids=["parts say their versions", "the first part does not"])
 def test_a_cell_of_two_versions_names_both_and_the_table_says_so(suite, tmp_path, monkeypatch, said):
     """Two processes under two versions of torch; the first may be of a time when only cell.json named them."""

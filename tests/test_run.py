@@ -74,6 +74,7 @@ def test_results_of_a_former_suite_are_told_from_those_of_two_suites(tiny_suite,
     assert [one.path for one in find_dropped(root)] == [former.parent]
 
 
+@pytest.mark.slow
 def test_images_do_not_depend_on_the_batch(tiny_suite):
     plan = make_plan(read_suite(tiny_suite))
     generator = Generator(plan, "cpu", batch_size=16)
@@ -84,6 +85,7 @@ def test_images_do_not_depend_on_the_batch(tiny_suite):
         assert (together[0] - together[1]).abs().max() > 0.01  # another image of the same prompt starts from other noise
 
 
+@pytest.mark.slow
 def test_the_files_do_not_depend_on_the_batch(tiny_suite, tmp_path):
     run(tiny_suite, tmp_path / "one", batch_size=1)
     run(tiny_suite, tmp_path / "many", batch_size=16)
@@ -123,6 +125,7 @@ def test_a_damaged_features_file_is_made_again(tiny_suite, tmp_path, length):
     assert summaries(out) == before
 
 
+@pytest.mark.slow
 def test_results_without_images_are_complete(tiny_suite, tmp_path):
     out = tmp_path / "out"
     run(tiny_suite, out)
@@ -151,6 +154,7 @@ def test_the_bars_end_full(tiny_suite, tmp_path):
     assert all(expected == done > 0 for expected, done in stages.values()), stages
 
 
+@pytest.mark.slow
 def test_a_part_of_a_suite_is_a_part_of_its_results(tiny_suite, tmp_path):
     out = tmp_path / "out"
     assert run(tiny_suite, out, only=["weighted", "two"]).generated == 20
@@ -160,6 +164,7 @@ def test_a_part_of_a_suite_is_a_part_of_its_results(tiny_suite, tmp_path):
     assert {path.name for path in out.iterdir()} == {"tiny", "tiny-limit2"}
 
 
+@pytest.mark.slow
 def test_another_seed_or_weight_is_another_cell(tiny_suite, tmp_path, tiny_group):
     out = tmp_path / "out"
     run(tiny_suite, out, only=["one"])
@@ -231,6 +236,7 @@ def truncate(path: Path, length: int | None = None) -> None:
     os.truncate(path, path.stat().st_size - 100 if length is None else length)
 
 
+@pytest.mark.slow
 def test_the_command_line_says_one_line_and_the_exit_code(tiny_suite, tmp_path):
     out = tmp_path / "out"
     done = subprocess.run(command(tiny_suite, out, "--only", "one"), capture_output=True, text=True, check=False)
@@ -249,6 +255,7 @@ def test_the_command_line_says_one_line_and_the_exit_code(tiny_suite, tmp_path):
         assert failed.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_parts_together_are_the_whole(tiny_suite, tmp_path):
     run(tiny_suite, tmp_path / "whole")
     parts = [run(tiny_suite, tmp_path / "parts", share=Share(index, 3)) for index in (2, 3, 1)]

@@ -265,6 +265,7 @@ def test_without_spatial_is_the_mean_of_the_logits() -> None:
     torch.testing.assert_close(sabw.ablated(["spatial"]).maps(0, *given)[:, :, 0, 0], expected)
 
 
+@pytest.mark.slow
 def test_a_trained_one_without_a_part(tmp_path: Path) -> None:
     sabw = randomised(tiny_sabw())
     small = sabw.ablated(["timestep", "text"])

@@ -145,6 +145,7 @@ def test_a_suite_draws_it_and_measures_its_denoising_loss(group: Path, pictures:
         run(odd, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_it_is_merged_as_a_folder_and_as_a_file(group: Path, pictures: Path, tmp_path: Path) -> None:
     one, two = states(group)
     blocks = [[1.0, 0.0]] * 3 + [[0.25, 0.75]] * 4

@@ -45,6 +45,7 @@ def test_counted_without_weights(tmp_path: Path) -> None:
     assert "noise-average        2" in " ".join(text.split("\n"))
 
 
+@pytest.mark.slow
 def test_measured_beside_the_base_model(tmp_path: Path) -> None:
     file = tmp_path / "methods.json"
     text = run_methods("mini-1", ["weighted", "noise-average"], [3], [1], [2, 1], rounds=2, device="cpu", out=file)

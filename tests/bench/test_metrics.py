@@ -11,6 +11,7 @@ from afa_bench.cli import app
 from afa_bench.errors import UserError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -31,6 +31,7 @@ def helped(*words: str) -> tuple[float, str]:
     return float(seconds), modules
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_that_computes() -> None:
     assert helped()[1] == "[]"
     for verb in VERBS:

@@ -66,6 +66,7 @@ def test_without_a_terminal_progress_is_a_line_a_minute(monkeypatch, capsys, dra
     assert not capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_terminal_that_hangs_up_ends_the_command_with_its_claims(tmp_path):
     code = (
         "import sys, time; from afa_bench import cli; from afa_bench.store.claims import claimed; from pathlib import Path\n"

@@ -88,6 +88,7 @@ def test_a_suite_of_strangers_gives_a_table(suite, tmp_path):
     assert first["colourfulness"] == pytest.approx(spread + 0.3 * mean, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_changed_file_finds_none_of_its_results_done(suite, tmp_path):
     before, out = fingerprints(suite), tmp_path / "out"
     run(suite, out)

@@ -101,6 +101,7 @@ def rows(out: Path, label: str) -> list[dict[str, object]]:
     return pq.read_table(file).to_pylist()
 
 
+@pytest.mark.slow
 def test_a_strangers_metric_of_denoisers_runs_in_a_suite_on_any_architecture(theirs: None, suite: Path, tmp_path: Path) -> None:
     outcome = run(suite, tmp_path / "out", batch_size=2)
     assert (outcome.generated, outcome.failed) == (3 * 2, 0)

@@ -64,6 +64,7 @@ def losses(suite, out, **images):
     return {row["prompt_id"]: row["denoising_loss"] for row in rows(out) if row.get("denoising_loss") is not None}
 
 
+@pytest.mark.slow
 def test_a_photo_is_cut_as_in_training_and_turned_as_it_is_seen(suite, tmp_path):
     wide, square = picture(0), picture(1, (8, 8))
     whole = losses(suite, tmp_path / "whole", a=wide, b=square)
@@ -116,6 +117,7 @@ def test_a_damaged_image_is_a_failed_loss_and_costs_one_value_of_its_own_metric(
     assert run(suite, tmp_path / "mended", only=["one"]).failed == 0
 
 
+@pytest.mark.slow
 def test_samples_of_one_picture_are_one_cluster(suite, tmp_path):
     pairs(suite, **{name: picture(seed) for seed, name in enumerate("abcdefgh")})
     plan = planned(suite, only=["one"])

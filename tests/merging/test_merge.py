@@ -184,6 +184,7 @@ def test_a_killed_merge_leaves_no_file(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_real_models_through_a_single_file(tmp_path: Path) -> None:
     """Folders merged to one file under LDM's names, which diffusers loads: the very weights of the merge in memory."""
     from diffusers import UNet2DConditionModel

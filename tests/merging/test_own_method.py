@@ -48,6 +48,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path / "site")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_it_is_a_merge_method_everywhere(tmp_path: Path, tiny_group: Path) -> None:
     folder = tiny_group.parent

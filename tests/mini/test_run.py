@@ -39,6 +39,7 @@ def plan(suite: Path, **options: object) -> Plan:
     return make_plan(read_suite(suite), **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_both_groups_end_in_a_table_of_finite_numbers(suite, tmp_path):
     outcome = run(suite, tmp_path / "out", batch_size=6)
     assert (outcome.generated, outcome.failed) == (2 * 7 * 2 * 6, 0)
@@ -50,6 +51,7 @@ def test_both_groups_end_in_a_table_of_finite_numbers(suite, tmp_path):
         assert pq.read_table(folder / "samples.parquet").num_rows == 6
 
 
+@pytest.mark.slow
 def test_a_loss_does_not_depend_on_the_batch(suite, tmp_path):
     values = []
     for batch in (1, 6):

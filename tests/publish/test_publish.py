@@ -110,6 +110,7 @@ def test_what_git_and_file_browsers_put_beside_it_is_no_fault(copy):
     assert "more.md: is not in submission.json" in run("verify", str(copy)).output
 
 
+@pytest.mark.slow
 def test_any_changed_byte_is_named(copy):
     chance = np.random.default_rng(0)
     files = sorted(

@@ -45,6 +45,7 @@ def suite(tmp_path: Path) -> Path:
     return tmp_path / "zoo.yaml"
 
 
+@pytest.mark.slow
 def test_a_search_ends_in_a_recipe_that_merge_and_mbw_take(suite: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
     search = ["search", str(suite), "--scorer", "clip-t", "--images", "1,2", "--device", "cpu", "--out", str(out)]

@@ -48,6 +48,7 @@ def both_tasks(tiny_suite: Path, tmp_path: Path) -> Path:
     return tiny_suite
 
 
+@pytest.mark.slow
 def test_a_results_folder_is_one_data_set(both_tasks: Path, tmp_path: Path) -> None:
     assert run(both_tasks, tmp_path / "out", only=["one", "mine"]).failed == 0
     assert run(both_tasks, tmp_path / "out", only=["two"]).failed == 0  # another process, another day

@@ -61,6 +61,7 @@ def memory() -> Iterator[Path]:
     MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
+@pytest.mark.slow
 def test_a_url_has_the_files_of_a_folder(tiny_suite, tmp_path, memory):
     run(tiny_suite, tmp_path / "folder")
     assert run(tiny_suite, memory, only=["base"]).generated == 30

@@ -170,6 +170,7 @@ def test_a_resumed_distillation_has_the_same_bits(tmp_path: Path) -> None:
         train(6, folder=tmp_path / "killed", **{**settings, "lcm": {"ema": 0.7}})
 
 
+@pytest.mark.slow
 def test_from_an_aggregator_to_images_in_two_steps(tiny_group: Path, tiny_suite: Path, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     (tmp_path / "pictures").mkdir()

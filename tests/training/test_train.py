@@ -91,6 +91,7 @@ def test_from_a_folder_of_images_to_weights(config: Path, tmp_path: Path) -> Non
         assert seen == [(line["step"], pytest.approx(line[name])) for line in log], name
 
 
+@pytest.mark.slow
 def test_weights_that_begin_with_others_name_their_own_models(tiny_group: Path, tmp_path: Path) -> None:
     turned = tiny_group.with_name("turned.yaml")
     turned.write_text("pipeline: base\nmodels: {three: three, two: two, one: one}\n")
