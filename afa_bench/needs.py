@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os.path import exists
 from pathlib import Path
 
 from afa_bench import registry
@@ -74,5 +75,5 @@ def missing_of(suite: Suite) -> list[str]:
     for name in suite.groups:
         group = read_group_file(name, suite.file.parent, f"{suite.file}: groups").without_files()
         for _, method, options in rows_of(suite, group):
-            missing += [str(path) for path in method.weights(group, options).values() if not path.exists()]
+            missing += [str(path) for path in method.weights(group, options).values() if not exists(path)]
     return list(dict.fromkeys(missing))
