@@ -61,5 +61,5 @@ def lines(runs: int) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for line in lines(int(sys.argv[1]) if len(sys.argv) > 1 else 5_000):
+    for line in lines(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000):
         print(line, flush=True)
