@@ -115,7 +115,7 @@ class Bars:
         columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), now)
         self.drawn = messages().is_terminal and not messages().is_dumb_terminal
         self.title, self.begun = title, time.monotonic()
-        self.said = self.begun
+        self.written = self.begun
         with Progress(*columns, console=messages(), disable=not (self.shown and self.drawn)) as self.bars:
             self.task = self.bars.add_task("loading", total=total)
             yield
@@ -127,7 +127,7 @@ class Bars:
     def advance(self, label: str, steps: int) -> None:
         """Steps of the current stage are done."""
         self.bars.update(self.task, advance=steps, description=label)
-        if self.shown and not self.drawn and time.monotonic() - self.said >= QUIET:
-            self.said = time.monotonic()
-            task, minutes = self.bars.tasks[self.task], (self.said - self.begun) / 60
+        if self.shown and not self.drawn and time.monotonic() - self.written >= QUIET:
+            self.written = time.monotonic()
+            task, minutes = self.bars.tasks[self.task], (self.written - self.begun) / 60
             messages().print(f"{self.title}: {task.completed:,.0f} of {task.total or 0:,.0f} in {minutes:.0f} min; {label}")

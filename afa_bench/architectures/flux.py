@@ -85,8 +85,8 @@ class FLUX(Architecture):
     def objective(self, scheduler: Any, denoiser: Any, guidance: float | None = None) -> Objective:
         from afa_bench.architectures.flux_flow import FluxFlow
 
-        told = GUIDANCE if guidance is None else guidance
-        return FluxFlow(scheduler, told if denoiser.config.guidance_embeds else None)
+        scale = GUIDANCE if guidance is None else guidance
+        return FluxFlow(scheduler, scale if denoiser.config.guidance_embeds else None)
 
     @override
     def view(self, denoiser: nn.Module) -> Any:

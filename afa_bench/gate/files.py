@@ -111,15 +111,15 @@ def junit(decision: Decision) -> bytes:
         steps = "" if cell.steps is None else f" at {cell.steps} steps"
         name = line(f"{metric.key}{steps}")
         case = ET.SubElement(suite, "testcase", classname=line(f"{cell.group}.{cell.label}"), name=name, time="0")
-        said = sentence(finding)
+        reason = sentence(finding)
         if finding.verdict in FAILING or (decision.strict and finding.verdict in OPEN):
             failures += 1
-            ET.SubElement(case, "failure", type=finding.verdict, message=f"{finding.verdict}: {said}").text = said
+            ET.SubElement(case, "failure", type=finding.verdict, message=f"{finding.verdict}: {reason}").text = reason
         elif finding.comparison.trouble is not None or finding.verdict in OPEN:
             skipped += 1
-            ET.SubElement(case, "skipped", message=f"{finding.verdict}: {said}")
+            ET.SubElement(case, "skipped", message=f"{finding.verdict}: {reason}")
         else:
-            ET.SubElement(case, "system-out").text = f"{finding.verdict}: {said}"
+            ET.SubElement(case, "system-out").text = f"{finding.verdict}: {reason}"
     suite.set("failures", str(failures))
     suite.set("skipped", str(skipped))
     suite.set("errors", "0")

@@ -60,8 +60,8 @@ def as_html(findings: Sequence[Finding]) -> str:
     for finding in findings:
         texts = row(finding)
         text.append(f"<tr>{''.join(f'<td>{html(texts[index])}</td>' for index in shown)}</tr>")
-    said = [f"<li>{html(reason)}</li>" for reason in reasons(findings)]
-    return "\n".join([*text, "</tbody>", "</table>", *(["<ul>", *said, "</ul>"] if said else []), "</section>"]) + "\n"
+    items = [f"<li>{html(reason)}</li>" for reason in reasons(findings)]
+    return "\n".join([*text, "</tbody>", "</table>", *(["<ul>", *items, "</ul>"] if items else []), "</section>"]) + "\n"
 
 
 WRITERS: Mapping[str, Callable[[Sequence[Finding]], str]] = {

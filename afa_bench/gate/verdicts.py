@@ -81,9 +81,9 @@ class Decision:
     @property
     def headline(self) -> str:
         """The decision in one line."""
-        said = {OK: "passed", REGRESSION: "failed", NOTHING: "nothing to compare", UNDECIDED: "undecided, and strict"}
+        words = {OK: "passed", REGRESSION: "failed", NOTHING: "nothing to compare", UNDECIDED: "undecided, and strict"}
         counts = self.counts
-        return f"Gate {said[self.code]}: {', '.join(f'{counts[v]} {v}' for v in Verdict if counts[v]) or 'no findings'}"
+        return f"Gate {words[self.code]}: {', '.join(f'{counts[v]} {v}' for v in Verdict if counts[v]) or 'no findings'}"
 
 
 def exit_code(verdicts: Iterable[Verdict], *, strict: bool = False) -> int:

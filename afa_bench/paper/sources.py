@@ -14,7 +14,7 @@ from afa_bench.paper.layout import RowRef
 from afa_bench.store.layout import checked
 from afa_bench.tables.load import CellResult, Results, measured
 from afa_bench.tables.model import Cell, Metric, Printed
-from afa_bench.tables.notes import SHORT, said_of
+from afa_bench.tables.notes import SHORT, in_words
 
 
 class Source(Protocol):
@@ -61,7 +61,7 @@ class SuiteSource:
         metrics = dict.fromkeys(metric for _, metric in self.used)
         return [
             f"Measured: suite {self.results.suite}, revision {self.results.revision}; fingerprint of the cells {mark}; "
-            + "; ".join(said_of(metric, self.results.remarks.get(metric.key, ())) for metric in metrics)
+            + "; ".join(in_words(metric, self.results.remarks.get(metric.key, ())) for metric in metrics)
             + "."
         ]
 

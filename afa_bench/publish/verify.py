@@ -125,19 +125,19 @@ def _files(folder: Path, files: Mapping[str, str]) -> Iterator[str]:
 def _cell(result: CellResult, counts: dict[str, int], unchecked: dict[str, None]) -> Iterator[str]:
     """What is wrong with a cell: a path inside its folder, and words."""
     cell, summary = result.cell, result.summary
-    about, file, told = CELL_FILES
+    about, file, totals = CELL_FILES
     if fingerprint(cell.identity) != cell.fingerprint:
         yield f"{about}: fingerprint: not that of the identity"
     if summary is None:
-        yield f"{told}: missing"
+        yield f"{totals}: missing"
         return
     samples = read_samples(result.folder / file)
     counts["rows"] += len(samples.ids)
     if summary.samples != len(samples.ids):
-        yield f"{told}: samples: {summary.samples}, but {file} has {len(samples.ids)} rows"
+        yield f"{totals}: samples: {summary.samples}, but {file} has {len(samples.ids)} rows"
     failed = len(samples.ids) - samples.errors.null_count
     if summary.failed != failed:
-        yield f"{told}: failed: {summary.failed}, but {file} has {failed} rows with an error"
+        yield f"{totals}: failed: {summary.failed}, but {file} has {failed} rows with an error"
     if failed:
         yield f"{file}: {failed} of {len(samples.ids)} samples failed"
     yield from _rows(result, counts)
@@ -158,15 +158,17 @@ def _partial(result: CellResult) -> Iterator[str]:
 def _value(key: str, entry: MetricFile, samples: Samples) -> Iterator[str]:
     column = samples.metrics.get(key)
     again = mean_interval(column, samples.prompts) if column is not None else mean_interval([])
-    for name, said, found in (
+    for name, stated, found in (
         ("value", entry.value, again.value),
         ("low", entry.low, again.low),
         ("high", entry.high, again.high),
     ):
         known = found if math.isfinite(found) else None
-        same = said is known if said is None or known is None else math.isclose(said, known, rel_tol=CLOSE, abs_tol=CLOSE**2)
+        same = stated is known
+        if stated is not None and known is not None:
+            same = math.isclose(stated, known, rel_tol=CLOSE, abs_tol=CLOSE**2)
         if not same:
-            yield f"summary.json: metrics.{key}.{name}: {said}, but the rows come to {known}"
+            yield f"summary.json: metrics.{key}.{name}: {stated}, but the rows come to {known}"
             return
     if entry.n != again.n:
         yield f"summary.json: metrics.{key}.n: {entry.n}, but {again.n} rows have a value"

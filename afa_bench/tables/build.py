@@ -115,10 +115,10 @@ def there(asked: Sequence[int], results: Iterable[int]) -> list[int]:
     known = sorted(results)
     absent = [steps for steps in dict.fromkeys(asked) if steps not in known]
     if absent:
-        said = f"no results at {', '.join(map(str, absent))} steps: known: {', '.join(map(str, known)) or 'none'}"
+        words = f"no results at {', '.join(map(str, absent))} steps: known: {', '.join(map(str, known)) or 'none'}"
         if len(absent) == len(set(asked)):
-            raise UserError(said)
-        LOG.warning("%s", said)
+            raise UserError(words)
+        LOG.warning("%s", words)
     return [steps for steps in dict.fromkeys(asked) if steps in known] or known
 
 

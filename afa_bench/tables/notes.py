@@ -35,7 +35,7 @@ def foot(results: Results, table: Table, placed: Mapping[Place, CellResult]) -> 
         _gaps(table, placed),
         *_lacks(table),
         *missing(table),
-        f"Metrics: {'; '.join(said_of(metric, results.remarks.get(metric.key, ())) for metric in metrics) or 'none yet'}.",
+        f"Metrics: {'; '.join(in_words(metric, results.remarks.get(metric.key, ())) for metric in metrics) or 'none yet'}.",
         *_facts(results.shared),
         f"Fingerprints: shared identity {fingerprint(dict(results.shared))[:SHORT]}, "
         f"cells shown {fingerprint(sorted(result.cell.fingerprint for result in cells))[:SHORT]}.",
@@ -99,9 +99,9 @@ def _gaps(table: Table, placed: Mapping[Place, CellResult]) -> str:
                     steps = gaps.setdefault((f"{row.label} ({section.name})", reason), [])
                     if column.steps is not None and column.steps not in steps:
                         steps.append(column.steps)
-    said = [f"no value of {metric.title} anywhere{_because(table, metric)}" for metric in nowhere]
-    said += [f"{row}{_at(steps)}: {reason}" for (row, reason), steps in gaps.items()]
-    return f"–: {'; '.join(said)}." if said else ""
+    parts = [f"no value of {metric.title} anywhere{_because(table, metric)}" for metric in nowhere]
+    parts += [f"{row}{_at(steps)}: {reason}" for (row, reason), steps in gaps.items()]
+    return f"–: {'; '.join(parts)}." if parts else ""
 
 
 def _nowhere(table: Table) -> list[Metric]:
@@ -129,8 +129,8 @@ def _lacks(table: Table) -> Iterator[str]:
         if sum(map(len, metrics.values())) == len(valued):
             yield f"All values: {reason}."
         else:
-            said = (title if len(found) > MOST else f"{title} of {', '.join(found)}" for title, found in metrics.items())
-            yield f"{'; '.join(said)}: {reason}."
+            places = (title if len(found) > MOST else f"{title} of {', '.join(found)}" for title, found in metrics.items())
+            yield f"{'; '.join(places)}: {reason}."
 
 
 def missing(table: Table) -> Iterator[str]:
@@ -184,11 +184,11 @@ def _at(steps: list[int]) -> str:
     return f" at {', '.join(map(str, steps))} steps" if steps else ""
 
 
-def said_of(metric: Metric, remarks: tuple[str, ...]) -> str:
+def in_words(metric: Metric, remarks: tuple[str, ...]) -> str:
     """A metric's version and weights, and what its summaries remark."""
     weights = ", ".join(f"{name} {sha256[:SHORT]}" for name, sha256 in metric.weights)
-    said = f"{metric.title} version {metric.version}{f' ({weights})' if weights else ''}"
-    return ": ".join([said, *(remark.rstrip(".") for remark in remarks)])
+    words = f"{metric.title} version {metric.version}{f' ({weights})' if weights else ''}"
+    return ": ".join([words, *(remark.rstrip(".") for remark in remarks)])
 
 
 def _facts(shared: Mapping[str, Any]) -> Iterator[str]:

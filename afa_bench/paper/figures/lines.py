@@ -102,8 +102,8 @@ def _draw(panels: Sequence[Panel], metric: Metric, across: str) -> Figure:
         if cell.of is not None
     ]
     if partial:
-        said = textwrap.fill(f"Hollow, over fewer samples than planned: {'; '.join(partial)}.", int(14 * figure.get_figwidth()))
-        figure.supxlabel(said, x=0.01, ha="left", fontsize=7)
+        note = textwrap.fill(f"Hollow, over fewer samples than planned: {'; '.join(partial)}.", int(14 * figure.get_figwidth()))
+        figure.supxlabel(note, x=0.01, ha="left", fontsize=7)
     figure.tight_layout(w_pad=2 + 0.6 * longest)  # in letters: room for the names behind the lines
     for axes, panel in zip(all_axes, panels, strict=True):
         _name_lines(axes, panel, looks)
