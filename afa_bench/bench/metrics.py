@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -66,12 +67,27 @@ def run_metrics(
     Raises:
         UserError: the official packages do not run there.
     """
+    with torch_threads(threads):
+        return _measured(python, size, images, rounds, device, threads, settings)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """So many threads of torch within the block, and as many as before after it."""
     import torch
 
-    torch.set_num_threads(threads)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measured(python: Path, size: str, images: int, rounds: int, device: str, threads: int, settings: Mapping[str, str]) -> Table:
     networks: dict[str, Network] = {}
-    told = " ".join(["", *(value for value in settings.values() if value not in (PREPROCESS, DTYPE))])
-    title = f"{size} networks, {images} images, {device}{told}"
+    different = " ".join(["", *(value for value in settings.values() if value not in (PREPROCESS, DTYPE))])
+    title = f"{size} networks, {images} images, {device}{different}"
     table = Table("", "official, images/s", "ours, images/s", "ratio", box=box.SIMPLE, title=title)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

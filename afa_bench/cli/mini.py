@@ -38,7 +38,7 @@ def build(
         column("{task.fields[loss]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=messages()) as bars:
+    with Progress(*columns, console=messages(), disable=not messages().is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(stage: str, done: int, total: int, loss: float) -> None:

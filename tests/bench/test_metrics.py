@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from afa_bench.cli import app
@@ -24,6 +25,8 @@ from afa_bench.errors import UserError
     ],
 )
 def test_what_cannot_be_measured_is_refused(options: list[str], expected: str) -> None:
-    shown = CliRunner().invoke(app(), ["bench", "metrics", *options])
+    before = torch.get_num_threads()
+    shown = CliRunner().invoke(app(), ["bench", "metrics", *options, "--threads", "2"])
     assert isinstance(shown.exception, UserError)
     assert expected in str(shown.exception)
+    assert torch.get_num_threads() == before, "what a measurement sets is its own"

@@ -68,7 +68,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in "abc":
         Image.new("RGB", (8, 8), "red").save(f"images/{name}.png")
     Path("recipe.yaml").write_text("models: {A: a.safetensors, B: b.safetensors}\n")
-    Path("config.yaml").write_text(yaml.safe_dump({"group": "mini-1", "data": {"name": "mini", "limit": 8}, "size": 32}))
+    Path("config.yaml").write_text(
+        yaml.safe_dump({"group": "mini-1", "data": {"name": "mini", "limit": 16}, "size": 32, "validation": 2})
+    )
     return tmp_path
 
 

@@ -124,7 +124,7 @@ def test_a_strangers_metric_of_denoisers_runs_in_a_suite_on_any_architecture(the
 def test_the_loss_is_the_error_of_the_noise_that_a_stock_unet_predicts(theirs: None, suite: Path, tmp_path: Path) -> None:
     run(suite, tmp_path / "out", only=["one"])
     first = make_plan(read_suite(suite)).samples[0]
-    pixels = torch.from_numpy(np.asarray(Image.open(tmp_path / "a.png"))).permute(2, 0, 1)[None] / 127.5 - 1
+    pixels = torch.from_numpy(np.array(Image.open(tmp_path / "a.png"))).permute(2, 0, 1)[None] / 127.5 - 1
     generator = torch.Generator().manual_seed(seed_of(first.seed, "denoise", 250))
     kind = getattr(diffusers, read_json(tmp_path / "model-1" / "model_index.json")["_class_name"])
     pipeline = kind.from_pretrained(str(tmp_path / "model-1"), local_files_only=True)

@@ -1,4 +1,4 @@
-"""Throws damaged suites, results, prompts, captions and images at their readers: all but a value or a UserError is a finding.
+"""Throws damaged files of every kind that users write at their readers: all but a value or a UserError is a finding.
 
 ``python tests/support/fuzz.py SECONDS [SEED]`` prints the findings, with what produced them.
 """
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fuzz_texts import captions, images, prompts
+from fuzz_weights import WEIGHTS
 from fuzzing import WORDS, Finding, mutated, tried
 from results_factory import write_cell
 
@@ -135,16 +136,20 @@ def read_all(root: Path) -> None:
         raise errors[0]
 
 
-def fuzz(seconds: float = math.inf, trials: float = math.inf, seed: int = 0) -> tuple[Counter[str], list[str]]:
+KINDS = {"suites": suites, "results": results, "prompts": prompts, "captions": captions, "images": images, **WEIGHTS}
+
+
+def fuzz(
+    seconds: float = math.inf, trials: float = math.inf, seed: int = 0, chosen: Sequence[str] = tuple(KINDS)
+) -> tuple[Counter[str], list[str]]:
     """An equal part of the time, and so many trials, for each reader. Returns how often what came out, and the findings."""
     counts: Counter[str] = Counter()
     found: dict[str, str] = {}
-    kinds = (suites, results, prompts, captions, images)
-    for kind in kinds:
+    for name in chosen:
         with tempfile.TemporaryDirectory() as folder:
-            end = time.monotonic() + seconds / len(kinds)
-            for number, (outcome, what) in enumerate(kind(Path(folder), random.Random(seed)), start=1):
-                counts[f"{kind.__name__}: {outcome}"] += 1
+            end = time.monotonic() + seconds / len(chosen)
+            for number, (outcome, what) in enumerate(KINDS[name](Path(folder), random.Random(seed)), start=1):
+                counts[f"{name}: {outcome}"] += 1
                 if what:
                     found.setdefault("".join(what.splitlines()[-3:]), what)
                 if number >= trials or time.monotonic() > end:
