@@ -18,7 +18,7 @@ from afa_bench.words import line, seen
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import ProgressColumn
+    from rich.progress import Progress, ProgressColumn, TaskID
     from rich.text import Text
 
 UNLIMITED = 10_000
@@ -96,8 +96,36 @@ QUIET = 60.0
 """Seconds between two lines of progress where there is no terminal that could draw a bar."""
 
 
+def progress(*columns: ProgressColumn, shown: bool = True, **settings: Any) -> Progress:
+    """Bars on standard error; where no terminal can draw them, a line a minute about the task that moved."""
+    from rich.progress import Progress
+
+    drawn = messages().is_terminal and not messages().is_dumb_terminal
+
+    class Lines(Progress):
+        begun = written = time.monotonic()
+
+        def update(self, task_id: TaskID, **changes: Any) -> None:
+            super().update(task_id, **changes)
+            self.tell(task_id)
+
+        def advance(self, task_id: TaskID, advance: float = 1) -> None:
+            super().advance(task_id, advance)
+            self.tell(task_id)
+
+        def tell(self, task_id: TaskID) -> None:
+            now = time.monotonic()
+            if shown and not drawn and now - self.written >= QUIET:
+                self.written, task = now, self._tasks[task_id]
+                done = f"{task.completed:,.0f} of {task.total:,.0f} in " if task.total else ""
+                fields = "".join(f"; {words}" for words in task.fields.values() if words)
+                messages().print(f"{task.description}: {done}{(now - self.begun) / 60:.0f} min{fields}")
+
+    return Lines(*columns, console=messages(), disable=not (shown and drawn), **settings)
+
+
 class Bars:
-    """Progress: a bar a stage, with the time left and what is under way; without a terminal, a line a minute.
+    """Progress: a bar a stage, with the time left and what is under way; see :func:`progress`.
 
     Args:
         shown: whether anything is drawn.
@@ -109,15 +137,12 @@ class Bars:
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[None]:
         """A part of the work with so many steps."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        name, now = column(f"{title:8}"), column("{task.description}")
+        name, now = column("{task.description:8}"), column("{task.fields[now]}")
         columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), now)
-        self.drawn = messages().is_terminal and not messages().is_dumb_terminal
-        self.title, self.begun = title, time.monotonic()
-        self.written = self.begun
-        with Progress(*columns, console=messages(), disable=not (self.shown and self.drawn)) as self.bars:
-            self.task = self.bars.add_task("loading", total=total)
+        with progress(*columns, shown=self.shown) as self.bars:
+            self.task = self.bars.add_task(title, total=total, now="loading")
             yield
 
     def begin(self, total: int) -> None:
@@ -126,8 +151,4 @@ class Bars:
 
     def advance(self, label: str, steps: int) -> None:
         """Steps of the current stage are done."""
-        self.bars.update(self.task, advance=steps, description=label)
-        if self.shown and not self.drawn and time.monotonic() - self.written >= QUIET:
-            self.written = time.monotonic()
-            task, minutes = self.bars.tasks[self.task], (self.written - self.begun) / 60
-            messages().print(f"{self.title}: {task.completed:,.0f} of {task.total or 0:,.0f} in {minutes:.0f} min; {label}")
+        self.bars.update(self.task, advance=steps, now=label)

@@ -67,29 +67,11 @@ def run_metrics(
     Raises:
         UserError: the official packages do not run there.
     """
-    with torch_threads(threads):
-        return _measured(python, size, images, rounds, device, threads, settings)
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """So many threads of torch within the block, and as many as before after it."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _measured(python: Path, size: str, images: int, rounds: int, device: str, threads: int, settings: Mapping[str, str]) -> Table:
     networks: dict[str, Network] = {}
     different = " ".join(["", *(value for value in settings.values() if value not in (PREPROCESS, DTYPE))])
     title = f"{size} networks, {images} images, {device}{different}"
     table = Table("", "official, images/s", "ours, images/s", "ratio", box=box.SIMPLE, title=title)
-    with tempfile.TemporaryDirectory() as folder:
+    with torch_threads(threads), tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         cases, features = write_cases(work, images), work / "features.npz"
         job = {"weights": str(work / "weights"), "size": size, "cases": cases, "threads": threads, "device": device}
@@ -109,6 +91,19 @@ def _measured(python: Path, size: str, images: int, rounds: int, device: str, th
         ours = distance_seconds(features)
     table.add_row(f"Fréchet distance, {DIM:,}-d", f"{theirs:.2f} s", f"{ours:.2f} s", f"{theirs / ours:.1f}")
     return table
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """So many threads of torch within the block, and as many as before after it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def together(networks: Sequence[Network], cases: Sequence[tuple[str, str]], device: str, rounds: int) -> tuple[float, str]:

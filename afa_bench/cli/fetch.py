@@ -13,7 +13,6 @@ from afa_bench.cli.exits import USAGE
 from afa_bench.cli.options import path
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
 
@@ -52,7 +51,7 @@ def fetch(
     if source is not None:
         failures = fetcher.adopt(jobs, source)
     else:
-        with _bars(console, jobs) as bars:
+        with _bars(jobs) as bars:
             failures = fetcher.run(jobs, bars)
     for failure in failures:
         console.print(f"afa-bench: {failure}", style="red")
@@ -79,10 +78,10 @@ def listing(jobs: Sequence[Job], folder: Path) -> Table:
 
 
 @contextmanager
-def _bars(console: Console, jobs: Sequence[Job]) -> Iterator[_Bars]:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+def _bars(jobs: Sequence[Job]) -> Iterator[_Bars]:
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    from afa_bench.terminal import column
+    from afa_bench.terminal import column, progress
 
     columns = (
         column("{task.description}"),
@@ -91,8 +90,8 @@ def _bars(console: Console, jobs: Sequence[Job]) -> Iterator[_Bars]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
-        yield _Bars(progress, jobs)
+    with progress(*columns) as bars:
+        yield _Bars(bars, jobs)
 
 
 class _Bars:

@@ -24,11 +24,11 @@ def build(
     jobs: Annotated[int, typer.Option(help="Processes at a time.", min=1)] = 2,
 ) -> None:
     """Draw the data and train every part of the zoo (about 85 minutes on 2 cores; needs the extra "zoo")."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TimeElapsedColumn
 
     from afa_bench.mini.recipe import build as recipe_build
     from afa_bench.mini.recipe.settings import ZooRecipe, scaled
-    from afa_bench.terminal import column, messages, output
+    from afa_bench.terminal import column, output, progress
 
     chosen = ZooRecipe() if scale == 1 else scaled(ZooRecipe(), scale)
     columns = (
@@ -38,7 +38,7 @@ def build(
         column("{task.fields[loss]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=messages(), disable=not messages().is_terminal) as bars:
+    with progress(*columns) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(stage: str, done: int, total: int, loss: float) -> None:

@@ -26,19 +26,19 @@ def report(
     ] = "copy",
 ) -> None:
     """Write a folder with a web page: tables, curves, the images of all methods side by side, provenance. Needs no server."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
     from afa_bench import api
     from afa_bench.errors import UserError, suggest
     from afa_bench.report import write_report
     from afa_bench.report.images import Mode
-    from afa_bench.terminal import column, messages, warn
+    from afa_bench.terminal import column, messages, progress, warn
 
     if images not in list(Mode):
         raise UserError(f"--images: unknown mode {images!r}: {suggest(images, [mode.value for mode in Mode])}")
     found = api.load_results(results, scored=False)
     columns = (column("{task.description:6}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=messages(), transient=True) as bars:
+    with progress(*columns, transient=True) as bars:
 
         def stage(title: str, total: int):  # type: ignore[no-untyped-def]
             task = bars.add_task(title, total=total)

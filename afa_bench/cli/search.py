@@ -51,7 +51,7 @@ def search(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
 ) -> None:
     """Search block weights with autoMBW. Run again to go on; a larger budget continues, too."""
-    from rich.progress import Progress, TimeElapsedColumn
+    from rich.progress import TimeElapsedColumn
 
     from afa_bench.api import names
     from afa_bench.cli.options import numbers
@@ -60,7 +60,7 @@ def search(
     from afa_bench.search.auto_mbw import Budget, Rules
     from afa_bench.search.job import make_job, run_job
     from afa_bench.suite import find_suite, read_suite
-    from afa_bench.terminal import column, messages, warn
+    from afa_bench.terminal import column, messages, progress, warn
 
     if form is not None:
         deprecated("--form", "--space")
@@ -87,7 +87,7 @@ def search(
     console = messages()
     for warning in job.warnings:
         warn(warning)
-    with Progress(column("{task.description}"), TimeElapsedColumn(), console=console) as bar:
+    with progress(column("{task.description}"), TimeElapsedColumn()) as bar:
         task = bar.add_task("loading", total=None)
         found = run_job(job, folder, chosen_device(device), lambda line: bar.update(task, description=_line(line)))
     console.print(_spent(found, budget))

@@ -12,7 +12,6 @@ import typer
 from afa_bench.cli.options import folder_to_write, path
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import TaskID
 
 
@@ -43,7 +42,7 @@ def train(
     chosen = read_config(config)
     from afa_bench.training import run
 
-    bars = Bars(messages())
+    bars = Bars()
     try:
         outcome = run.train(chosen, out or Path("trainings") / config.stem, bars, cache)
     finally:
@@ -58,13 +57,13 @@ LOSSES = ("loss", "validation_loss")
 class Bars:
     """Progress on the terminal: pairs encoded, then steps with the losses and the rate."""
 
-    def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        from afa_bench.terminal import column
+        from afa_bench.terminal import column, progress
 
         times, now = (TimeElapsedColumn(), TimeRemainingColumn()), column("{task.fields[now]}")
-        self.bars = Progress(column("{task.description:8}"), BarColumn(), MofNCompleteColumn(), *times, now, console=console)
+        self.bars = progress(column("{task.description:8}"), BarColumn(), MofNCompleteColumn(), *times, now)
         self.stop = self.bars.stop
         self.tasks: dict[str, TaskID] = {}
         self.first = (0, 0.0)

@@ -182,7 +182,7 @@ def test_texts_of_a_bar_stay(capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 def test_one_place_makes_what_a_terminal_shows() -> None:
     """Consoles, texts with a style and columns of bars are made in ``terminal``; no verb writes names past its consoles."""
-    makers = {"Console", "TextColumn", "Text", "Text.assemble", "Text.from_markup"}
+    makers = {"Console", "Progress", "TextColumn", "Text", "Text.assemble", "Text.from_markup"}
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and file != PACKAGE / "terminal.py":

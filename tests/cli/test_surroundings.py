@@ -64,6 +64,11 @@ def test_without_a_terminal_progress_is_a_line_a_minute(monkeypatch, capsys, dra
     with terminal.Bars(shown=False).stage("generate", 1):
         now[0] += 1000
     assert not capsys.readouterr().err
+    with terminal.progress() as others:  # those of searches, which have no end, and of trainings
+        task = others.add_task("sweep 1", total=None, now="")
+        now[0] += 120
+        others.update(task, completed=3, now="loss 0.5")
+    assert drawn or capsys.readouterr().err == "sweep 1: 2 min; loss 0.5\n"
 
 
 @pytest.mark.slow
