@@ -47,12 +47,13 @@ class _TrainMoE(Trainable[RouterOptions]):
         Raises:
             UserError: models of different architectures.
         """
+        from afa_bench.afa.experts import experts_of
         from baselines.moe.router import Router
         from baselines.moe.unets import build_mixture
 
-        unets, names = [model.unet for model in models], [model.name for model in models]
+        unets, experts = [model.unet for model in models], [expert.entry() for expert in experts_of(group)]
         size = options.model_dump(include={"hidden", "heads", "layers"})
-        router = Router.for_unet(unets[0], len(unets), self.level, experts=names, **size)
+        router = Router.for_unet(unets[0], len(unets), self.level, experts=experts, **size)
         unet = build_mixture(unets, router, self.level)
         router.to(unet.device)
         router.temperature = options.temperature
