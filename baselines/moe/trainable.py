@@ -57,14 +57,14 @@ class _TrainMoE(Trainable[RouterOptions]):
         unet = build_mixture(unets, router, self.level)
         router.to(unet.device)
         router.temperature = options.temperature
-        end = options.temperature_end or options.temperature
+        end = options.temperature_end
         statistics = _RoutingStatistics(router, options.balance)
 
         def anneal(share: float) -> None:
-            router.temperature = options.temperature * (end / options.temperature) ** share
+            router.temperature = options.temperature * ((end or options.temperature) / options.temperature) ** share
 
         denoiser = Denoiser(unet, [model.text_encoder for model in models])
-        return Learner(denoiser, router, statistics.auxiliary, anneal, statistics.facts)
+        return Learner(denoiser, router, statistics.auxiliary, None if end is None else anneal, statistics.facts)
 
 
 class TrainBlockMoE(_TrainMoE):

@@ -19,10 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from trainings import Silent
+from trainings import COUNT, Silent, changed
 
 from afa_bench.afa.sabw import SABW
 from afa_bench.afa.trainable import SABWOptions, TrainAFA
@@ -36,39 +35,6 @@ from afa_bench.training.cache import Encoding, cache_pairs, cropped
 from afa_bench.training.config import read_config
 from afa_bench.training.log import read_log
 from afa_bench.training.run import train
-
-COUNT = 10
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of images of several shapes, each with its caption beside it."""
-    folder = tmp_path_factory.mktemp("pictures")
-    random = np.random.default_rng(0)
-    for index in range(COUNT):
-        size = (20 + 3 * (index % 3), 18 + index)
-        Image.fromarray(random.integers(0, 255, (*size, 3), dtype=np.uint8)).save(folder / f"{index:02d}.png")
-        (folder / f"{index:02d}.txt").write_text(f"picture {index}\n")
-    return folder
-
-
-@pytest.fixture
-def config(tmp_path: Path, tiny_group: Path, pictures: Path) -> Path:
-    """A training of a few steps on tiny models."""
-    return written(
-        tmp_path / "my.yaml",
-        group=str(tiny_group), data={"name": "folder", "path": str(pictures)}, size=16, validation=0, steps=2, batch=2, lr=0.002,
-        trainable={"name": "afa", "hidden": 16}, log_every=1,
-    )  # fmt: skip
-
-
-def written(path: Path, **document: Any) -> Path:
-    path.write_text(yaml.safe_dump(document))
-    return path
-
-
-def changed(path: Path, **changes: Any) -> Path:
-    return written(path, **{**yaml.safe_load(path.read_text()), **changes})
 
 
 def test_from_a_folder_of_images_to_weights(config: Path, tmp_path: Path) -> None:
@@ -201,6 +167,15 @@ def test_the_cache_holds_what_the_encoders_say(tiny_group: Path, pictures: Path,
     ("change", "message"),
     [
         ({"lrr": 1}, r"my\.yaml:\d+: lrr: unknown key: did you mean 'lr'"),
+        ({"epochs": 2}, r"my\.yaml:\d+: epochs: do nothing beside steps; expected one of the two"),
+        ({"guidance": 3.0}, r"my\.yaml: guidance: the models of group .* are told none; expected it left out"),
+        ({"warmup": 3}, r"my\.yaml: warmup: 3; expected no more than the 2 steps of the training"),
+        ({"warmup": 2, "cooldown": 1}, r"my\.yaml: warmup: 2 and cooldown: 1; expected no more than the 2 steps of the training"),
+        ({"seed": 10**30}, r"my\.yaml:\d+: seed: Input should be less than 9223372036854775808"),
+        ({"lr": float("inf")}, r"my\.yaml:\d+: lr: .*found '\.inf'"),
+        ({"size": 13}, r"my\.yaml: size: 13; expected a multiple of"),
+        ({"accumulation": 3}, r"my\.yaml: batch: 2; expected a multiple of 1 processes x accumulation 3"),
+        ({"trainable": {"name": "afa", "start": "none"}}, r"my\.yaml: none: not a SABW's folder"),
         ({"lr": -1}, r"my\.yaml:\d+: lr: .*greater than 0"),
         ({"batch": 11}, r"my\.yaml: data: 10 pairs; expected at least 0 for validation and 11 for a batch"),
         ({"mixed_precision": "fp16"}, r"my\.yaml: mixed_precision: fp16 takes a GPU; expected bf16 or no"),
