@@ -92,7 +92,7 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
     if objective.guidance is None and "guidance" in config.model_fields_set:
         raise UserError(f"{config.file}: guidance: the models of group {group.name} are told none; expected it left out")
 
-    identity, weights = group_identity(group), trainable.weights(options)
+    identity, weights, keys = group_identity(group), trainable.weights(options), encoding.keys(prompts)
     about = {
         "trainable": trainable.name,
         **registry.origin(type(trainable)),
@@ -100,7 +100,7 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
         **({"weights": {role: hash_weights(path) for role, path in weights.items()}} if weights else {}),
         "models": identity["models"],
         "order": identity["order"],
-        "pairs": encoding.fingerprint(prompts)[:16],
+        "pairs": keys.whole[:16],
         "validation": config.validation,
         **{key: identity["pipeline"][key] for key in ("schedule",) if key in identity["pipeline"]},
     }
@@ -113,6 +113,7 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
         accelerator.process_index,
         accelerator.num_processes,
         accelerator.wait_for_everyone,
+        keys,
     )
     for module in (loaded.vae, *encoding.distinct):
         module.to("cpu")  # their work is done

@@ -211,3 +211,65 @@ def test_what_a_training_begins_with_is_known_by_its_content(config: Path, tmp_p
     made.save_pretrained(start)
     with pytest.raises(UserError, match=r"checkpoint\.pt: weights: this checkpoint has"):
         train(read_config(config), tmp_path / "out", Silent())
+
+
+def spoilt(state: dict[str, Any], case: str) -> Any:
+    parts = state["parts"]
+    return {
+        "a list": [1],
+        "no parts": {key: value for key, value in state.items() if key != "parts"},
+        "no steps": {key: value for key, value in state.items() if key != "done"},
+        "no sums": {key: value for key, value in state.items() if key != "sums"},
+        "sums of texts": {**state, "sums": {"loss": "x"}},
+        "a list of facts": {**state, "about": [1]},
+        "a part less": {**state, "parts": {"learned": parts["learned"]}},
+        "cut weights": {**state, "parts": {**parts, "learned": {key: value[:1] for key, value in parts["learned"].items()}}},
+        "another optimizer": {**state, "parts": {**parts, "optimizer": {"state": {}, "param_groups": []}}},
+        "parts of numbers": {**state, "parts": dict.fromkeys(parts, 3)},
+    }[case]
+
+
+STATES = (
+    "a list", "no parts", "no steps", "no sums", "sums of texts", "a list of facts", "a part less", "cut weights",
+    "another optimizer", "parts of numbers",
+)  # fmt: skip
+BYTES = {"nothing": b"", "cut": 100, "half": 2, "other": b"\x80\x04junk", "text": b"hello", "zip": b"PK\x03\x04"}
+
+
+@pytest.mark.parametrize("case", [*STATES, *BYTES])
+def test_a_damaged_checkpoint_is_one_line_and_stays(case: str, tmp_path: Path) -> None:
+    train_in_memory(1, folder=tmp_path)
+    file = tmp_path / "checkpoint.pt"
+    if case in STATES:
+        torch.save(spoilt(torch.load(file, weights_only=True), case), file)
+    else:
+        data, form = file.read_bytes(), BYTES[case]
+        file.write_bytes(form if isinstance(form, bytes) else data[: form if case == "cut" else len(data) // form])
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=r"checkpoint\.pt: not a checkpoint of a training, or a damaged one; expected") as caught:
+        train_in_memory(2, folder=tmp_path)
+    assert "\n" not in str(caught.value)
+    assert contents(tmp_path) == before
+
+
+LINES = {
+    "a list": '[]\n{"step": 1}\n',
+    "no step": '{"loss": 1}\n{"step": 1}\n',
+    "a number": '3\n{"step": 1}\n',
+    "a text as step": '{"step": "x"}\n{"step": 1}\n',
+    "a text as loss": '{"step": 1, "loss": "x"}\n{"step": 1}\n',
+    "deep": "[" * 100_000 + '\n{"step": 1}\n',
+    "cut within": '{"step": 1, "lo\n{"step": 1}\n',
+}
+
+
+@pytest.mark.parametrize("case", LINES)
+def test_a_damaged_log_is_named_with_its_line(case: str, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text(LINES[case])
+    with pytest.raises(UserError, match=r"log\.jsonl:1: damaged: .*; expected a line of a training's log"):
+        read_log(tmp_path / "log.jsonl")
+    (tmp_path / "log.jsonl").write_bytes(b'{"step": 1}\n\xff\n')
+    with pytest.raises(UserError, match=r"log\.jsonl: not a training's log: .*; expected UTF-8"):
+        read_log(tmp_path / "log.jsonl")
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"step": 2, "lo')
+    assert read_log(tmp_path / "log.jsonl") == [{"step": 1}], "the last line of a training that was killed"
