@@ -101,8 +101,7 @@ def denoising_wins(
     objective = loaded.group.family.objective(loaded.scheduler, unets[0])
     wrong = [step for step in timesteps if not 0 <= step < objective.timesteps]
     if wrong or not timesteps:
-        found = ", ".join(map(str, wrong)) or "none"
-        raise UserError(f"wins: timesteps: {found}; expected numbers below {objective.timesteps}")
+        raise UserError(f"wins: timesteps: {', '.join(map(str, wrong)) or 'none'}; expected numbers below {objective.timesteps}")
     winners, images = [], []
     for prompt in prompts:
         found = encoding.image(prompt)

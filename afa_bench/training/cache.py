@@ -240,7 +240,8 @@ def cache_pairs(
 
 def _read(file: Path) -> dict[str, Tensor]:
     try:
-        return load_file(file)
+        tensors: dict[str, Tensor] = load_file(file)
+        return tensors
     except (OSError, SafetensorError) as error:
         raise UserError(f"{file}: is gone or damaged; the same command encodes it again") from error
 

@@ -101,7 +101,7 @@ def test_a_search_is_the_same_with_more_sweeps_and_is_refused_where_it_cannot_be
         return make_job(read_suite(suite), scorer, "mini-1", rules=Rules((1, 2), sweeps=sweeps), budget=Budget(), **given).about()
 
     assert made() == made(sweeps=3)
-    with pytest.raises(UserError, match="steps: 5000; DDIMScheduler cannot|steps: 5000: "):
+    with pytest.raises(UserError, match="steps: 5000: "):
         made(steps=5000)
 
 
