@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from afa_bench.store.atomic import read_json, write_json
+from afa_bench.errors import UserError
+from afa_bench.store.atomic import json_text, read_json, write_json
 
 FACTS = "training.json"
 
@@ -37,10 +38,16 @@ class Record:
             changed = {key: value for key, value in before.items() if value != self.facts.get(key)}
             found = known.get("earlier")
             self.earlier = [*(found if isinstance(found, list) else []), *([{"until": done, **changed}] if changed else [])]
+            try:
+                json_text(self._with(done or 0)).encode()
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{self.file}: damaged: {error}; expected a training's record, or no such file") from error
         else:
             self.write(done or 0)
 
     def write(self, done: int) -> None:
         """Say that so many steps are done."""
-        earlier = {"earlier": self.earlier} if self.earlier else {}
-        write_json(self.file, {**self.facts, "done": done, **earlier})
+        write_json(self.file, self._with(done))
+
+    def _with(self, done: int) -> dict[str, Any]:
+        return {**self.facts, "done": done, **({"earlier": self.earlier} if self.earlier else {})}

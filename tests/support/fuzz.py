@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fuzz_texts import captions, images, prompts
+from fuzz_training import TRAININGS
 from fuzz_weights import WEIGHTS
 from fuzzing import WORDS, Finding, mutated, tried
 from results_factory import write_cell
@@ -136,7 +137,7 @@ def read_all(root: Path) -> None:
         raise errors[0]
 
 
-KINDS = {"suites": suites, "results": results, "prompts": prompts, "captions": captions, "images": images, **WEIGHTS}
+KINDS = {"suites": suites, "results": results, "prompts": prompts, "captions": captions, "images": images, **WEIGHTS, **TRAININGS}
 
 
 def fuzz(

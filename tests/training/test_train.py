@@ -192,6 +192,11 @@ def test_a_mistake_is_one_line(config: Path, tmp_path: Path, change: dict[str, A
     assert "\n" not in str(caught.value)
 
 
+def test_the_word_no_is_a_precision_and_no_truth_value(config: Path) -> None:
+    config.write_text(config.read_text() + "mixed_precision: no\n")
+    assert read_config(config).mixed_precision == "no"
+
+
 def test_too_few_pairs_are_refused_before_anything_is_encoded(config: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="10 pairs; expected at least 9 for validation"):
         train(read_config(changed(config, validation=9)), tmp_path / "out", Silent())
