@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from PIL import Image
 from report_factory import SCRIPT, add_images, begun, png, write_many
@@ -154,6 +155,24 @@ def test_images_filter_order_and_page(folder, opened):
     assert gains[0] > losses[0]
     page.select_option("#images [data-state=group]", "mini-2")
     assert page.locator(".heads .strip div").all_text_contents() == ["base: people", "base: R&B_50%|x*", "weighted", "afa"]
+
+
+def test_worst_first_and_what_has_no_value_nowhere(folder, opened):
+    (file,) = (
+        cell.parent / "samples.parquet"
+        for cell in (folder.parent / "tiny").glob("*.020*/cell.json")
+        if "broken" in cell.read_text()
+    )
+    scores = pd.read_parquet(file, columns=["clip_t_mini", "prompt_id"]).dropna().sort_values("clip_t_mini")
+    assert len(scores) == 47
+    ranked = [int(name[1:]) for name in scores["prompt_id"]]
+    page = opened(folder)
+    page.select_option("#ours", "broken", force=True)
+    page.select_option("#metric", "clip_t_mini")
+    for order, first in (("worst", ranked[0]), ("best", ranked[-1])):
+        page.select_option("#order", order)
+        assert page.locator("#found").inner_text().startswith("47 of 48 samples"), "one failed"
+        assert prompts(page)[0] == f"prompt {first}"
 
 
 def test_one_sample_by_the_keyboard(folder, opened):
