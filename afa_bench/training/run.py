@@ -105,16 +105,17 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
         **{key: identity["pipeline"][key] for key in ("schedule",) if key in identity["pipeline"]},
     }
     done = _done(folder, steps, {**lasting(config, steps, accelerator.mixed_precision, learner, objective), **about})
-    pairs = cache_pairs(
-        prompts,
-        encoding,
-        cache or folder / "cache",
-        lambda count: progress.encoded(count, len(prompts)) if accelerator.is_main_process else None,
-        accelerator.process_index,
-        accelerator.num_processes,
-        accelerator.wait_for_everyone,
-        keys,
-    )
+    with _in(config):
+        pairs = cache_pairs(
+            prompts,
+            encoding,
+            cache or folder / "cache",
+            lambda count: progress.encoded(count, len(prompts)) if accelerator.is_main_process else None,
+            accelerator.process_index,
+            accelerator.num_processes,
+            accelerator.wait_for_everyone,
+            keys,
+        )
     for module in (loaded.vae, *encoding.distinct):
         module.to("cpu")  # their work is done
 

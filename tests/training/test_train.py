@@ -192,6 +192,14 @@ def test_a_mistake_is_one_line(config: Path, tmp_path: Path, change: dict[str, A
     assert "\n" not in str(caught.value)
 
 
+def test_a_damaged_image_is_named_with_the_file_that_asks_for_it(config: Path, pictures: Path, tmp_path: Path) -> None:
+    images = [{"bytes": data, "path": None} for data in ((pictures / "00.png").read_bytes(), b"no image")]
+    pq.write_table(pa.table({"image": images, "prompt": ["a", "b"]}), tmp_path / "pairs.parquet")
+    changed(config, data={"name": "file", "path": "pairs.parquet", "image_column": "image"})
+    with pytest.raises(UserError, match=r"my\.yaml: the image of \S+1: not an image"):
+        train(read_config(config), tmp_path / "out", Silent())
+
+
 def test_the_word_no_is_a_precision_and_no_truth_value(config: Path) -> None:
     config.write_text(config.read_text() + "mixed_precision: no\n")
     assert read_config(config).mixed_precision == "no"
