@@ -15,7 +15,7 @@ from afa_bench.errors import UserError
 from afa_bench.estimate import estimate
 from afa_bench.suite import packaged_suites, read_suite
 
-FEW = ("suites", "results", "single_files", "groups", "policies", "statistics", "checkpoints")
+FEW = ("suites", "results", "single_files", "groups", "policies", "statistics", "checkpoints", "hashes")
 """Of whose damage little can be read."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from os.path import exists
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,8 +153,8 @@ def require_experts(trained: Sequence[Expert], found: Sequence[Expert | None], w
 
 def require_group(folder: Path, group: Group, what: str = "SABW") -> None:
     """:func:`require_experts` of the weights in a folder and of a group's models, those alone that are there."""
-    found = [Expert.of(ref.path, ref.name) if ref.path.exists() else None for ref in group.models]
-    if (folder / "config.json").exists() and any(found):
+    found = [Expert.of(ref.path, ref.name) if exists(ref.path) else None for ref in group.models]
+    if exists(folder / "config.json") and any(found):
         require_experts(trained_for(folder), found, what)
 
 
@@ -180,4 +181,4 @@ def experts_of(group: Group) -> list[Expert]:
     Raises:
         UserError: a folder without a denoiser, or a file that cannot be read.
     """
-    return [Expert.of(ref.path, ref.name) if ref.path.exists() else Expert(ref.name) for ref in group.models]
+    return [Expert.of(ref.path, ref.name) if exists(ref.path) else Expert(ref.name) for ref in group.models]
