@@ -10,6 +10,7 @@ from afa_bench.prompts.rows import text
 from afa_bench.prompts.webui import COMMAND, SETTINGS, Written, from_command, from_parameters, is_parameters
 
 SIDECARS = (".txt", ".caption")
+"""Of files that are a caption."""
 
 
 def read_text(path: Path) -> str:
@@ -18,8 +19,17 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: it cannot be read, or is no text.
     """
+    return decoded(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
-        return decoded(path.read_bytes(), str(path))
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 

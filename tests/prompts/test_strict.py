@@ -144,7 +144,7 @@ def test_what_a_folder_s_prompts_leave_out_is_said(tmp_path):
     assert [prompt.text for prompt in pairs.prompts(tmp_path)] == ["red"]
     hidden, unnamed, beside, negative = pairs.notes(tmp_path)
     assert "1 hidden (.ipynb_checkpoints)" in hidden
-    assert "does not name 1 of 2 images (b.png ...): they take no part" in unnamed
+    assert "does not name 1 of 2 images (b.png): they take no part" in unnamed
     assert "1 text files beside images are not read" in beside
     assert negative.endswith("the column negative_prompt is not read: negative_column: negative_prompt takes it")
     (tmp_path / "pairs" / "metadata.jsonl").write_text("")
@@ -168,8 +168,8 @@ def test_an_archive_has_one_caption_and_one_image_of_a_name(tmp_path):
     assert prompts("a.tar", good | hidden) == [("a.tar/0", "red"), ("a.tar/1", "blue")]
     for number, (more, message) in enumerate(
         [
-            ({"0.png": sets.picture(2)}, "0: expected one image of a name"),
-            ({"x/0.txt": b"green"}, "x/0.txt: expected one caption of a name"),
+            ({"0.png": sets.picture(2)}, "0.jpg and 0.png: expected one image of a name"),
+            ({"0.TXT": b"green"}, "0.txt and 0.TXT: expected one caption of a name"),
             ({"1.json": b'{"caption": "a", "caption": "b"}'}, "caption: is there twice"),
             ({"0.txt": b"caf\xe9"}, "0.txt: cannot be read as .txt: expected UTF-8"),
             ({"1.json": b"nonsense"}, r"1.json: cannot be read as .json"),
