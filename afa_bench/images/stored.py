@@ -29,9 +29,8 @@ class StoredImage:
     Attributes:
         path: the file, or the archive.
         member: the name in the archive; empty for a file.
-        identity: what stands for its bytes in fingerprints: pins the bytes without reading them.
-        span: of one in a tar archive: the plain archive, where its bytes begin there, and how many they are. Its identity is then
-            their sha256.
+        identity: what stands for its bytes in fingerprints: of a file its sha256, or empty where nothing is kept by it.
+        span: of one in a tar archive: the plain archive, where its bytes begin there, and how many they are.
     """
 
     path: Path
@@ -43,26 +42,22 @@ class StoredImage:
         """The encoded bytes.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: they cannot be read, or are others than those of the identity.
         """
         try:
-            if self.span is not None:
-                return self._spanned(*self.span)
-            if not self.member:
-                return self.path.read_bytes()
-            with open_zip(self.path).open(self.member) as file:
-                return file.read()
+            if self.member and self.span is None:
+                with open_zip(self.path).open(self.member) as file:
+                    return file.read()
+            plain, start, size = self.span or (self.path, 0, -1)
+            with plain.open("rb") as file:
+                file.seek(start)
+                data = file.read(size)
+            if self.identity and hashlib.sha256(data).hexdigest() != self.identity:
+                raise ValueError("was changed meanwhile")
+            return data
         except DAMAGED as error:
             why = getattr(error, "strerror", None) or error
             raise UserError(f"{self.name}: cannot be read: {why}") from error
-
-    def _spanned(self, plain: Path, start: int, size: int) -> bytes:
-        with plain.open("rb") as file:
-            file.seek(start)
-            data = file.read(size)
-        if hashlib.sha256(data).hexdigest() != self.identity:
-            raise ValueError("the archive was changed meanwhile")
-        return data
 
     @property
     def name(self) -> str:

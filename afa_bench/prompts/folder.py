@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +18,8 @@ from afa_bench.prompts.captions import SIDECARS, read_bytes
 from afa_bench.prompts.file import checked
 from afa_bench.prompts.repeats import Repeats, folder_of, repeats_of
 from afa_bench.prompts.rows import FILE, NEGATIVE, PROMPT, file_of, has_column, read_rows, text
-from afa_bench.prompts.samples import JSON, pair
-from afa_bench.prompts.webui import Written
+from afa_bench.prompts.samples import TEXTS, pair
+from afa_bench.prompts.webui import Written, settings_notes
 
 METADATA = tuple(f"metadata{kind}" for kind in (".csv", ".tsv", ".jsonl", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz"))
 
@@ -134,7 +135,7 @@ class FolderPrompts(PromptSet):
         if left := [file for file in found.files if file not in captions]:
             notes.append(f"{source}: does not name {len(left)} of {len(found.files)} images ({some(left)}): they take no part")
         stems = {file.rpartition(".")[0] for file in found.files}
-        texts = [file for file in found.beside if file.lower().endswith((*SIDECARS, JSON)) and file.rpartition(".")[0] in stems]
+        texts = [file for file in found.beside if file.lower().endswith(TEXTS) and file.rpartition(".")[0] in stems]
         if texts:
             notes.append(f"{source}: has the captions; {len(texts)} text files beside images are not read ({some(texts)})")
         if others := by_suffix(set(found.beside).difference(texts, tables)):
@@ -152,7 +153,7 @@ class FolderPrompts(PromptSet):
             where = f"{path}: row {number}"
             file = file_of(row[FILE[0]], f"{where}: file_name", there, str(PurePosixPath(table).parent))
             if file not in there:
-                why = "is not read as an image" if (found.folder / file).exists() else "no such image"
+                why = "is not read as an image" if os.path.exists(found.folder / file) else "no such image"
                 raise UserError(f"{where}: file_name: {why}: {found.folder / file}")
             caption = text(row[self.column or PROMPT[0]], f"{where}: {file}: {self.column or 'caption'}")
             negative = row[self.negative_column] if self.negative_column else None
@@ -161,7 +162,7 @@ class FolderPrompts(PromptSet):
 
     def _beside(self, found: Found) -> Captioned:
         place, repeats = found.folder, repeats_of(found.files)
-        texts = [file for file in found.beside if file.lower().endswith((*SIDECARS, JSON))]
+        texts = [file for file in found.beside if file.lower().endswith(TEXTS)]
         samples = pair([*found.files, *texts], lambda file: read_bytes(place / file), lambda file: str(place / file), self.key)
         notes: list[str] = []
         if bare := samples.bare:
@@ -171,7 +172,8 @@ class FolderPrompts(PromptSet):
             captions = samples.captions | {file: Written(repeats[folder_of(file)].subject) for file in bare}
             samples = replace(samples, captions={file: captions[file] for file in found.files}, bare=[])
         others = by_suffix(set(found.beside).difference(texts))
-        return Captioned(found, place, samples.captions, samples.notes(place, others) + notes)
+        notes = [*samples.notes(place, others), *notes, *settings_notes(samples.captions.values(), str(place))]
+        return Captioned(found, place, samples.captions, notes)
 
 
 def _without(found: Found, file: str, key: str | None) -> str:

@@ -11,9 +11,11 @@ from afa_bench.images.find import counted, some
 from afa_bench.images.names import is_image
 from afa_bench.prompts.captions import SIDECARS, decoded, written
 from afa_bench.prompts.rows import parsed, text
-from afa_bench.prompts.webui import Written, settings_notes
+from afa_bench.prompts.webui import Written
 
 JSON = ".json"
+TEXTS = (*SIDECARS, JSON)
+"""Ends of the names of files that have an image's caption, in any case."""
 CAPTION = "caption"
 """The key of a caption in ``NAME.json``, where no other is asked for."""
 
@@ -53,7 +55,7 @@ class Samples:
             )
         if self.passed:
             notes.append(f"{where}: {len(self.passed)} texts beside a .json are not read ({some(self.passed)}): key is given")
-        return notes + settings_notes(self.captions.values(), str(where))
+        return notes
 
 
 def pair(names: Iterable[str], read: Callable[[str], bytes], where: Callable[[str], str], key: str | None = None) -> Samples:
@@ -75,7 +77,7 @@ def pair(names: Iterable[str], read: Callable[[str], bytes], where: Callable[[st
         kind = dot + suffix.lower()
         if is_image(name) and (other := images.setdefault(stem, name)) != name:
             raise UserError(f"{where(other)} and {name}: expected one image of a name")
-        if kind in (*SIDECARS, JSON) and (other := texts.setdefault(stem, {}).setdefault(kind, name)) != name:
+        if kind in TEXTS and (other := texts.setdefault(stem, {}).setdefault(kind, name)) != name:
             raise UserError(f"{where(other)} and {name}: expected one caption of a name")
     samples = Samples()
     for stem, image in images.items():

@@ -12,9 +12,9 @@ from afa_bench.images.find import by_suffix
 from afa_bench.images.names import is_image
 from afa_bench.paths import expanded
 from afa_bench.prompts.base import Prompt, PromptSet
-from afa_bench.prompts.captions import SIDECARS
 from afa_bench.prompts.file import checked
-from afa_bench.prompts.samples import JSON, Samples, pair
+from afa_bench.prompts.samples import TEXTS, Samples, pair
+from afa_bench.prompts.webui import settings_notes
 
 LONGEST = 2**20
 """Bytes that a caption's file may have."""
@@ -56,8 +56,10 @@ class WebDatasetPrompts(PromptSet):
         notes: list[str] = []
         for archive in self._archives(folder):
             tar = read_tar(archive)
-            others = [name for name in tar.files if not is_image(name) and not name.lower().endswith((*SIDECARS, JSON))]
-            notes += self._samples(archive, tar).notes(archive, {**tar.left, **by_suffix(others)})
+            others = [name for name in tar.files if not is_image(name) and not name.lower().endswith(TEXTS)]
+            samples = self._samples(archive, tar)
+            notes += samples.notes(archive, {**tar.left, **by_suffix(others)})
+            notes += settings_notes(samples.captions.values(), str(archive))
         return notes
 
     def _archives(self, folder: Path) -> list[Path]:
