@@ -97,7 +97,8 @@ def read_prompts(chosen: PromptSet, folder: Path, where: str) -> list[Prompt]:
 
 
 def notes_of(prompt_set: PromptSet, folder: Path, prompts: Sequence[Prompt]) -> list[str]:
-    """What is to be said of prompts: how their set read them, which are empty, and what in them is syntax of web UIs.
+    """What is to be said of prompts: how their set read them, which are empty or lack an image that others have, and what in them
+    is syntax of web UIs.
 
     The logger is told.
 
@@ -109,6 +110,10 @@ def notes_of(prompt_set: PromptSet, folder: Path, prompts: Sequence[Prompt]) -> 
     notes = list(prompt_set.notes(folder))
     if empty := [prompt.id for prompt in prompts if not prompt.text.strip()]:
         notes.append(f"{len(empty)} of {len(prompts)} prompts are empty ({some(empty)}): they are taken as that")
+    if 0 < len(bare := [prompt.id for prompt in prompts if prompt.image is None]) < len(prompts):
+        notes.append(
+            f"{len(bare)} of {len(prompts)} prompts have no real image ({some(bare)}): nothing of theirs is compared with one"
+        )
     notes += syntax_notes((prompt.text for prompt in prompts), "prompts")
     for note in notes:
         LOG.warning("%s", note)

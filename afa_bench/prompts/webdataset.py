@@ -9,7 +9,7 @@ from typing import ClassVar
 from afa_bench.errors import UserError
 from afa_bench.images.archives import UNPACKED, Tar, read_tar
 from afa_bench.images.find import by_suffix
-from afa_bench.images.names import is_image
+from afa_bench.images.names import is_hidden, is_image
 from afa_bench.paths import expanded
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked
@@ -64,7 +64,8 @@ class WebDatasetPrompts(PromptSet):
 
     def _archives(self, folder: Path) -> list[Path]:
         place = folder / expanded(self.path)
-        archives = [path for path in sorted(place.parent.glob(place.name)) if path.suffix != UNPACKED]
+        found = [place] if place.is_file() else sorted(place.parent.glob(place.name))
+        archives = [path for path in found if UNPACKED not in path.name and not is_hidden(path.name)]
         if not archives:
             raise UserError(f"{place}: no such archive")
         return archives

@@ -91,7 +91,7 @@ class TrainConfig(Settings):
         found = read_prompts(chosen, self.file.parent, where)
         prompts = [prompt for prompt in found if prompt.image is not None][: chosen.limit]
         if not prompts:
-            raise NothingToDoError(f"{where}: no prompt with an image to train on")
+            raise NothingToDoError(f"{where}: no prompt with an image to train on (of a table, image_column names them)")
         if bare := [prompt.id for prompt in found if prompt.image is None]:
             LOG.warning("%s: %d of %d prompts have no image (%s): they take no part", where, len(bare), len(found), some(bare))
         notes_of(chosen, self.file.parent, prompts)

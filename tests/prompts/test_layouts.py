@@ -14,6 +14,9 @@ from PIL import Image
 from afa_bench.errors import UserError
 from afa_bench.images.square import scaled
 from afa_bench.images.stored import name_of, read, shown
+from afa_bench.prompts.base import Prompt, notes_of
+from afa_bench.prompts.file import FilePrompts
+from afa_bench.prompts.webdataset import WebDatasetPrompts
 from afa_bench.training.config import read_config
 
 FOLDER = {"name": "folder", "path": "pics"}
@@ -150,6 +153,25 @@ def test_what_cannot_be_meant_is_one_line_that_names_it(tmp_path, layout):
     with pytest.raises(UserError, match=message) as caught:
         pairs(tmp_path, data, files)
     assert "\n" not in str(caught.value)
+
+
+def test_an_archive_is_found_by_its_name_and_what_was_made_of_one_is_none(tmp_path):
+    laid(tmp_path, {"a[1].tar": tarred({"0.png": PNG[0], "0.txt": "red"}), ".b.tar": b"x", "c.tar.unpacked/x.png": PNG[1]})
+    for path in ("a[[]1].tar", "*.tar", "*", "a[1].tar"):
+        for _ in range(2):  # the second time, what was unpacked lies there too
+            prompts = WebDatasetPrompts(path=path)
+            assert [prompt.id for prompt in prompts.prompts(tmp_path)] == ["a[1].tar/0"]
+            assert prompts.notes(tmp_path) == []
+
+
+def test_prompts_without_the_image_that_others_have_are_counted(tmp_path):
+    found = [Prompt("a", "x", image=PNG[0]), Prompt("b", "y"), Prompt("c", "")]
+    chosen = FilePrompts(path="p.txt")
+    (tmp_path / "p.txt").write_text("x")
+    empty, bare = notes_of(chosen, tmp_path, found)
+    assert empty.startswith("1 of 3 prompts are empty (c)")
+    assert bare.startswith("2 of 3 prompts have no real image (b, c)")
+    assert notes_of(chosen, tmp_path, found[:1]) == notes_of(chosen, tmp_path, found[1:2]) == []
 
 
 @pytest.mark.parametrize("damage", ["no image", "narrow"])
