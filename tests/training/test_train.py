@@ -264,7 +264,7 @@ def test_folders_of_repeats_make_longer_epochs_and_other_trainings(config: Path,
     document = {"data": {"name": "folder", "path": "kohya"}, "steps": None, "epochs": 2, "batch": 2}
     train(read_config(changed(config, **document)), tmp_path / "out", Silent())
     assert [line["step"] for line in read_log(tmp_path / "out" / "log.jsonl")] == [1, 2, 3, 4]
-    once = changed(config, data={"name": "folder", "path": "kohya", "repeats": False}, steps=6)
+    once = changed(config, data={"name": "folder", "path": "kohya", "repeats": False}, epochs=6)
     with pytest.raises(UserError, match="repeats: this checkpoint has"):
         train(read_config(once), tmp_path / "out", Silent())
 
