@@ -159,7 +159,7 @@ def _tar(path: Path, sha256: str) -> Tar:
     except (*DAMAGED, tarfile.TarError, ArithmeticError, MemoryError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: cannot be read as a tar archive: {error}") from error
+        raise UserError(f"{path}: expected a whole tar archive, plain or compressed by gzip, bzip2 or xz: {error}") from error
     if note:
         with suppress(UserError):  # a cache folder that cannot be written costs time, no more
             write_bytes(note, json.dumps([plain.stat().st_size, found.files, found.left]).encode())
