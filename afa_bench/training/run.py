@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from afa_bench import registry
 from afa_bench.checkpoints.hashing import hash_weights
 from afa_bench.denoiser import require_denoiser
 from afa_bench.errors import UserError
+from afa_bench.identity import fingerprint
 from afa_bench.models.identity import group_identity
 from afa_bench.models.learned import save_learned
 from afa_bench.models.load import load_group
@@ -26,7 +27,7 @@ from afa_bench.training.cache import Encoding, cache_pairs
 from afa_bench.training.checkpoint import Checkpoint, lasting
 from afa_bench.training.config import TrainConfig
 from afa_bench.training.loop import CHECKPOINT, accelerator_of, fit
-from afa_bench.training.pairs import Pairs, Subset, generator
+from afa_bench.training.pairs import Subset, generator
 from afa_bench.training.record import Record
 from afa_bench.training.trainable import Learner
 
@@ -76,7 +77,10 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
     if config.lcm is not None and getattr(options, "start", None) is None:
         raise UserError(f"{config.file}: trainable: start: expected a folder of trained weights to distil")
     prompts = config.read_pairs()
-    steps = _steps(len(prompts), config)
+    repeats = [prompt.repeats for prompt in prompts]
+    rows, held_out = _split(repeats, config)
+    with _in(config):
+        steps = config.steps_for(len(rows))
     accelerator = _accelerator(config, folder)
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32)
     loaded = load_group(group, str(accelerator.device), dtype)
@@ -102,6 +106,7 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
         "order": identity["order"],
         "pairs": keys.whole[:16],
         "validation": config.validation,
+        **({"repeats": fingerprint(repeats)} if set(repeats) != {1} else {}),
         **{key: identity["pipeline"][key] for key in ("schedule",) if key in identity["pipeline"]},
     }
     done = _done(folder, steps, {**lasting(config, steps, accelerator.mixed_precision, learner, objective), **about})
@@ -122,7 +127,7 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
     versions = {module.__name__: module.__version__ for module in (afa_bench, torch, diffusers, accelerate)}
     facts = {**config.model_dump(mode="json"), **about, "processes": accelerator.num_processes, "versions": versions}
     record = Record(folder, facts, done) if accelerator.is_main_process else None
-    trained, held = _split(pairs, config)
+    trained, held = Subset(pairs, rows), Subset(pairs, held_out) if held_out else None
     values: dict[str, float] = {}
 
     def report(done: int, total: int, latest: Mapping[str, float]) -> None:
@@ -172,21 +177,16 @@ def _accelerator(config: TrainConfig, folder: Path) -> Accelerator:
         return accelerator_of(config, log_with=list(config.trackers) or None, project_dir=str(folder))
 
 
-def _steps(pairs: int, config: TrainConfig) -> int:
-    """Steps of the training.
+def _split(repeats: Sequence[int], config: TrainConfig) -> tuple[list[int], list[int]]:
+    """The rows of the pairs to train on, each as often as it is repeated, and of those held out, drawn by the seed.
 
     Raises:
-        UserError: fewer pairs than are held out and a batch has, or fewer steps than the learning rate needs.
+        UserError: fewer pairs than are held out and a batch has.
     """
-    if pairs < config.validation + config.batch:
-        expected = f"at least {config.validation} for validation and {config.batch} for a batch"
-        raise UserError(f"{config.file}: data: {pairs} pairs; expected {expected}")
-    with _in(config):
-        return config.steps_for(pairs - config.validation)
-
-
-def _split(pairs: Pairs, config: TrainConfig) -> tuple[Pairs, Pairs | None]:
-    """The pairs to train on and those held out, drawn by the seed."""
-    order = torch.randperm(len(pairs), generator=generator(config.seed, 0, 1)).tolist()
+    order = torch.randperm(len(repeats), generator=generator(config.seed, 0, 1)).tolist()
     held, rest = order[: config.validation], order[config.validation :]
-    return Subset(pairs, sorted(rest)), Subset(pairs, sorted(held)) if held else None
+    rows = [row for row in sorted(rest) for _ in range(repeats[row])]
+    if len(held) < config.validation or len(rows) < config.batch:
+        expected = f"at least {config.validation} for validation and {config.batch} for a batch"
+        raise UserError(f"{config.file}: data: {len(repeats)} pairs; expected {expected}")
+    return rows, sorted(held)
