@@ -25,6 +25,7 @@ from afa_bench.architectures.kind import (
     require_known,
     require_sampled,
 )
+from afa_bench.checkpoints.parts import read_weights
 from afa_bench.ensembles.build import build_ensemble
 from afa_bench.ensembles.encoders import EnsembleEncoder
 from afa_bench.errors import UserError
@@ -159,8 +160,10 @@ def _components(source: NameOrPath | DiffusionPipeline, pipe: Any, settings: dic
             own = type(shared[slot]).from_pretrained(folder / slot, **_renamed(load)).eval()
             encoders[slot] = _one_of(shared[slot], own)
     kind = kind_of_folder(folder) or kind_of_settings(pipe.scheduler.config)
-    denoiser = AutoModel.from_pretrained(str(denoiser_folder(folder)), **load).eval()
-    return _Components(denoiser, encoders, kind, Expert.of(folder, str(source)))
+    place = denoiser_folder(folder)
+    load["variant"] = read_weights(place, settings.get("variant"))[0].variant
+    denoiser = AutoModel.from_pretrained(str(place), **load).eval()
+    return _Components(denoiser, encoders, kind, Expert.of(folder, str(source), None, settings.get("variant")))
 
 
 def _of(pipe: Any, slots: Sequence[str]) -> list[str]:

@@ -115,7 +115,7 @@ class FolderCheckpoint:
     def __init__(self, path: Path, architecture: Architecture | None = None) -> None:
         self.path = path
         self.metadata: Mapping[str, str] = {}
-        places = {part: part_files(path / part, stem) for part, stem in FILES.items() if (path / part).is_dir()}
+        places = {part: part_files(path / part) for part in FILES if (path / part).is_dir()}
         if "unet" not in places:
             (architecture or architecture_of(path)).require_layout(str(path))
             raise UserError(f"{path}: expected a diffusers folder with unet/, or a .safetensors file")
