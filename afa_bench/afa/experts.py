@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from afa_bench.architectures.find import denoiser_slots
 from afa_bench.checkpoints.hashing import hash_file
-from afa_bench.checkpoints.parts import read_weights
+from afa_bench.checkpoints.parts import part_folder, read_weights
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
 
@@ -60,8 +60,8 @@ def denoiser_folder(folder: Path) -> Path:
     """
     slots = denoiser_slots()
     for slot in slots:
-        if (folder / slot).is_dir():
-            return folder / slot
+        if (place := part_folder(folder, slot)).is_dir():
+            return place
     raise UserError(f"{folder}: expected a folder in the diffusers layout, with {' or '.join(f'{slot}/' for slot in slots)}")
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from afa_bench import registry
-from afa_bench.checkpoints.header import read_header
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -116,12 +115,20 @@ class Architecture:
             dtype: to load in.
             shared: the pipeline's other parts, by name; its text encoders serve a file without its own.
         """
-        own = any(name.startswith(self.text_prefix) for name in read_header(path).tensors)
-        given = {name: value for name, value in shared.items() if not (own and name in self.encoders)}
-        pipeline = self.class_of(self.pipeline).from_single_file(
-            str(path), config=str(configs), local_files_only=True, torch_dtype=dtype, **given, **self.pipeline_options
-        )
-        return {name: getattr(pipeline, name) for name in (self.denoiser[0], *self.encoders)}
+        from diffusers.loaders.single_file import load_single_file_sub_model
+
+        from afa_bench.architectures.single_file import read_state
+
+        state, (part, kind) = read_state(path), self.denoiser
+        own = any(name.startswith(self.text_prefix) for name in state)
+        classes = {name: self.class_of(kind) for name, kind in {part: kind, **(self.encoders if own else {})}.items()}
+        settings: dict[str, Any] = {"local_files_only": True, "torch_dtype": dtype}
+        return {
+            name: load_single_file_sub_model(
+                *(kind.__module__.partition(".")[0], kind.__name__, name, dict(state), None, False, str(configs)), **settings
+            )
+            for name, kind in classes.items()
+        }
 
     def read_vae(self, path: Path, configs: Path, dtype: torch.dtype) -> Any:
         """A single file's VAE; arguments as :meth:`read_file`'s."""
@@ -129,8 +136,10 @@ class Architecture:
 
     def read_part(self, path: Path, part: str, kind: str, configs: Path, dtype: torch.dtype) -> Any:
         """One part of a single file by its class, which has ``from_single_file``; other arguments as :meth:`read_file`'s."""
+        from afa_bench.architectures.single_file import read_state
+
         read = self.class_of(kind).from_single_file
-        return read(str(path), config=str(configs), subfolder=part, local_files_only=True, torch_dtype=dtype)
+        return read(read_state(path), config=str(configs), subfolder=part, local_files_only=True, torch_dtype=dtype)
 
     # What the denoiser is told
 

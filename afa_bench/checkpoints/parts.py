@@ -80,6 +80,12 @@ def read_weights(folder: Path, variant: str | None = None) -> tuple[Weights, lis
     return weights, [folder / name for name in names]
 
 
+def part_folder(folder: Path, part: str) -> Path:
+    """Where a part of a pipeline is: its folder; the model's own, where that is nothing but a denoiser."""
+    place = folder / part
+    return folder if not place.is_dir() and (folder / CONFIG).is_file() else place
+
+
 def weight_map(index: Path) -> Mapping[str, str]:
     """The name of the file with each tensor, by an index of shards.
 

@@ -26,6 +26,7 @@ from afa_bench.errors import NotFoundError, UserError, suggest
 from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Needed
 from afa_bench.models.addresses import not_there
+from afa_bench.models.contents import require_models
 from afa_bench.models.entry import Entry, as_entry
 from afa_bench.paths import DATA, located
 from afa_bench.reading import Place, read_mapping, validated
@@ -135,7 +136,8 @@ class GroupFile(BaseModel):
         """The group with its folders and files in place.
 
         Raises:
-            UserError: a folder or file that does not exist, is not fetched yet, or is another one than the one pinned.
+            UserError: a folder or file that does not exist, is not fetched yet, is another one than the one pinned, is no model
+                of the architecture, or lacks a part.
         """
         kind, library = self._known_architecture(), Library()
         places = [entry.place(self.file, key, kind, library, self._folder) for key, entry in self._entries()]
@@ -161,7 +163,7 @@ class GroupFile(BaseModel):
         return [("pipeline", self.pipeline), *((f"models.{model.name}", model) for model in self.models)]
 
     def _group(self, places: Sequence[Path], architecture: str, folder: Callable[[str, str], Path]) -> Group:
-        return Group(
+        group = Group(
             name=self.name,
             pipeline=places[0],
             models=tuple(ModelRef(name=m.name, path=path) for m, path in zip(self.models, places[1:], strict=True)),
@@ -172,6 +174,8 @@ class GroupFile(BaseModel):
             prediction_type=self.prediction_type,
             zero_snr=self.zero_snr,
         )
+        require_models(group, str(self.file))
+        return group
 
     def _folder(self, key: str, text: str, may_be_file: bool = False) -> Path:
         """A path of the user's, relative to the group's file or behind a prefix; what is below the data folder may come later."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from afa_bench.checkpoints.hashing import hash_file, hash_folder, hash_weights
 from afa_bench.checkpoints.header import read_header
-from afa_bench.checkpoints.parts import visible, vocabulary
+from afa_bench.checkpoints.parts import part_folder, visible, vocabulary
 
 if TYPE_CHECKING:
     from afa_bench.models.group import Group
@@ -40,7 +40,7 @@ def group_identity(group: Group) -> dict[str, Any]:
     models = {
         ref.name: {"file": hash_weights(ref.path)}
         if ref.path.is_file()
-        else {part: hash_weights(ref.path / part) for part in own_parts(ref.path, group)}
+        else {part: hash_weights(part_folder(ref.path, part)) for part in own_parts(ref.path, group)}
         for ref in group.models
     }
     order = [ref.name for ref in group.models]  # canonical JSON sorts keys, but weights and references go by the order

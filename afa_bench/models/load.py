@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afa_bench.checkpoints.header import read_header
-from afa_bench.checkpoints.parts import read_weights
+from afa_bench.checkpoints.parts import part_folder, read_weights
 from afa_bench.errors import NotFoundError, UserError, suggest
 from afa_bench.log import LOG
 
@@ -158,7 +158,7 @@ def from_folder(folder: Path, part: str, kind: Any, dtype: torch.dtype) -> Any:
     """
     import diffusers
 
-    place = folder / part
+    place = part_folder(folder, part)
     if not place.is_dir():
         raise NotFoundError(f"{place}: no such folder; expected a {kind.__name__} in the diffusers layout")
     read = partial(kind.from_pretrained, str(place), local_files_only=True)

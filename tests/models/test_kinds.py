@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from afa_bench.architectures.kind import SCHEDULER, Kind, changes, kind_of_settings
 from afa_bench.errors import UserError
 from afa_bench.estimate import estimate
+from afa_bench.fetch import HubModel
 from afa_bench.models.group import Group, read_group, read_group_file
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import LoadedGroup, load_group
@@ -296,5 +297,8 @@ def test_identities_are_others_where_images_are(tiny_group: Path, tmp_path: Path
 def test_a_repository_s_own_scheduler_is_fetched(tmp_path: Path) -> None:
     pipeline, model = {"hub": "owner/base"}, {"name": "one", "hub": "owner/one"}
     (tmp_path / "hub.yaml").write_text(yaml.safe_dump({"architecture": "sdxl", "pipeline": pipeline, "models": [model]}))
-    files = [getattr(source, "file", "") for source in read_group_file("hub.yaml", tmp_path, "test").sources()]
-    assert files.count(SCHEDULER) == 2
+    models = [source for source in read_group_file("hub.yaml", tmp_path, "test").sources() if isinstance(source, HubModel)]
+    names = ["config.json", "diffusion_pytorch_model.safetensors"]
+    files = [SCHEDULER, *(f"unet/{name}" for name in names)]
+    assert [source.file for source in models[1].files(files, "main")].count(SCHEDULER) == 1
+    assert [part.folder for part in models[0].parts if part.required].count("scheduler") == 1
