@@ -16,6 +16,9 @@ from afa_bench.log import LOG
 CIVITAI = "CIVITAI_ENDPOINT"
 """Environment variable: CivitAI's address, or a mirror's."""
 
+LARGEST = 10**12
+"""Of the sizes in kB that are believed."""
+
 CHECKPOINT, MODELS = "Checkpoint", ("Model", "Pruned Model")
 """What CivitAI calls a model that is none of the parts or additions of one, and the files of a version that are models."""
 
@@ -74,7 +77,8 @@ class CivitaiFile(Source):
         if not (self.file or self.sha256) and len(several := [f for f in known if f.get("type") in MODELS and _safe(f)]) > 1:
             others = "; ".join(_described(file) for file in several if file is not chosen)
             LOG.warning("%s: %s is taken; file or sha256 would take another: %s", self.id, _described(chosen), others)
-        size = round(float(chosen["sizeKB"]) * 1024) if chosen.get("sizeKB") else None
+        kilobytes = chosen.get("sizeKB")
+        size = round(kilobytes * 1024) if isinstance(kilobytes, int | float) and 0 <= kilobytes < LARGEST else None
         form = _of(chosen, "metadata")
         exact = {key: str(form[key]) for key in ("size", "fp") if form.get(key)}
         return Facts(size, _sha256(chosen), url=self._download({"type": chosen.get("type") or "Model", **exact}))

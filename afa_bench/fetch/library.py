@@ -153,6 +153,8 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
         raise UserError(f"{path}: expected a lock file of schema {SCHEMA}")
     files: dict[str, dict[str, Any]] = content["files"]
     for name, entry in files.items():
+        if not isinstance(entry, dict):
+            raise UserError(f"{path}: {name}: expected a mapping")
         if "sha256" in entry:
             entry["sha256"] = str(entry["sha256"]).lower()
             if not is_sha256(entry["sha256"]):

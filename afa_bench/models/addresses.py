@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from afa_bench.errors import UserError
+from afa_bench.checkpoints.parts import SUFFIX
+from afa_bench.errors import NotFoundError, UserError
 
 UNREAD: Mapping[str, str] = {
     **dict.fromkeys((".ckpt", ".pt", ".pth", ".bin"), "a pickle, which can run code when it is read"),
@@ -79,6 +80,25 @@ def refuse_unknown(text: str, where: str) -> None:
         raise UserError(f"{where}: {text}: {reason}")
 
 
+def require_place(text: str, where: str) -> None:
+    """Raise a UserError for what is neither a folder of this machine nor a repository of the hub, ``owner/name@revision``."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return
+    if path.is_file() and path.suffix.lower() == SUFFIX:
+        raise UserError(f"{where}: {text}: a single file; expected a folder, or the pipeline that from_single_file makes of it")
+    found = address_of(text)
+    if found is not None and "civitai" in found.entry:
+        raise UserError(f"{where}: {text}: {found.what}; expected a folder, or a pipeline that is loaded from its file")
+    if found is not None:
+        repository = "@".join(str(found.entry[key]) for key in ("hub", "revision") if key in found.entry)
+        raise UserError(f"{where}: {text}: {found.what}; expected {repository or 'a folder, or a repository of the hub'}")
+    if reason := unread(text):
+        raise UserError(f"{where}: {text}: {reason}")
+    if not REPOSITORY.fullmatch(text.partition("@")[0]):
+        raise NotFoundError(f"{where}: no such folder: {text}; expected one, or a repository of the hub: owner/name")
+
+
 def not_there(text: str, path: object) -> str:
     """What to say of a folder or a file that is not there; what may be a repository of the hub is named as one."""
     hint = f"; expected {{hub: {text}}} if it is a repository of the hub" if REPOSITORY.fullmatch(text) else ""
@@ -86,7 +106,10 @@ def not_there(text: str, path: object) -> str:
 
 
 def _page(text: str) -> Address:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # a bracket without its other
+        return Address("an address that cannot be read", {})
     host = parts.netloc.lower().removeprefix("www.").partition(":")[0]
     words = [unquote(word) for word in parts.path.split("/") if word]
     if host in HUB_HOSTS:

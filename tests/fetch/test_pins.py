@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from servers import World, failing, safetensors, served, sha256
 
 from afa_bench.errors import UserError
@@ -202,3 +206,31 @@ def test_a_broken_download_of_a_checkpoint_goes_on(world: World) -> None:
     world.trouble = failing(1, lambda handler: handler.serve(FULL, upto=300))
     assert fetched(HUB)[1] == []
     assert Library().locate(HUB).read_bytes() == FULL
+
+
+QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+KEYS = ("files", "model", "type", "name", "metadata", "format", "hashes", "SHA256", "sizeKB", "primary", HUB.id, "sha256", "size")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["Model", "SafeTensor", "a.safetensors", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@QUIET
+@given(JSON, st.sampled_from([None, "a.safetensors"]), st.sampled_from([None, "0" * 64]))
+def test_whatever_civitai_says_is_understood_or_refused(content: Any, name: str | None, sha: str | None) -> None:
+    with contextlib.suppress(UserError):
+        facts = CivitaiFile(version=7, file=name, sha256=sha).facts({}, content)
+        assert facts.url
+        assert facts.size is None or facts.size >= 0
+
+
+@QUIET
+@given(JSON)
+def test_whatever_is_in_a_lock_file_is_read_or_refused(content: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lock = Path(folder) / "lock.json"
+        lock.write_text(json.dumps({"schema": 1, "files": content}))
+        with contextlib.suppress(UserError):
+            Library(pins=lock).pinned(HUB)

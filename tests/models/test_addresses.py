@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from afa_bench.cli import app
 from afa_bench.errors import UserError
+from afa_bench.models.addresses import address_of, refuse_unknown, require_place
 from afa_bench.models.group import read_group_file
 
 HUB, CIVITAI = "https://huggingface.co", "https://civitai.com"
@@ -126,16 +130,11 @@ def test_a_local_file_is_held_to_its_sha256(tmp_path: Path) -> None:
 
     save_file({"model.diffusion_model.x": zeros(3)}, tmp_path / "m.safetensors")
     found = hashlib.sha256((tmp_path / "m.safetensors").read_bytes()).hexdigest()
-    for text, right in ((found, True), (found.upper(), True), ("0" * 64, False)):
+    for text, message in ((found, "has no tensor of it"), (found.upper(), "has no tensor of it"), ("0" * 64, "wrong hash")):
         file = read_group_file(str(group(tmp_path, models={"a": {"file": "m.safetensors", "sha256": text}})), Path(), "test")
         for read in (file.resolved, file.without_files):
-            if right:
-                assert read().models[0].path == tmp_path / "m.safetensors"
-            else:
-                with pytest.raises(
-                    UserError, match=rf"models\.a: .*m\.safetensors: wrong hash: expected sha256 0+, found {found}"
-                ):
-                    read()
+            with pytest.raises(UserError, match=rf"models\.a: .*m\.safetensors: {message}"):
+                read()
 
 
 def test_a_model_that_the_data_folder_is_to_have_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,3 +169,48 @@ def test_fetch_takes_a_groups_file_and_its_dry_run_ends_as_it_would(
             app()(["fetch", str(path), "--from", str(tmp_path), *more])
         assert ended.value.code == 2
         assert f"not in {tmp_path}" in capsys.readouterr().err.replace("\n", "")
+
+
+QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+PLACES = {
+    "https://huggingface.co/owner/name/tree/dev": "a page of the hub; expected owner/name@dev",
+    "https://civitai.com/models/4201?modelVersionId=1": "a page of CivitAI; expected a folder, or a pipeline",
+    "https://example.org/x": "expected a folder, or a repository of the hub",
+    "C:\\models\\m": "a path of Windows",
+    "m.ckpt": "a pickle",
+    "./nowhere": "no such folder: ./nowhere; expected one, or a repository of the hub: owner/name",
+    "nowhere": "no such folder",
+    "a/b/c": "no such folder",
+}
+
+
+@pytest.mark.parametrize("text", PLACES)
+@pytest.mark.parametrize("key", ["experts", "base", "sabw"])
+def test_a_stock_pipeline_is_made_of_folders_and_repositories(tmp_path: Path, text: str, key: str) -> None:
+    from afa_bench.afa.pipeline import AFAPipeline
+
+    places: dict[str, Any] = {"experts": [tmp_path, tmp_path], "base": tmp_path, "sabw": tmp_path}
+    places[key] = [tmp_path, text] if key == "experts" else text
+    with pytest.raises(UserError) as caught:
+        AFAPipeline.from_experts(**places)
+    assert str(caught.value).startswith(f"AFAPipeline: {key}: ")
+    assert PLACES[text] in str(caught.value)
+
+
+def test_a_single_file_is_loaded_before(tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="a single file; expected a folder, or the pipeline that from_single_file makes of it"):
+        require_place(str(tmp_path / "m.safetensors"), "x")
+    for text in (str(tmp_path), "owner/name", "owner/name@main"):
+        require_place(text, "x")
+
+
+@QUIET
+@given(st.text(max_size=60) | st.from_regex(r"(https?://|hub:|civitai:|urn:air:)[a-z./?=@:0-9\\[-]{0,30}", fullmatch=True))
+def test_any_text_is_a_path_or_something_that_is_named(text: str) -> None:
+    found = address_of(text)
+    assert found is None or str(found)
+    with contextlib.suppress(UserError):
+        refuse_unknown(text, "x")
+        require_place(text, "x")

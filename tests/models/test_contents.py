@@ -1,4 +1,4 @@
-"""What a single file or a folder is, and what it lacks, is said before any work; what it leaves out for others is taken from them."""
+"""What a single file or a folder is, and what it lacks, is said before any work; what it leaves out is the pipeline's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from afa_bench.architectures.single_file import ldm_names
 from afa_bench.errors import UserError
 from afa_bench.merging.checkpoint import open_checkpoint
 from afa_bench.models.group import GroupFile, read_group_file
-from afa_bench.models.load import load_group
+from afa_bench.models.load import Model, load_group
 
 State: TypeAlias = dict[str, torch.Tensor]
 UNET, TEXT, VAE = "model.diffusion_model.", "cond_stage_model.transformer.", "first_stage_model."
@@ -74,18 +74,25 @@ LEFT_OUT: Mapping[str, tuple[bool, Callable[[State, Path], State]]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def loaded(folder: Path) -> tuple[Model, Model]:
+    """The whole file, and the pipeline as a model of its own."""
+    models = {"a": "whole.safetensors", "b": "base"}
+    one, base = load_group(group(folder, models=models).resolved(), "cpu", torch.float32).models
+    return one, base
+
+
 @pytest.mark.parametrize("name", LEFT_OUT)
-def test_what_a_model_leaves_out_is_the_pipelines(folder: Path, whole: State, name: str) -> None:
+def test_what_a_model_leaves_out_is_the_pipelines(folder: Path, whole: State, loaded: tuple[Model, Model], name: str) -> None:
     texts, change = LEFT_OUT[name]
     save_file({key: tensor.contiguous() for key, tensor in change(whole, folder).items()}, folder / "it.safetensors")
-    file = group(folder, models={"whole": "whole.safetensors", "it": "it.safetensors"})
+    file = group(folder)
     assert file.without_files() == file.resolved()
-    expected, found = load_group(file.resolved(), "cpu", torch.float32).models
-    weights = expected.unet.state_dict()
-    assert all(torch.equal(tensor, weights[key]) for key, tensor in found.unet.state_dict().items())
-    base = load_group(group(folder, models={"base": "base"}).resolved(), "cpu", torch.float32).models[0].text_encoder
-    encoder = (expected.text_encoder if texts else base).state_dict()
-    assert all(torch.equal(tensor, encoder[key]) for key, tensor in found.text_encoder.state_dict().items())
+    (found,) = load_group(file.resolved(), "cpu", torch.float32).models
+    expected, base = loaded
+    for module, other in ((found.unet, expected.unet), (found.text_encoder, (expected if texts else base).text_encoder)):
+        weights = other.state_dict()
+        assert all(torch.equal(tensor, weights[key]) for key, tensor in module.state_dict().items())
 
 
 @pytest.mark.parametrize("name", [name for name in LEFT_OUT if "diffusers" not in name])
