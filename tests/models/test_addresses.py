@@ -171,7 +171,7 @@ def test_fetch_takes_a_groups_file_and_its_dry_run_ends_as_it_would(
         assert f"not in {tmp_path}" in capsys.readouterr().err.replace("\n", "")
 
 
-QUIET = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUIET = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 PLACES = {
     "https://huggingface.co/owner/name/tree/dev": "a page of the hub; expected owner/name@dev",

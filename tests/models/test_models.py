@@ -212,10 +212,9 @@ def test_a_damaged_or_incomplete_file_is_one_line(zoo):
     tensors = load_file(zoo / "sd15-1.safetensors")
     del tensors["model.diffusion_model.out.2.weight"]
     save_file(tensors, zoo / "incomplete.safetensors")
-    for name, message in (("cut", "truncated or damaged"), ("incomplete", "does not load|tensors are missing")):
-        of = group(zoo, f"g-{name}", pipeline="sd15-1", models={"it": f"{name}.safetensors"}, configs="sd15-configs")
+    for name, message in (("cut", "truncated or damaged"), ("incomplete", "lacks 1 of the 686 tensors of the unet")):
         with pytest.raises(UserError, match=message) as caught:
-            load_group(of, "cpu", torch.float32)
+            group(zoo, f"g-{name}", pipeline="sd15-1", models={"it": f"{name}.safetensors"}, configs="sd15-configs")
         assert f"{name}.safetensors" in str(caught.value)
 
 
