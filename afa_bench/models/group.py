@@ -174,7 +174,8 @@ class GroupFile(BaseModel):
             prediction_type=self.prediction_type,
             zero_snr=self.zero_snr,
         )
-        require_models(group, str(self.file))
+        keys = (key for key, _ in self._entries())
+        require_models(str(self.file), group.family, group.configs or group.family.configs, dict(zip(keys, places, strict=True)))
         return group
 
     def _folder(self, key: str, text: str, may_be_file: bool = False) -> Path:
