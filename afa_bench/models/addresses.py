@@ -72,9 +72,15 @@ def unread(text: str) -> str:
     return f"{UNREAD[suffix]}; expected safetensors" if suffix in UNREAD else ""
 
 
-def refuse_unknown(text: str, where: str) -> None:
-    """Raise a UserError for a text that is no place of a model on this machine, with the entry that would be right."""
-    if (found := address_of(text)) is not None:
+def refuse_unknown(text: str, where: str, there: bool = False) -> None:
+    """Raise a UserError for a text that is no place of a model on this machine, with the entry that would be right.
+
+    Args:
+        text: as written.
+        where: file and key.
+        there: whether a file or a folder is called so.
+    """
+    if not there and (found := address_of(text)) is not None:
         raise UserError(f"{where}: {text}: {found}")
     if reason := unread(text):
         raise UserError(f"{where}: {text}: {reason}")

@@ -169,6 +169,8 @@ def as_entry(value: Any, name: str, where: str, folder: Path) -> dict[str, Any]:
     local = "hub" not in entry and "civitai" not in entry
     for key in ("folder", "file", "hub", "civitai"):
         text = entry.get(key)
-        if isinstance(text, str) and (key != "file" or local) and not (local and os.path.isdir(folder / text)):
-            refuse_unknown(text, where)
+        if isinstance(text, str) and (key != "file" or local):
+            place = folder / text
+            if not (local and os.path.isdir(place)):
+                refuse_unknown(text, where, there=local and os.path.exists(place))
     return entry
