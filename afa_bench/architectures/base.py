@@ -117,7 +117,7 @@ class Architecture:
         """
         from diffusers.loaders.single_file import load_single_file_sub_model
 
-        from afa_bench.architectures.single_file import read_state
+        from afa_bench.architectures.names import read_state
 
         state, (part, kind) = read_state(path), self.denoiser
         own = any(name.startswith(self.text_prefix) for name in state)
@@ -136,7 +136,7 @@ class Architecture:
 
     def read_part(self, path: Path, part: str, kind: str, configs: Path, dtype: torch.dtype) -> Any:
         """One part of a single file by its class, which has ``from_single_file``; other arguments as :meth:`read_file`'s."""
-        from afa_bench.architectures.single_file import read_state
+        from afa_bench.architectures.names import read_state
 
         read = self.class_of(kind).from_single_file
         return read(read_state(path), config=str(configs), subfolder=part, local_files_only=True, torch_dtype=dtype)

@@ -8,7 +8,7 @@ from pathlib import Path
 from afa_bench.architectures.base import Architecture
 from afa_bench.architectures.kind import is_mark
 from afa_bench.architectures.layout import Part, modern
-from afa_bench.architectures.single_file import UNET, ldm_names
+from afa_bench.architectures.names import UNET, ldm_names
 from afa_bench.architectures.tensors import Shapes
 from afa_bench.checkpoints.header import Header, read_header
 from afa_bench.errors import UserError

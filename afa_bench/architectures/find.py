@@ -14,7 +14,7 @@ from typing import Any
 
 from afa_bench import registry
 from afa_bench.architectures.base import Architecture
-from afa_bench.architectures.single_file import ldm_names
+from afa_bench.architectures.names import ldm_names
 from afa_bench.checkpoints.header import read_header
 from afa_bench.errors import UserError
 

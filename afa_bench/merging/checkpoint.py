@@ -15,7 +15,7 @@ from afa_bench.architectures.find import architecture_of, architecture_with
 from afa_bench.architectures.kind import Kind, is_mark, kind_of_folder, kind_of_marks
 from afa_bench.architectures.layout import Change, Layout, Link, Part, modern
 from afa_bench.architectures.ldm import carried
-from afa_bench.architectures.single_file import ldm_names
+from afa_bench.architectures.names import ldm_names
 from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.checkpoints.parts import part_folder
 from afa_bench.checkpoints.safetensors import Reader, Spec

@@ -10,13 +10,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tiny import tiny_unet
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from afa_bench.afa.experts import Expert
 from afa_bench.checkpoints.parts import Weights, choose, read_weights
 from afa_bench.errors import UserError
 from afa_bench.models.group import Group, read_group
 from afa_bench.models.identity import group_identity
-from afa_bench.models.load import load_group
+from afa_bench.models.load import from_folder, load_group
+from afa_bench.paths import zoo
 
 UNET, TEXT = "diffusion_pytorch_model", "model"
 
@@ -134,22 +136,25 @@ def test_every_layout_of_a_denoiser_loads_and_merges(group: Group, tmp_path: Pat
     assert len(Expert.of(tmp_path / "one").sha256 or "") == 64
 
 
-def test_text_encoders_and_tokenizers_of_every_layout_load(group: Group, tmp_path: Path) -> None:
-    loaded = load_group(group, "cpu", torch.float32)
-    encoder = loaded.models[0].text_encoder
+def test_text_encoders_of_every_layout_load(group: Group, tmp_path: Path) -> None:
+    place = tmp_path / "base/text_encoder"
+    encoder = from_folder(tmp_path / "base", "text_encoder", CLIPTextModel, torch.float32)
     for how in ({"variant": "fp16"}, {"max_shard_size": "10KB"}):
-        shutil.rmtree(tmp_path / "base/text_encoder")
-        encoder.save_pretrained(tmp_path / "base/text_encoder", **how)
-        found = load_group(group, "cpu", torch.float32).models[0].text_encoder.state_dict()
+        shutil.rmtree(place)
+        encoder.save_pretrained(place, **how)
+        found = from_folder(tmp_path / "base", "text_encoder", CLIPTextModel, torch.float32).state_dict()
         assert all(torch.equal(found[key], tensor) for key, tensor in encoder.state_dict().items())
         assert group_identity(group)["pipeline"]["text_encoder"]
-    for keep in ({"tokenizer.json", "tokenizer_config.json"}, {"vocab.json", "merges.txt", "tokenizer_config.json"}):
-        shutil.rmtree(tmp_path / "base/tokenizer")
-        (tmp_path / "base/tokenizer").mkdir()
+
+
+def test_tokenizers_of_every_layout_load(group: Group, tmp_path: Path) -> None:
+    place = tmp_path / "base/tokenizer"
+    for keep in (("tokenizer.json", "tokenizer_config.json"), ("vocab.json", "merges.txt", "tokenizer_config.json")):
+        shutil.rmtree(place)
+        place.mkdir()
         for name in keep:
-            source = next(path for path in (Path("afa_bench/mini/zoo/base/tokenizer"),) if path.is_dir())
-            shutil.copy(source / name, tmp_path / "base/tokenizer" / name)
-        (tokenizer,) = load_group(group, "cpu", torch.float32).tokenizers
+            shutil.copy(zoo() / "base/tokenizer" / name, place / name)
+        tokenizer = from_folder(tmp_path / "base", "tokenizer", CLIPTokenizer, torch.float32)
         assert tokenizer("a red dog").input_ids == [1733, 320, 556, 728, 1734]
         assert group_identity(group)["pipeline"]["tokenizer"]
 

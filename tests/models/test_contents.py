@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from afa_bench.architectures.contents import described
-from afa_bench.architectures.single_file import ldm_names
+from afa_bench.architectures.names import ldm_names
 from afa_bench.errors import UserError
 from afa_bench.merging.checkpoint import open_checkpoint
 from afa_bench.models.group import GroupFile, read_group_file
@@ -241,5 +240,4 @@ def test_a_denoiser_in_a_folder_of_its_own_is_a_model(folder: Path, tmp_path: Pa
     identity = group_identity(found)["models"]
     assert identity["it"]["unet"] == identity["other"]["unet"]
     assert Expert.of(tmp_path / "it").sha256 == Expert.of(tmp_path / "other").sha256
-    assert open_checkpoint(tmp_path / "it").specs == open_checkpoint(tmp_path / "it").specs
-    json.loads((tmp_path / "it/config.json").read_text())
+    assert open_checkpoint(tmp_path / "it").specs.keys() < open_checkpoint(tmp_path / "other").specs.keys()
