@@ -125,8 +125,7 @@ class Cell:
     def vae(self) -> str:
         """What stands for its group's VAE: the hash of its own, or of the single file that it is in."""
         pipeline = self.identity["group"]["pipeline"]
-        found: str = pipeline["vae"] if "vae" in pipeline else pipeline["file"]
-        return found
+        return str(pipeline["vae"] if "vae" in pipeline else pipeline["file"])
 
     @property
     def title(self) -> str:

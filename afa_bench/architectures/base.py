@@ -253,8 +253,7 @@ class Architecture:
         """
         if self.layout is None:
             raise UserError(f"{where}: models of {self.title} cannot be merged: this architecture has no merge layout")
-        found: Layout = self.layout
-        return found
+        return self.layout  # type: ignore[no-any-return]
 
     def shapes(self, part: Part, config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]] | None:
         """The tensors that a part has by its configuration: diffusers' names and their shapes, position ids aside.
@@ -269,5 +268,4 @@ class Architecture:
         Raises:
             UserError: a model of which this cannot be said.
         """
-        found: Layout | None = self.layout
-        return found
+        return self.layout  # type: ignore[no-any-return]

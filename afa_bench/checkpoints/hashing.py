@@ -65,11 +65,7 @@ def _remembered(note: Path) -> list[Any] | None:
 
 
 def hash_folder(folder: Path, names: Sequence[str] = ()) -> str:
-    """One fingerprint for a folder without weights: the names and bytes of its configurations and vocabularies.
-
-    Args:
-        folder: of a tokenizer, a scheduler, or of configurations.
-        names: of those that are read, where it is known; else all in it and below.
+    """One fingerprint for a folder without weights: names and bytes of these files, else of all configurations and vocabularies.
 
     Raises:
         UserError: no such folder, or none of these in it.

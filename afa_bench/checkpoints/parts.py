@@ -41,12 +41,7 @@ class Weights:
 
 
 def choose(names: Iterable[str], where: str, variant: str | None = None) -> Weights:
-    """The weights among the names of a folder's files: the usual ones, else the only variant that there is.
-
-    Args:
-        names: on this machine or elsewhere.
-        where: the folder, for errors.
-        variant: asks for that one.
+    """The weights among the names of a folder's files: of the variant that is asked for; the usual ones, else the only variant.
 
     Raises:
         UserError: none, several, or shards without an index.
