@@ -14,20 +14,23 @@ from afa_bench.checkpoints.header import Header, read_header
 from afa_bench.errors import UserError
 from afa_bench.store.atomic import read_json
 
-OTHERS: Mapping[str, tuple[str, ...]] = {
-    "a LoRA, which is no model but an addition to one; expected the model with it merged in": (
-        *("lora_", ".lora", "lora.", "hada_w", "lokr_", "oft_", ".dora_scale"),
-    ),
+LORA = ("lora_", ".lora", "lora.", "hada_w", "lokr_", "oft_", ".dora_scale")
+ADDITIONS: Mapping[str, tuple[str, ...]] = {
+    "a LoRA, which is no model but an addition to one; expected the model with it merged in": LORA,
     "a ControlNet": ("control_model.", "controlnet_", "input_hint_block.", "zero_convs."),
     "an IP-Adapter": ("ip_adapter.",),
-    "a motion module of AnimateDiff": ("motion_modules.",),
     "a textual inversion": ("emb_params", "string_to_param"),
     "an upscaler of images": ("body.0.rdb", "conv_body.", "RRDB_trunk", "model.1.sub."),
+}
+"""What a file without a U-Net is that has tensors with such words in their names."""
+
+OTHERS: Mapping[str, tuple[str, ...]] = {
+    "a motion module of AnimateDiff": ("motion_modules.",),
     "a model of Stable Diffusion 3": ("joint_blocks.",),
     "a model of Stable Diffusion 2": ("cond_stage_model.model.",),
     "the refiner of SDXL": ("conditioner.embedders.0.model.",),
 }
-"""What a file is that has tensors with such words in their names."""
+"""What any file is that has them."""
 
 ALONE: Mapping[str, tuple[str, ...]] = {
     "a VAE alone": (
@@ -61,7 +64,8 @@ INPUTS = {
 def described(names: Iterable[str]) -> str:
     """What a file is that is no checkpoint of a model, by its tensors' names, in a few words; empty where it may be one."""
     names = [name for name in names if not is_mark(name)]
-    for what, words in OTHERS.items():
+    whole = any(name.startswith(UNET) and not any(word in name for word in LORA) for name in names)
+    for what, words in (OTHERS if whole else {**ADDITIONS, **OTHERS}).items():
         if any(word in name for name in names for word in words):
             return f"is {what}"
     for what, begins in ALONE.items():

@@ -115,6 +115,7 @@ CROSS = f"{UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight"
 REFUSED: Mapping[str, tuple[str, str, Callable[[State], State]]] = {
     "kohya's LoRA": ("models.it", "is a LoRA", lambda _: small("lora_unet_down_blocks_0.lora_down.weight", "lora_unet_x.alpha")),
     "peft's LoRA": ("models.it", "is a LoRA", lambda _: small("unet.down_blocks.0.attentions.0.to_q.lora_A.weight")),
+    "ComfyUI's LoRA": ("models.it", "is a LoRA", lambda _: small("diffusion_model.middle_block.1.proj_in.lora_A.weight")),
     "LoHa": ("models.it", "is a LoRA", lambda _: small("lycoris_x.hada_w1_a")),
     "a VAE as LDM's": ("models.it", "is a VAE alone", lambda state: of(state, VAE)),
     "a VAE without a prefix": ("models.it", "is a VAE alone", lambda s: renamed(of(s, VAE), lambda key: key.removeprefix(VAE))),
