@@ -122,6 +122,12 @@ class Cell:
         return fingerprint(self.identity)
 
     @property
+    def vae(self) -> str:
+        """What stands for its group's VAE: the hash of its own, or of the single file that it is in."""
+        pipeline = self.identity["group"]["pipeline"]
+        return str(pipeline["vae"] if "vae" in pipeline else pipeline["file"])
+
+    @property
     def title(self) -> str:
         """For whoever watches."""
         return f"{self.group.name} {self.label} {f'{self.steps} steps' if self.steps else 'denoiser'}"

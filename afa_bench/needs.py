@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from os.path import exists
 from pathlib import Path
@@ -13,7 +14,7 @@ from afa_bench.fetch.sources import Needed
 from afa_bench.log import LOG
 from afa_bench.metrics.base import Metric
 from afa_bench.metrics.read import read_metric
-from afa_bench.models.group import packaged, read_group_file
+from afa_bench.models.group import is_group, packaged, read_group_file
 from afa_bench.plan import configured, rows_of
 from afa_bench.suite import Suite, find_suite, packaged_suites, read_suite
 from afa_bench.training.config import is_training, read_config
@@ -23,7 +24,7 @@ METRICS = "metrics"
 
 
 def needs_of(name: str) -> list[Needed]:
-    """The sources of a suite (a name or a file), of a training's data (a file), of a packaged group, or of :data:`METRICS`.
+    """The sources of a suite or a group (names or files), of a training's data (a file), or of :data:`METRICS`.
 
     Raises:
         UserError: no such suite, or a mistake in it.
@@ -32,8 +33,11 @@ def needs_of(name: str) -> list[Needed]:
         return [source for metric in _registered_metrics() for source in metric.sources()]
     if name in packaged() and name not in packaged_suites():
         return list(read_group_file(name, Path(), name).sources())
-    if is_training(Path(name)):
-        return list(read_config(Path(name)).prompt_set().sources())
+    file = Path(os.path.expanduser(name))
+    if is_group(file):
+        return read_group_file(str(file), Path(), name).sources()
+    if is_training(file):
+        return list(read_config(file).prompt_set().sources())
     return suite_needs(read_suite(find_suite(name)))
 
 
@@ -73,7 +77,9 @@ def missing_of(suite: Suite) -> list[str]:
         except UserError:
             missing.append(need.id)
     for name in suite.groups:
-        group = read_group_file(name, suite.file.parent, f"{suite.file}: groups").without_files()
+        file = read_group_file(name, suite.file.parent, f"{suite.file}: groups")
+        group = file.without_files()
+        missing += file.absent()
         for _, method, options in rows_of(suite, group):
             missing += [str(path) for path in method.weights(group, options).values() if not exists(path)]
     return list(dict.fromkeys(missing))

@@ -291,7 +291,7 @@ NAMED = {
     ),
     "epochs: yes": ("training", {"epochs": Word("yes")}, "epochs: .*found 'yes'"),
     "civitai: 010": ("group", {"models": {"a": {"civitai": Word("010")}}}, r"civitai: expected a whole number, found '010'"),
-    "a sha256 cut off": ("group", {"models": {"a": {"civitai": 1, "sha256": SHA[:-1]}}}, "sha256: .*should match pattern"),
+    "a sha256 cut off": ("group", {"models": {"a": {"civitai": 1, "sha256": SHA[:-1]}}}, "sha256: .*64 hexadecimal digits"),
     "a folder that is a number": ("group", {"models": {"a": 5}}, r"models\.0\.folder: .*valid string, found 5"),
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from afa_bench.architectures.find import denoiser_slots
 from afa_bench.checkpoints.hashing import hash_file
+from afa_bench.checkpoints.parts import part_folder, read_weights
 from afa_bench.errors import UserError, unreadable
 from afa_bench.identity import fingerprint
 from afa_bench.log import LOG
@@ -47,13 +48,13 @@ class Expert:
         return cls(entry) if isinstance(entry, str) else cls(str(entry["name"]), entry.get("revision"), entry.get("sha256"))
 
     @classmethod
-    def of(cls, path: Path, name: str | None = None, revision: str | None = None) -> Expert:
-        """The model in a folder of the diffusers layout, or in a single file.
+    def of(cls, path: Path, name: str | None = None, revision: str | None = None, variant: str | None = None) -> Expert:
+        """The model in a folder of the diffusers layout (of weights of a ``variant``, if one is named), or in a single file.
 
         Raises:
             UserError: there is no denoiser in it.
         """
-        sha256 = hash_file(path) if path.is_file() else weights_sha256(denoiser_folder(path))
+        sha256 = hash_file(path) if path.is_file() else weights_sha256(denoiser_folder(path), variant)
         return cls(name or path.name, revision, sha256)
 
     def entry(self) -> dict[str, str | None]:
@@ -69,22 +70,19 @@ def denoiser_folder(folder: Path) -> Path:
     """
     slots = denoiser_slots()
     for slot in slots:
-        if (folder / slot).is_dir():
-            return folder / slot
+        if (place := part_folder(folder, slot)).is_dir():
+            return place
     raise UserError(f"{folder}: expected a folder in the diffusers layout, with {' or '.join(f'{slot}/' for slot in slots)}")
 
 
-def weights_sha256(folder: Path) -> str:
-    """The sha256 of the one safetensors file in a folder, or the fingerprint of several.
+def weights_sha256(folder: Path, variant: str | None = None) -> str:
+    """The sha256 of the one safetensors file that a model is read from in a folder, or the fingerprint of its shards.
 
     Raises:
         UserError: there is none.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise UserError(f"{folder}: expected a .safetensors file")
-    hashes = {file.name: hash_file(file) for file in files}
-    return next(iter(hashes.values())) if len(files) == 1 else fingerprint(hashes)
+    hashes = {file.name: hash_file(file) for file in read_weights(folder, variant)[1]}
+    return next(iter(hashes.values())) if len(hashes) == 1 else fingerprint(hashes)
 
 
 def trained_for(folder: Path) -> list[Expert]:

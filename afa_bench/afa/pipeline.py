@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,13 +26,19 @@ from afa_bench.architectures.kind import (
     require_known,
     require_sampled,
 )
+from afa_bench.checkpoints.parts import CONFIG, SUFFIX, read_weights
 from afa_bench.ensembles.build import build_ensemble
 from afa_bench.ensembles.encoders import EnsembleEncoder
 from afa_bench.errors import UserError
 from afa_bench.log import LOG
+from afa_bench.models.addresses import require_place
 
 NameOrPath: TypeAlias = str | Path
 """A folder in the diffusers layout, or a repository of the hub: ``owner/name`` or ``owner/name@revision``."""
+
+
+WEIGHTS_NAME = "diffusion_pytorch_model"
+"""Begins what diffusers calls a denoiser's files."""
 
 
 @dataclass
@@ -77,6 +84,10 @@ class AFAPipeline:
         Raises:
             UserError: models that differ in their architecture or in what they predict, or that ``sabw`` was not made for.
         """
+        for key, places in (("sabw", [sabw]), ("base", [base]), ("experts", experts or [])):
+            for place in places:
+                if isinstance(place, str | Path):
+                    require_place(str(place), f"AFAPipeline: {key}")
         aggregator = sabw if isinstance(sabw, SABW) else _sabw(sabw, settings)
         trained = [Expert.read(entry) for entry in aggregator.config.experts or ()]
         named = [f"{own.name}@{own.revision}" if own.revision else own.name for own in trained]
@@ -160,8 +171,10 @@ def _components(source: NameOrPath | DiffusionPipeline, pipe: Any, settings: dic
             own = type(shared[slot]).from_pretrained(folder / slot, **_renamed(load)).eval()
             encoders[slot] = _one_of(shared[slot], own)
     kind = kind_of_folder(folder) or kind_of_settings(pipe.scheduler.config)
-    denoiser = AutoModel.from_pretrained(str(denoiser_folder(folder)), **load).eval()
-    return _Components(denoiser, encoders, kind, Expert.of(folder, str(source)))
+    place = denoiser_folder(folder)
+    load["variant"] = read_weights(place, settings.get("variant"))[0].variant
+    denoiser = AutoModel.from_pretrained(str(place), **load).eval()
+    return _Components(denoiser, encoders, kind, Expert.of(folder, str(source), None, settings.get("variant")))
 
 
 def _of(pipe: Any, slots: Sequence[str]) -> list[str]:
@@ -199,9 +212,12 @@ def _folder(source: NameOrPath, settings: dict[str, Any]) -> Path:
     ending = f".{settings['variant']}.safetensors" if settings.get("variant") else ".safetensors"
     places = (*denoiser_slots(), *encoder_slots(), "scheduler")
     wanted = [f"{place}/*{end}" for place in places for end in (".json", ending)]
+    wanted += [CONFIG, f"{WEIGHTS_NAME}*{ending}", f"{WEIGHTS_NAME}*.json"]  # of a repository that is nothing but a denoiser
     others = [] if settings.get("variant") else ["*.fp16.safetensors", "*.non_ema.safetensors"]
     hub = {key: value for key, value in _hub(settings).items() if key in ("cache_dir", "token", "local_files_only")}
-    return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=others, **hub))
+    ask = partial(snapshot_download, name, revision=revision, allow_patterns=wanted, **hub)
+    folder = Path(ask(ignore_patterns=others))
+    return folder if any(folder.rglob(f"{WEIGHTS_NAME}*{SUFFIX}")) else Path(ask())  # which has a variant alone
 
 
 def _address(source: NameOrPath) -> tuple[str, str | None]:

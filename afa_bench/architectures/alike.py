@@ -7,11 +7,14 @@ from typing import Any
 
 from afa_bench.errors import UserError
 
+INSTEAD = {"mid_block_only_cross_attention": "only_cross_attention"}
+"""Settings in whose place, where they are null, another one counts."""
+
 
 def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     """The first key in which two models' configurations differ, or None; file notes and the nominal size do not count."""
     for key in dict.fromkeys([*one, *other]):
-        if not key.startswith("_") and key != "sample_size" and _plain_value(one.get(key)) != _plain_value(other.get(key)):
+        if not key.startswith("_") and key != "sample_size" and not _same(_meant(one, key), _meant(other, key)):
             return key
     return None
 
@@ -39,6 +42,16 @@ def _differs(noun: str, key: str, number: int, found: str, expected: str) -> Use
     return UserError(f"{noun}: {key}: model {number} has {found}; expected {expected}, which model 1 has")
 
 
-def _plain_value(value: Any) -> Any:
-    """JSON knows no tuples: a configuration which was read from a file has lists in their place."""
-    return [_plain_value(item) for item in value] if isinstance(value, (list, tuple)) else value
+def _meant(config: Mapping[str, Any], key: str) -> Any:
+    value = config.get(key)
+    return config.get(INSTEAD[key]) if value is None and key in INSTEAD else value
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two settings compute the same: nothing is ``false``, and one value for all levels is a list of equal ones."""
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, (list, tuple)) or isinstance(other, (list, tuple)):
+        values, value = (one, other) if isinstance(one, (list, tuple)) else (other, one)
+        return bool(values) and all(_same(item, value) for item in values)
+    return bool(one == other) or all(value is None or value is False for value in (one, other))

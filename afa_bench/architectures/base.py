@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from afa_bench import registry
-from afa_bench.architectures.layout import Layout, Part
-from afa_bench.checkpoints.header import read_header
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from afa_bench.architectures.layout import Layout, Part
     from afa_bench.architectures.objective import Objective
-
-MODEL = ("config.json", "diffusion_pytorch_model.safetensors")
-ENCODER = ("config.json", "model.safetensors")
-TOKENIZER = ("merges.txt", "special_tokens_map.json", "tokenizer_config.json", "vocab.json")
-SCHEDULER = ("scheduler_config.json",)
 
 
 class Architecture:
@@ -46,13 +40,12 @@ class Architecture:
         classifier_free: whether guidance above 1 runs the denoiser on an unconditional half of the batch too; else the denoiser
             is told the scale.
         rate: evaluations of the denoiser a second on one GPU at 512 x 512 pixels, where it was measured.
-        files: of a part in a hub repository, where they are not called as usual or are cut in pieces.
         pads: padding tokens of tokenizers, where they are others than CLIP's own.
         detected: whether a checkpoint may be found to be of it; else it is so only where a group's file or a recipe says it, as
             for a variant of another architecture.
         marks: begin the names of tensors by which its checkpoints are recognised: single files, and the denoisers in folders.
         text_prefix: begins the names of the text encoders' tensors in a single file.
-        layout: the names of the tensors of a whole checkpoint, for merging; None: its checkpoints cannot be merged.
+        layout: a ``Layout``, the names of the tensors of a whole checkpoint, for merging; None: its checkpoints cannot be merged.
     """
 
     name: ClassVar[str]
@@ -68,12 +61,11 @@ class Architecture:
     flow: ClassVar[bool] = False
     classifier_free: ClassVar[bool] = True
     rate: ClassVar[float | None] = None
-    files: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     pads: ClassVar[Mapping[str, str]] = {}
     detected: ClassVar[bool] = True
     marks: ClassVar[tuple[str, ...]] = ()
     text_prefix: ClassVar[str] = "cond_stage_model."
-    layout: ClassVar[Layout | None] = None
+    layout: ClassVar[Any] = None
 
     def identity(self) -> dict[str, Any]:
         """What a group's identity holds of it. Empty for the first version of this package's own, as before they had one."""
@@ -96,11 +88,6 @@ class Architecture:
                 return getattr(library, name)
         versions = f"diffusers {diffusers.__version__} and transformers {transformers.__version__}"
         raise UserError(f"architecture {self.name}: {name}: no such class in {versions}")
-
-    def hub_files(self, parts: Iterable[str]) -> list[str]:
-        """The files of these parts in a hub repository in the diffusers layout."""
-        usual = dict.fromkeys(self.encoders, ENCODER) | dict.fromkeys(self.tokenizers, TOKENIZER) | {"scheduler": SCHEDULER}
-        return [f"{part}/{name}" for part in parts for name in self.files.get(part) or usual.get(part, MODEL)]
 
     @property
     def configs(self) -> Path:
@@ -128,12 +115,20 @@ class Architecture:
             dtype: to load in.
             shared: the pipeline's other parts, by name; its text encoders serve a file without its own.
         """
-        own = any(name.startswith(self.text_prefix) for name in read_header(path).tensors)
-        given = {name: value for name, value in shared.items() if not (own and name in self.encoders)}
-        pipeline = self.class_of(self.pipeline).from_single_file(
-            str(path), config=str(configs), local_files_only=True, torch_dtype=dtype, **given, **self.pipeline_options
-        )
-        return {name: getattr(pipeline, name) for name in (self.denoiser[0], *self.encoders)}
+        from diffusers.loaders.single_file import load_single_file_sub_model
+
+        from afa_bench.architectures.names import read_state
+
+        state, (part, kind) = read_state(path), self.denoiser
+        own = any(name.startswith(self.text_prefix) for name in state)
+        classes = {name: self.class_of(kind) for name, kind in {part: kind, **(self.encoders if own else {})}.items()}
+        settings: dict[str, Any] = {"local_files_only": True, "torch_dtype": dtype}
+        return {
+            name: load_single_file_sub_model(
+                *(kind.__module__.partition(".")[0], kind.__name__, name, dict(state), None, False, str(configs)), **settings
+            )
+            for name, kind in classes.items()
+        }
 
     def read_vae(self, path: Path, configs: Path, dtype: torch.dtype) -> Any:
         """A single file's VAE; arguments as :meth:`read_file`'s."""
@@ -141,8 +136,10 @@ class Architecture:
 
     def read_part(self, path: Path, part: str, kind: str, configs: Path, dtype: torch.dtype) -> Any:
         """One part of a single file by its class, which has ``from_single_file``; other arguments as :meth:`read_file`'s."""
+        from afa_bench.architectures.names import read_state
+
         read = self.class_of(kind).from_single_file
-        return read(str(path), config=str(configs), subfolder=part, local_files_only=True, torch_dtype=dtype)
+        return read(read_state(path), config=str(configs), subfolder=part, local_files_only=True, torch_dtype=dtype)
 
     # What the denoiser is told
 
@@ -256,7 +253,7 @@ class Architecture:
         """
         if self.layout is None:
             raise UserError(f"{where}: models of {self.title} cannot be merged: this architecture has no merge layout")
-        return self.layout
+        return self.layout  # type: ignore[no-any-return]
 
     def shapes(self, part: Part, config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]] | None:
         """The tensors that a part has by its configuration: diffusers' names and their shapes, position ids aside.
@@ -271,4 +268,4 @@ class Architecture:
         Raises:
             UserError: a model of which this cannot be said.
         """
-        return self.layout
+        return self.layout  # type: ignore[no-any-return]

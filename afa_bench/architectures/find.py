@@ -14,6 +14,7 @@ from typing import Any
 
 from afa_bench import registry
 from afa_bench.architectures.base import Architecture
+from afa_bench.architectures.names import ldm_names
 from afa_bench.checkpoints.header import read_header
 from afa_bench.errors import UserError
 
@@ -66,7 +67,7 @@ def architecture_of(path: Path) -> Architecture:
         UserError: a pipeline of another kind, a damaged file, or what may be of several architectures.
     """
     if path.is_file():
-        return architecture_with(read_header(path).tensors, path)
+        return architecture_with(ldm_names(read_header(path).tensors).values(), path)
     kind = _pipeline_class(path)
     if kind is None:
         return find_architecture(DEFAULT)

@@ -33,19 +33,6 @@ class FLUX(Architecture):
     scheduler = "FlowMatchEulerDiscreteScheduler"
     flow = True
     classifier_free = False
-    files: ClassVar = {
-        "transformer": (
-            "config.json",
-            "diffusion_pytorch_model.safetensors.index.json",
-            *(f"diffusion_pytorch_model-{number:05d}-of-00003.safetensors" for number in (1, 2, 3)),
-        ),
-        "text_encoder_2": (
-            "config.json",
-            "model.safetensors.index.json",
-            *(f"model-{number:05d}-of-00002.safetensors" for number in (1, 2)),
-        ),
-        "tokenizer_2": ("special_tokens_map.json", "spiece.model", "tokenizer.json", "tokenizer_config.json"),
-    }
     marks = ("double_blocks.", "model.diffusion_model.double_blocks.", "single_transformer_blocks.")
     text_prefix = "text_encoders."
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from afa_bench.checkpoints.header import read_header
+from afa_bench.checkpoints.parts import SUFFIX, below, files_of
 from afa_bench.errors import NotFoundError, UserError, unreadable
 from afa_bench.identity import fingerprint
 from afa_bench.paths import cache_folder
 from afa_bench.store.atomic import write_bytes
-
-WEIGHTS = (".safetensors",)
-"""File types whose bytes are a model's weights."""
 
 LARGE = 64 * 2**20
 """Bytes above which a file's hash is remembered: about a tenth of a second's work."""
@@ -65,31 +64,36 @@ def _remembered(note: Path) -> list[Any] | None:
     return known if isinstance(known, list) and len(known) == 3 and isinstance(known[2], str) else None
 
 
-def hash_folder(folder: Path) -> str:
-    """One fingerprint for a folder of a checkpoint: the names and bytes of its weights, configurations and vocabularies.
+def hash_folder(folder: Path, names: Sequence[str] = ()) -> str:
+    """One fingerprint for a folder without weights: names and bytes of these files, else of all configurations and vocabularies.
 
     Raises:
         UserError: no such folder, or none of these in it.
     """
     if not folder.is_dir():
         raise NotFoundError(f"{folder}: no such folder")
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix in {*WEIGHTS, ".json", ".txt"}]
+    paths = [folder / name for name in names if (folder / name).is_file()] or below(folder, ".json", ".txt")
     if not paths:
         raise UserError(f"{folder}: expected the files of a checkpoint, found none")
-    return fingerprint({path.relative_to(folder).as_posix(): hash_file(path) for path in paths})
+    return _fingerprint(folder, paths)
 
 
 def hash_weights(path: Path) -> str:
-    """The fingerprint of a folder with weights, or the sha256 of a single file.
+    """The fingerprint of a folder with weights, of the files that are read (``files_of``), or the sha256 of a single file.
 
     Raises:
         UserError: no safetensors file in the folder, or one that is truncated.
     """
     if path.is_file():
         return hash_file(path)
-    weights = [file for file in sorted(path.rglob("*")) if file.suffix in WEIGHTS]
+    files = files_of(path) if path.is_dir() else []
+    weights = [file for file in files if file.suffix == SUFFIX]
     if not weights:
         raise UserError(f"{path}: expected a folder with a .safetensors file")
     for file in weights:
         read_header(file)
-    return hash_folder(path)
+    return _fingerprint(path, files)
+
+
+def _fingerprint(folder: Path, files: Sequence[Path]) -> str:
+    return fingerprint({path.relative_to(folder).as_posix(): hash_file(path) for path in files})

@@ -47,8 +47,8 @@ def fetch(
     jobs = fetcher.survey([need for name in what for need in needs_of(name)], source)
     output().print(listing(jobs, fetcher.library.folder))
     if dry_run:
-        return
-    if source is not None:
+        failures = fetcher.problems(jobs, source)
+    elif source is not None:
         failures = fetcher.adopt(jobs, source)
     else:
         with _bars(jobs) as bars:
@@ -57,7 +57,8 @@ def fetch(
         console.print(f"afa-bench: {failure}", style="red")
     if failures:
         raise typer.Exit(USAGE)
-    console.print(f"{len(jobs)} files, all there: {fetcher.library.folder}")
+    if not dry_run:
+        console.print(f"{len(jobs)} files, all there: {fetcher.library.folder}")
 
 
 def listing(jobs: Sequence[Job], folder: Path) -> Table:

@@ -4,7 +4,9 @@ A :class:`Source` names one file. ``afa-bench fetch`` brings it into the data fo
 there; :func:`locate` finds it, checks it, and never makes a connection.
 """
 
+from afa_bench.fetch.civitai import CivitaiFile
+from afa_bench.fetch.layout import HubModel
 from afa_bench.fetch.library import Library, locate
-from afa_bench.fetch.sources import CivitaiFile, HubFile, HubFiles, Needed, Source, UrlFile
+from afa_bench.fetch.sources import HubFile, HubFiles, Needed, Source, UrlFile
 
-__all__ = ["CivitaiFile", "HubFile", "HubFiles", "Library", "Needed", "Source", "UrlFile", "locate"]
+__all__ = ["CivitaiFile", "HubFile", "HubFiles", "HubModel", "Library", "Needed", "Source", "UrlFile", "locate"]

@@ -6,14 +6,15 @@ import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.errors import UserError
-from afa_bench.fetch.library import LOCK, Library, read_lock
-from afa_bench.fetch.sources import Facts, HubFiles, Needed, Source
+from afa_bench.fetch.layout import HubModel
+from afa_bench.fetch.library import LOCK, Library, names_in, read_lock
+from afa_bench.fetch.sources import Facts, HubFile, HubFiles, Needed, Source, other_file
 from afa_bench.fetch.transfer import Client, Patience, Stopped
 from afa_bench.store.atomic import writing
 
@@ -74,23 +75,38 @@ class Fetcher:
             folder: of files fetched by other means; then no server is asked.
 
         Raises:
-            UserError: a pattern cannot be resolved, or pins contradict each other.
+            UserError: pins contradict each other.
         """
-        for pattern in needed:
-            if isinstance(pattern, HubFiles) and not self.library.listed(pattern):
-                self._listings[pattern.id] = self._listing_in(pattern, folder) if folder else self.client.listing(pattern)
-        sources = [source for need in needed for source in self.library.files(need, self._listings)]
+        unknown = []
+        sources: list[Source] = []
+        for need in needed:
+            if isinstance(need, Source):
+                sources.append(need)
+                continue
+            try:
+                if not self.library.listed(need) and need.id not in self._listings:
+                    self._listings[need.id] = self._listing_in(need, folder) if folder else self.client.listing(need)
+                sources += self.library.files(need, self._listings)
+            except UserError as error:
+                unasked = HubFile(repo=need.repo, file=need.pattern, revision=need.revision, kind=need.kind)
+                unknown.append(Job(unasked, None, have=False, problem=str(error)))
         unique = list({source.id: source for source in sources}.values())
         with ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(lambda source: self._surveyed(source, online=folder is None), unique))
+            found = list(pool.map(lambda source: self._surveyed(source, online=folder is None), unique))
+        return [*found, *{job.source.id: job for job in unknown}.values()]
 
     def _listing_in(self, pattern: HubFiles, folder: Path) -> dict[str, Any]:
         """What a pattern stands for in a folder: as its lock file says, if it is a data folder, else what matches below it."""
         known = read_lock(folder / LOCK).get(pattern.id)
         if known:
             return known
-        names = (file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file())
-        return {"revision": pattern.revision, "files": [f.file for f in replace(pattern, draw=None).files(names, "")]}
+        if isinstance(
+            pattern, HubModel
+        ):  # the repository's own folder: under its path in a data folder, or that path's last parts
+            parts = pattern.path.parts
+            places = [folder.joinpath(*parts[start:]) for start in range(len(parts) + 1)]
+            folder = next((place for place in places if pattern.fits(names_in(place))), folder)
+        return {"revision": pattern.revision, "files": pattern.matching(names_in(folder))}
 
     def _surveyed(self, source: Source, online: bool) -> Job:
         pinned = self.library.pinned(source)
@@ -104,7 +120,9 @@ class Fetcher:
             facts = self.client.facts(source)
         except UserError as error:
             return Job(source, size, have=False, problem=str(error))
-        return Job(source, size or facts.size, have=False, facts=facts)
+        expected, found = pinned.get("sha256"), facts.sha256
+        other = f"{source.id}: {other_file(expected, found)}" if expected and found and found != expected else None
+        return Job(source, size or facts.size, have=False, facts=facts, problem=other)
 
     def require_room(self, jobs: Sequence[Job]) -> None:
         """Refuse a fetch that does not fit on the disk.
@@ -164,7 +182,11 @@ class Fetcher:
         expected = pinned.get("sha256") or job.facts.sha256
         try:
             sha256, size = self.client.download(
-                source, source.url(revision), self.library.path(source), expected, lambda count: progress.advance(source, count)
+                source,
+                job.facts.url or source.url(revision),
+                self.library.path(source),
+                expected,
+                lambda count: progress.advance(source, count),
             )
         except Stopped:
             return
@@ -194,17 +216,45 @@ class Fetcher:
             if job.have:
                 continue
             try:
+                if job.problem:
+                    raise UserError(job.problem)
                 self._adopted(job.source, folder)
             except UserError as error:
                 failures.append(error)
         return failures
 
-    def _adopted(self, source: Source, folder: Path) -> None:
+    def problems(self, jobs: Sequence[Job], folder: Path | None) -> list[UserError]:
+        """Why :meth:`run`, or :meth:`adopt` where there is a folder, would fail, as far as it is known before.
+
+        Raises:
+            UserError: no room on the disk.
+        """
+        failures = [UserError(job.problem) for job in jobs if job.problem]
+        if folder is None:
+            self.require_room(jobs)
+        for job in jobs if folder else ():
+            if not job.have and not job.problem and folder:
+                try:
+                    self._found_in(folder, job.source)
+                except UserError as error:
+                    failures.append(error)
+        return failures
+
+    def _found_in(self, folder: Path, source: Source) -> Path:
+        """Where a source lies among files that were fetched by other means.
+
+        Raises:
+            UserError: nowhere.
+        """
         parts = source.path.parts
         places = [folder.joinpath(*parts[start:]) for start in range(len(parts))]
         found = next((place for place in places if place.is_file()), None)
         if found is None:
             raise UserError(f"{source.id}: not in {folder}: expected {places[0]} or {places[-1]}")
+        return found
+
+    def _adopted(self, source: Source, folder: Path) -> None:
+        found = self._found_in(folder, source)
         sha256, expected = hash_file(found), self.library.pinned(source).get("sha256")
         if expected and sha256 != expected:
             raise UserError(f"{found}: not {source.id}: expected sha256 {expected}, found {sha256}")

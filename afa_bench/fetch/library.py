@@ -9,11 +9,10 @@ from typing import Any
 
 from afa_bench.checkpoints.hashing import hash_file
 from afa_bench.errors import NotFetchedError, NotFoundError, UserError
-from afa_bench.fetch.sources import HubFile, HubFiles, Needed, Source
+from afa_bench.fetch.layout import HubModel
+from afa_bench.fetch.sources import HubFile, HubFiles, Needed, Source, is_sha256
 from afa_bench.paths import data_folder
 from afa_bench.store.atomic import read_json, write_json
-
-"""Environment variable: the data folder."""
 
 LOCK = "lock.json"
 SCHEMA = 1
@@ -95,17 +94,28 @@ class Library:
         """
         if not isinstance(needed, HubFiles):
             return [needed]
-        entry = (listings or {}).get(needed.id) or self._pins.get(needed.id) or read_lock(self.lock_file).get(needed.id)
+        entry = (listings or {}).get(needed.id) or self._listing(needed)
         if entry is None:
-            raise UserError(f"{needed.id}: not fetched yet; afa-bench fetch gets it")
+            raise NotFetchedError(f"{needed.id}: not fetched yet; afa-bench fetch gets it")
         found = needed.files(entry["files"], entry["revision"])
         if not found:
             raise UserError(f"{needed.id}: no file of this pattern in {needed.page}")
         return found
 
     def listed(self, needed: HubFiles) -> bool:
-        """Whether the lock file (or the one given) says which files a pattern stands for."""
-        return needed.id in self._pins or needed.id in read_lock(self.lock_file)
+        """Whether it is known here which files a pattern stands for."""
+        return self._listing(needed) is not None
+
+    def _listing(self, needed: HubFiles) -> Mapping[str, Any] | None:
+        """By the lock file given, or the folder's own. A model that nobody has listed is what is there, if that is all of one."""
+        entry = self._pins.get(needed.id) or read_lock(self.lock_file).get(needed.id)
+        if entry is not None or not isinstance(needed, HubModel):
+            return entry
+        for folder in (self.folder / needed.path, _snapshot(needed)):
+            names = names_in(folder) if folder else []
+            if needed.fits(names, whole=True):
+                return {"revision": needed.revision, "files": names}
+        return None
 
     def pin(self, source: Source, sha256: str, size: int, revision: str | None) -> None:
         """Write a fetched file's entry into the lock file."""
@@ -125,6 +135,11 @@ def locate(source: Source) -> Path:
     return Library().locate(source)
 
 
+def names_in(folder: Path) -> list[str]:
+    """The files in a folder and below, relative to it; none where there is no such folder."""
+    return [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*")) if file.is_file()]
+
+
 def read_lock(path: Path) -> dict[str, dict[str, Any]]:
     """The entries of a lock file by source id; none where there is no such file.
 
@@ -137,7 +152,25 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or not isinstance(content.get("files"), dict):
         raise UserError(f"{path}: expected a lock file of schema {SCHEMA}")
     files: dict[str, dict[str, Any]] = content["files"]
+    for name, entry in files.items():
+        if not isinstance(entry, dict):
+            raise UserError(f"{path}: {name}: expected a mapping")
+        if "sha256" in entry:
+            entry["sha256"] = str(entry["sha256"]).lower()
+            if not is_sha256(entry["sha256"]):
+                raise UserError(f"{path}: {name}: sha256: expected 64 hexadecimal digits, found {entry['sha256']!r}")
     return files
+
+
+def _snapshot(needed: HubModel) -> Path | None:
+    """The repository in the hub's own cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(needed.repo, revision=needed.revision, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError):  # a name that can be none of a repository
+        return None
 
 
 def _in_hub_cache(source: Source, revision: str | None) -> Path | None:

@@ -16,9 +16,6 @@ from afa_bench.identity import select
 HUB = "HF_ENDPOINT"
 """Environment variable: the hub's address, or a mirror's."""
 
-CIVITAI = "CIVITAI_ENDPOINT"
-"""Environment variable: CivitAI's address, or a mirror's."""
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -28,11 +25,13 @@ class Facts:
         size: in bytes; good enough to plan with, since CivitAI gives rounded kB.
         sha256: of the bytes.
         revision: the commit that the source's revision stands for now.
+        url: where it is fetched, if that is another address than the source's own.
     """
 
     size: int | None = None
     sha256: str | None = None
     revision: str | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +42,13 @@ class Source:
         sha256: of its bytes, where it is known beforehand; otherwise the first fetch pins it in the lock file.
         size: in bytes, where it is known beforehand.
         token: the environment variable with the token that its server takes.
+        absent: what may be wrong where its server does not have it.
     """
 
     sha256: str | None = None
     size: int | None = None
     token: ClassVar[str | None] = None
+    absent: ClassVar[str] = ""
 
     @property
     def id(self) -> str:
@@ -71,7 +72,11 @@ class Source:
     facts_method: ClassVar[Literal["HEAD", "GET"]] = "HEAD"
 
     def facts(self, headers: Mapping[str, str], content: Any) -> Facts:
-        """What the server's answer says; ``content`` is its JSON for GET."""
+        """What the server's answer says; ``content`` is its JSON for GET.
+
+        Raises:
+            UserError: there is no such file.
+        """
         length = headers.get("Content-Length", "")
         return Facts(int(length) if length.isdecimal() else None)
 
@@ -137,11 +142,17 @@ class HubFiles:
     draw: int | None = None
     seed: int = 0
     token: ClassVar[str] = "HF_TOKEN"
+    absent: ClassVar[str] = ""
 
     @property
     def id(self) -> str:
         """``hub:OWNER/NAME@REVISION/PATTERN``."""
         return HubFile(repo=self.repo, file=self.pattern, revision=self.revision, kind=self.kind).id
+
+    @property
+    def path(self) -> PurePosixPath:
+        """Where its files lie in the data folder: ``hub/OWNER/NAME/REVISION``."""
+        return HubFile(repo=self.repo, file="x", revision=self.revision, kind=self.kind).path.parent
 
     @property
     def facts_url(self) -> str:
@@ -154,54 +165,16 @@ class HubFiles:
         """The repository's page."""
         return HubFile(repo=self.repo, file=self.pattern, kind=self.kind).page
 
+    def matching(self, names: Iterable[str]) -> list[str]:
+        """Those of a repository's names that the pattern matches, in order."""
+        return sorted(name for name in names if fnmatchcase(name, self.pattern))
+
     def files(self, names: Iterable[str], commit: str) -> list[HubFile]:
         """Those that the pattern and the draw choose from a repository's names."""
-        known = sorted(name for name in names if fnmatchcase(name, self.pattern))
+        known = self.matching(names)
         if self.draw is not None:
             known = sorted(select(known, self.draw, self.seed))
         return [HubFile(repo=self.repo, file=name, revision=commit, kind=self.kind) for name in known]
-
-
-@dataclass(frozen=True)
-class CivitaiFile(Source):
-    """The model file of one version on CivitAI (``modelVersionId``)."""
-
-    version: int
-    token: ClassVar[str | None] = "CIVITAI_TOKEN"
-    facts_method: ClassVar[Literal["HEAD", "GET"]] = "GET"
-
-    @property
-    def id(self) -> str:
-        """``civitai:VERSION``."""
-        return f"civitai:{self.version}"
-
-    @property
-    def path(self) -> PurePosixPath:
-        """``civitai/VERSION.safetensors``."""
-        return PurePosixPath("civitai", f"{self.version}.safetensors")
-
-    def url(self, revision: str | None = None) -> str:
-        """The download address; only safetensors are asked for."""
-        return f"{endpoint(CIVITAI, 'https://civitai.com')}/api/download/models/{self.version}?type=Model&format=SafeTensor"
-
-    @property
-    def facts_url(self) -> str:
-        """The version's description."""
-        return f"{endpoint(CIVITAI, 'https://civitai.com')}/api/v1/model-versions/{self.version}"
-
-    def facts(self, headers: Mapping[str, str], content: Any) -> Facts:
-        """Size and sha256 of the primary safetensors file."""
-        files = content.get("files", []) if isinstance(content, Mapping) else []
-        models = [f for f in files if f.get("type") == "Model" and (f.get("metadata") or {}).get("format") == "SafeTensor"]
-        chosen: Mapping[str, Any] = min(models, key=lambda f: not f.get("primary"), default={})
-        sha256 = str((chosen.get("hashes") or {}).get("SHA256", "")).lower()
-        size = round(float(chosen["sizeKB"]) * 1024) if chosen.get("sizeKB") else None
-        return Facts(size, sha256 if is_sha256(sha256) else None)
-
-    @property
-    def page(self) -> str:
-        """The version's page."""
-        return f"{endpoint(CIVITAI, 'https://civitai.com')}/model-versions/{self.version}"
 
 
 @dataclass(frozen=True)
@@ -234,6 +207,11 @@ Needed: TypeAlias = Source | HubFiles
 def endpoint(variable: str, default: str) -> str:
     """A server's address, which an environment variable can replace by a mirror's."""
     return (os.environ.get(variable) or default).rstrip("/")
+
+
+def other_file(expected: str, found: str) -> str:
+    """What to say where a file is not the one that is pinned."""
+    return f"wrong hash: expected sha256 {expected}, found {found}: another file than the one that is pinned"
 
 
 def is_sha256(text: str) -> bool:

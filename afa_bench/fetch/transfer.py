@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ import requests
 from urllib3.exceptions import NewConnectionError
 
 from afa_bench import __version__
+from afa_bench.checkpoints.header import read_header
+from afa_bench.checkpoints.parts import SUFFIX
 from afa_bench.errors import UserError
-from afa_bench.fetch.sources import Facts, HubFiles, Needed, Source
+from afa_bench.fetch.sources import Facts, HubFiles, Needed, Source, other_file
 
 CHUNK = 1 << 16
 
@@ -67,8 +69,8 @@ class Client:
 
         content = self._patiently(needed, ask)
         try:
-            names = sorted(str(file["rfilename"]) for file in content["siblings"])
-            return {"revision": str(content["sha"]), "files": [file.file for file in replace(needed, draw=None).files(names, "")]}
+            names = [str(file["rfilename"]) for file in content["siblings"]]
+            return {"revision": str(content["sha"]), "files": needed.matching(names)}
         except (KeyError, TypeError) as error:
             raise UserError(f"{needed.id}: {needed.facts_url}: expected the hub's description of a repository") from error
 
@@ -115,9 +117,9 @@ class Client:
             self._patiently(source, lambda: self._rest(source, url, part, advance), lambda: part.size)
             size, found = part.size, part.digest()
             if sha256 and found != sha256:
-                raise UserError(
-                    f"{source.id}: wrong hash: expected sha256 {sha256}, found {found}: the file has changed upstream"
-                )
+                raise UserError(f"{source.id}: {other_file(sha256, found)}")
+            if path.suffix == SUFFIX:
+                _require_safetensors(source, part.path)
             part.become(path)
         except OSError as error:
             part.remove()
@@ -134,6 +136,8 @@ class Client:
         """One attempt at what is missing of a part."""
         headers = {"Range": f"bytes={part.size}-", "If-Range": part.tag} if part.size and part.tag else {}
         with self._open(source, "GET", url, headers) as answer:
+            if "text/html" in answer.headers.get("Content-Type", ""):
+                raise UserError(f"{source.id}: a web page came in place of the file: {_access(source, self.token(source))}")
             total = _total(answer)
             if answer.status_code == 416:
                 if total == part.size:
@@ -151,6 +155,10 @@ class Client:
             if total is not None and part.size != total:
                 raise requests.ConnectionError(f"the connection ended after {part.size} of {total} bytes")
 
+    def token(self, source: Needed) -> str:
+        """What the source's server takes, from the environment; empty where there is none."""
+        return os.environ.get(source.token, "") if source.token else ""
+
     def _open(self, source: Needed, method: str, url: str, headers: dict[str, str]) -> requests.Response:
         """A streamed answer of status 2xx or 416.
 
@@ -158,7 +166,7 @@ class Client:
             UserError: it will be no better next time.
             _Later: it may be better later.
         """
-        token = os.environ.get(source.token, "") if source.token else ""
+        token = self.token(source)
         headers = {"User-Agent": f"afa-bench/{__version__}", "Accept-Encoding": "identity", **headers}
         auth = _bearer(token) if token else None
         ask = partial(requests.request, method, url, headers=headers, auth=auth, stream=True, timeout=self.patience.timeout)
@@ -170,11 +178,14 @@ class Client:
         if status in (200, 206, 416) or answer.is_redirect:
             return answer
         answer.close()
-        if status in (401, 403):
-            how = f"the token in ${source.token} was refused" if token else f"a token is needed: set ${source.token}"
-            raise UserError(f"{source.id}: {how if source.token else 'refused'} (status {status}); its terms: {source.page}")
-        if status in (404, 410):
-            raise UserError(f"{source.id}: not there (status {status}): {url}")
+        reason = answer.headers.get("X-Error-Code", "")
+        if status in (401, 403) and reason != "RepoNotFound":
+            raise UserError(f"{source.id}: {_access(source, token, reason)} (status {status}); its terms: {source.page}")
+        if status in (401, 404, 410):
+            hidden = f"or one that takes a token: set ${source.token}" if reason == "RepoNotFound" and not token else ""
+            hint = {"RepoNotFound": f"no such repository{hidden and f', {hidden}'}", "RevisionNotFound": "no such revision"}
+            said = "; ".join(word for word in (hint.get(reason, ""), source.absent) if word)
+            raise UserError(f"{source.id}: not there (status {status}): {url}{said and f' ({said})'}")
         if status == 429 or status >= 500:
             raise _Later(f"status {status}", _retry_after(answer.headers.get("Retry-After")))
         raise UserError(f"{source.id}: status {status}: {url}")
@@ -259,6 +270,26 @@ class _Part:
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
         self._about.unlink(missing_ok=True)
+
+
+def _access(source: Needed, token: str, reason: str = "") -> str:
+    """Why a server may not give a file."""
+    if not source.token:
+        return "refused"
+    if reason == "GatedRepo":
+        return f"its terms have to be accepted {'by the owner of the token in' if token else 'and a token set:'} ${source.token}"
+    return f"the token in ${source.token} was refused" if token else f"a token is needed: set ${source.token}"
+
+
+def _require_safetensors(source: Source, path: Path) -> None:
+    """Raise a UserError for what is no safetensors file, whatever a server calls it: a pointer, a page, a part of one."""
+    try:
+        read_header(path)
+    except UserError as error:
+        with path.open("rb") as file:
+            begins = file.read(40)
+        said = "a pointer of Git LFS" if begins.startswith(b"version https://git-lfs") else str(error).partition(": ")[2]
+        raise UserError(f"{source.id}: what came is no safetensors file: {said}") from error
 
 
 def _bearer(token: str) -> Callable[[Any], Any]:

@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from afa_bench.architectures.base import Architecture
+from afa_bench.architectures.contents import described
 from afa_bench.architectures.find import architecture_of, architecture_with
 from afa_bench.architectures.kind import Kind, is_mark, kind_of_folder, kind_of_marks
 from afa_bench.architectures.layout import Change, Layout, Link, Part, modern
 from afa_bench.architectures.ldm import carried
+from afa_bench.architectures.names import ldm_names
 from afa_bench.checkpoints.hashing import hash_file
+from afa_bench.checkpoints.parts import part_folder
 from afa_bench.checkpoints.safetensors import Reader, Spec
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
@@ -30,9 +33,6 @@ FILES: Mapping[Part, str] = {
 }
 """The parts of a diffusers folder that hold weights, and the name of the file with them."""
 
-OLD_CLIP = "cond_stage_model.transformer."
-"""Some single files leave out ``text_model.`` after this."""
-
 EMA = "model_ema."
 """Averaged weights of a training: they belong to the unmerged model and are left out."""
 
@@ -41,8 +41,8 @@ BESIDE = (
         "global_step",
         "embedding_manager.",
         "cond_stage_model.logit_scale",
-        OLD_CLIP + "text_projection.",
-        OLD_CLIP + "logit_scale",
+        "cond_stage_model.transformer.text_projection.",
+        "cond_stage_model.transformer.logit_scale",
     ),
     *("conditioner.embedders.0.logit_scale", "conditioner.embedders.0.transformer.text_projection."),
     *("conditioner.embedders.0.transformer.logit_scale", "first_stage_model.loss.", "first_stage_model.model_ema."),
@@ -87,7 +87,7 @@ class FileCheckpoint:
         self.path = path
         self.metadata: Mapping[str, str] = reader.metadata
         self._weights = Weights(dict.fromkeys(reader.specs, reader))
-        self._names = {_with_text_model(key): key for key in self._weights.specs}
+        self._names = {name: key for key, name in ldm_names(self._weights.specs).items()}
         self.specs: Mapping[str, Spec] = {key: self._weights.specs[name] for key, name in self._names.items()}
         self.quantised = len(self._weights.quantised)
         self.architecture = architecture or architecture_with(self.specs, path)
@@ -115,7 +115,8 @@ class FolderCheckpoint:
     def __init__(self, path: Path, architecture: Architecture | None = None) -> None:
         self.path = path
         self.metadata: Mapping[str, str] = {}
-        places = {part: part_files(path / part, stem) for part, stem in FILES.items() if (path / part).is_dir()}
+        folders = {part: path / part for part in FILES} | {"unet": part_folder(path, "unet")}
+        places = {part: part_files(folder) for part, folder in folders.items() if folder.is_dir()}
         if "unet" not in places:
             (architecture or architecture_of(path)).require_layout(str(path))
             raise UserError(f"{path}: expected a diffusers folder with unet/, or a .safetensors file")
@@ -175,7 +176,8 @@ def open_checkpoint(path: Path, architecture: Architecture | None = None) -> Che
     found: Checkpoint = (FolderCheckpoint if path.is_dir() else FileCheckpoint)(path, architecture)
     unknown = [key for key in found.specs if not copied(key) and found.layout.of_ldm(key) is None]
     if unknown:
-        raise UserError(f"{path}: {listed(unknown)}: no tensors of {found.layout.name}")
+        what = described(found.specs)
+        raise UserError(f"{path}: {what or f'{listed(unknown)}: no tensors of {found.layout.name}'}")
     if other := found.architecture.mistaken({key: tuple(spec.shape) for key, spec in found.specs.items()}):
         raise UserError(f"{path}: is a model of {other}; expected {found.architecture.title}")
     whole = [key for key, spec in found.specs.items() if not copied(key) and not spec.dtype.is_floating_point]
@@ -195,7 +197,7 @@ def config_of(folder: Path, part: Part) -> Mapping[str, Any] | None:
     Raises:
         UserError: a damaged one.
     """
-    found = read_json(folder / part / "config.json")
+    found = read_json((part_folder(folder, part) if part == "unet" else folder / part) / "config.json")
     if found is not None and not isinstance(found, Mapping):
         raise UserError(f"{folder / part / 'config.json'}: expected a mapping")
     return found
@@ -231,8 +233,3 @@ def split_spec(change: Change, spec: Spec) -> Sequence[Spec]:
 
 def _spec(tensor: Tensor) -> Spec:
     return Spec(tensor.dtype, tuple(tensor.shape))
-
-
-def _with_text_model(key: str) -> str:
-    bare = key.startswith(OLD_CLIP) and not key.startswith((OLD_CLIP + "text_model.", *BESIDE))
-    return f"{OLD_CLIP}text_model.{key.removeprefix(OLD_CLIP)}" if bare else key

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from afa_bench.checkpoints.parts import read_weights, weight_map
 from afa_bench.checkpoints.safetensors import Reader, Spec
 from afa_bench.errors import UserError
-from afa_bench.store.atomic import read_json
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 SCALES = (".weight_scale", ".scale_weight")
@@ -75,48 +75,19 @@ class Weights:
         self.quantised[weight] = scale
 
 
-def part_files(folder: Path, stem: str) -> Mapping[str, Reader]:
+def part_files(folder: Path) -> Mapping[str, Reader]:
     """Name -> file of the tensors in a part of a diffusers folder: one file, or the shards that its index lists.
-
-    A variant (``.fp16``) is taken where there is nothing else.
 
     Raises:
         UserError: none, several, shards without an index, or an index that does not fit them.
     """
-    indexed = {
-        _variant(path.name, stem, ".safetensors.index", ".json"): path for path in folder.glob(f"{stem}.safetensors.index*json")
-    }
-    single = {_variant(path.name, stem, "", ".safetensors"): path for path in folder.glob(f"{stem}*.safetensors")}
-    shards = [path.name for name, path in single.items() if "-of-" in name]
-    single = {name: path for name, path in single.items() if "-of-" not in name}
-    found = [*indexed.items(), *single.items()]
-    chosen = [path for variant, path in found if not variant] or [path for _, path in found]
-    if not chosen and shards:
-        raise UserError(f"{folder}: {shards[0]}: a shard without {stem}.safetensors.index.json, which lists them all")
-    if len(chosen) != 1:
-        names = ", ".join(path.name for path in sorted(chosen))
-        raise UserError(f"{folder}: expected {stem}.safetensors or its index, found {names or 'neither'}")
-    (path,) = chosen
-    if path.suffix == ".safetensors":
-        reader = Reader(path)
-        return dict.fromkeys(reader.specs, reader)
-    return _sharded(path)
-
-
-def _variant(name: str, stem: str, before: str, after: str) -> str:
-    """``fp16`` of ``STEM.fp16.safetensors`` and of ``STEM.safetensors.index.fp16.json``."""
-    return name.removeprefix(stem).removeprefix(before).removesuffix(after).strip(".")
-
-
-def _sharded(index: Path) -> Mapping[str, Reader]:
-    document = read_json(index)
-    places = document.get("weight_map") if isinstance(document, Mapping) else None
-    if not isinstance(places, Mapping) or not all(isinstance(name, str) and Path(name).name == name for name in places.values()):
-        raise UserError(f"{index}: weight_map: expected the file of each tensor")
-    readers = {name: Reader(index.parent / name) for name in dict.fromkeys(places.values())}
+    chosen, files = read_weights(folder)
+    readers = {path.name: Reader(path) for path in files}
+    main = folder / chosen.main
+    places = weight_map(main) if main not in files else dict.fromkeys(readers[main.name].specs, main.name)
     for key, name in places.items():
         if key not in readers[name].specs:
-            raise UserError(f"{index}: {key}: is not in {name}")
+            raise UserError(f"{main}: {key}: is not in {name}")
     return {key: readers[name] for key, name in places.items()}
 
 

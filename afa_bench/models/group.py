@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
-from os.path import isdir, isfile
+from os.path import exists, isdir, isfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -24,7 +24,9 @@ from afa_bench.architectures.kind import (
 )
 from afa_bench.errors import NotFoundError, UserError, suggest
 from afa_bench.fetch.library import Library
-from afa_bench.fetch.sources import Source
+from afa_bench.fetch.sources import Needed
+from afa_bench.models.addresses import not_there
+from afa_bench.models.contents import require_models
 from afa_bench.models.entry import Entry, as_entry
 from afa_bench.paths import DATA, located
 from afa_bench.reading import Place, read_mapping, validated
@@ -116,8 +118,8 @@ class GroupFile(BaseModel):
     zero_snr: StrictBool | None = None
     file: Path = Field(default=Path(), exclude=True)
 
-    def sources(self) -> list[Source]:
-        """The files that ``afa-bench fetch`` brings: the pipeline's shared parts, and the models.
+    def sources(self) -> list[Needed]:
+        """What ``afa-bench fetch`` brings: the pipeline's shared parts, and the models.
 
         Raises:
             UserError: a hub repository as a folder, and no ``architecture`` that says which files it has.
@@ -134,7 +136,8 @@ class GroupFile(BaseModel):
         """The group with its folders and files in place.
 
         Raises:
-            UserError: a folder or file that does not exist, is not fetched yet, or is another one than the one pinned.
+            UserError: a folder or file that does not exist, is not fetched yet, is another one than the one pinned, is no model
+                of the architecture, or lacks a part.
         """
         kind, library = self._known_architecture(), Library()
         places = [entry.place(self.file, key, kind, library, self._folder) for key, entry in self._entries()]
@@ -144,18 +147,23 @@ class GroupFile(BaseModel):
         """The group as it will be, whether or not its folders and files are there yet.
 
         Raises:
-            UserError: as :meth:`sources`.
+            UserError: as :meth:`sources`; a folder or file of this machine that is not there, or another one than the one pinned.
         """
         kind, library = self._known_architecture(), Library()
-        places = [entry.future_place(self.file, key, kind, library) for key, entry in self._entries()]
+        places = [entry.place(self.file, key, kind, library, self._folder, fetched=False) for key, entry in self._entries()]
         found = self.architecture or (architecture_of(places[0]).name if places[0].exists() else DEFAULT)
         return self._group(places, found, lambda key, text: located(text, self.file.parent))
+
+    def absent(self) -> list[str]:
+        """The models in the data folder that are not there."""
+        texts = [entry.folder or entry.file or "" for _, entry in self._entries() if entry.hub is None and entry.civitai is None]
+        return [str(path) for text in texts if text.startswith(DATA) and not exists(path := located(text))]
 
     def _entries(self) -> list[tuple[str, Entry]]:
         return [("pipeline", self.pipeline), *((f"models.{model.name}", model) for model in self.models)]
 
     def _group(self, places: Sequence[Path], architecture: str, folder: Callable[[str, str], Path]) -> Group:
-        return Group(
+        group = Group(
             name=self.name,
             pipeline=places[0],
             models=tuple(ModelRef(name=m.name, path=path) for m, path in zip(self.models, places[1:], strict=True)),
@@ -166,12 +174,15 @@ class GroupFile(BaseModel):
             prediction_type=self.prediction_type,
             zero_snr=self.zero_snr,
         )
+        keys = (key for key, _ in self._entries())
+        require_models(str(self.file), group.family, group.configs or group.family.configs, dict(zip(keys, places, strict=True)))
+        return group
 
     def _folder(self, key: str, text: str, may_be_file: bool = False) -> Path:
         """A path of the user's, relative to the group's file or behind a prefix; what is below the data folder may come later."""
         full = located(text, self.file.parent)
         if not (isdir(full) or (may_be_file and isfile(full)) or text.startswith(DATA)):
-            raise NotFoundError(f"{self.file}: {key}: no such folder: {full}")
+            raise NotFoundError(f"{self.file}: {key}: {not_there(text, full)}")
         return full
 
 
@@ -179,6 +190,11 @@ def packaged() -> dict[str, Path]:
     """The groups that ship with the package: name -> file."""
     folder = Path(str(files("afa_bench.models") / "groups"))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def is_group(path: Path) -> bool:
+    """Whether a file is a group's."""
+    return isfile(path) and {"pipeline", "models"} <= read_mapping(path, "of keys")[0].keys()
 
 
 def read_group_file(name: str, folder: Path, where: str) -> GroupFile:
@@ -194,7 +210,7 @@ def read_group_file(name: str, folder: Path, where: str) -> GroupFile:
     content, _ = read_mapping(path, "with the keys pipeline and models")
     content["models"] = _models(path, content.get("models"))
     if "pipeline" in content:
-        content["pipeline"] = as_entry(content["pipeline"], "pipeline")
+        content["pipeline"] = as_entry(content["pipeline"], "pipeline", f"{path}: pipeline", path.parent)
     group = validated(GroupFile, {"name": path.stem, **content}, str(path), _known)
     names = [model.name for model in group.models]
     if len(set(names)) < len(names):
@@ -219,7 +235,7 @@ def _known(place: Place) -> Iterable[str]:
 
 def _models(path: Path, content: Any) -> list[dict[str, Any]]:
     if isinstance(content, Mapping) and content:
-        return [as_entry(place, str(name)) for name, place in content.items()]
+        return [as_entry(place, str(name), f"{path}: models.{name}", path.parent) for name, place in content.items()]
     if isinstance(content, list) and content and all(isinstance(entry, Mapping) and entry.get("name") for entry in content):
-        return [dict(entry) for entry in content]
+        return [as_entry(entry, str(entry["name"]), f"{path}: models.{entry['name']}", path.parent) for entry in content]
     raise UserError(f"{path}: models: expected a list of entries with a name, or a mapping of model names to folders or entries")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from afa_bench.checkpoints.hashing import hash_file, hash_folder, hash_weights
 from afa_bench.checkpoints.header import read_header
+from afa_bench.checkpoints.parts import part_folder, visible, vocabulary
 
 if TYPE_CHECKING:
     from afa_bench.models.group import Group
@@ -25,7 +26,9 @@ def group_identity(group: Group) -> dict[str, Any]:
         pipeline: dict[str, Any] = {"file": hash_weights(group.pipeline)}
     else:
         pipeline = {part: hash_weights(group.pipeline / part) for part in ("vae", *architecture.encoders)}
-        pipeline |= {part: hash_folder(group.pipeline / part) for part in (*architecture.tokenizers, "scheduler")}
+        for part in architecture.tokenizers:
+            pipeline[part] = hash_folder(group.pipeline / part, vocabulary(visible(group.pipeline / part)))
+        pipeline["scheduler"] = hash_folder(group.pipeline / "scheduler", ["scheduler_config.json"])
     if any(path.is_file() for path in (group.pipeline, *(ref.path for ref in group.models))):
         pipeline["configs"] = hash_folder(group.configs or architecture.configs)
         pipeline["vocabulary"] = hash_file(Path(str(files("open_clip") / "bpe_simple_vocab_16e6.txt.gz")))
@@ -37,7 +40,7 @@ def group_identity(group: Group) -> dict[str, Any]:
     models = {
         ref.name: {"file": hash_weights(ref.path)}
         if ref.path.is_file()
-        else {part: hash_weights(ref.path / part) for part in own_parts(ref.path, group)}
+        else {part: hash_weights(part_folder(ref.path, part)) for part in own_parts(ref.path, group)}
         for ref in group.models
     }
     order = [ref.name for ref in group.models]  # canonical JSON sorts keys, but weights and references go by the order
@@ -57,10 +60,3 @@ def own_parts(model: Path, group: Group) -> Sequence[str]:
     """The folders of a model which are its own: its denoiser, and the text encoders that are not the pipeline's."""
     encoders = [part for part in group.family.encoders if model != group.pipeline and (model / part).is_dir()]
     return [group.family.denoiser[0], *encoders]
-
-
-def vae_identity(identity: Mapping[str, Any]) -> str:
-    """What stands for the VAE in a group's identity: its own hash, or that of the single file that it is in."""
-    pipeline = identity["pipeline"]
-    found: str = pipeline["vae"] if "vae" in pipeline else pipeline["file"]
-    return found

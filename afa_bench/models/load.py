@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afa_bench.checkpoints.header import read_header
+from afa_bench.checkpoints.parts import part_folder, read_weights
 from afa_bench.errors import NotFoundError, UserError, suggest
 from afa_bench.log import LOG
 
@@ -157,17 +158,20 @@ def from_folder(folder: Path, part: str, kind: Any, dtype: torch.dtype) -> Any:
     """
     import diffusers
 
-    place = folder / part
+    place = part_folder(folder, part)
     if not place.is_dir():
         raise NotFoundError(f"{place}: no such folder; expected a {kind.__name__} in the diffusers layout")
-    for file in place.glob("*.safetensors"):
-        read_header(file)
     read = partial(kind.from_pretrained, str(place), local_files_only=True)
     try:
-        if not (place / "config.json").is_file():  # tokenizers and schedulers have other configurations
+        if not hasattr(kind, "named_parameters"):  # tokenizers and schedulers have no weights
             return read()
+        weights, files = read_weights(place)
+        for file in files:
+            read_header(file)
         precision = {"torch_dtype" if issubclass(kind, diffusers.ModelMixin) else "dtype": dtype}
-        model, found = read(use_safetensors=True, output_loading_info=True, **precision)
+        model, found = read(use_safetensors=True, variant=weights.variant, output_loading_info=True, **precision)
+    except UserError:
+        raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise UserError(f"{place}: does not load as {kind.__name__}: {error}") from error
     if missing := sorted(found["missing_keys"]):

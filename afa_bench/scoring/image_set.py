@@ -17,7 +17,6 @@ from afa_bench.errors import UserError
 from afa_bench.extractors.base import Extractor
 from afa_bench.images.decode import decode
 from afa_bench.images.stored import Picture, identity, shown
-from afa_bench.models.identity import vae_identity
 from afa_bench.scoring.extraction import BATCH, ImageInput
 from afa_bench.scoring.reconstruct import ReconstructedBatch, Reconstructor
 from afa_bench.store.layout import CellStore, SampleRow
@@ -114,7 +113,7 @@ class RealImages:
             paired={prompt.id: prompt.image for prompt in plan.samples.prompts},
             find=lambda: plan.prompts.reference(plan.suite.file.parent),
             group=first.group,
-            vae=vae_identity(first.identity["group"]),
+            vae=first.vae,
             size=plan.suite.size,
         )
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from afa_bench import AFAPipeline, registry
-from afa_bench.afa.experts import HASHES, Expert, experts_of, require_experts, trained_for
+from afa_bench.afa.experts import HASHES, Expert, denoiser_folder, experts_of, require_experts, trained_for
 from afa_bench.afa.method import AFA, AFAOptions
 from afa_bench.afa.sabw import SABW
 from afa_bench.errors import UserError
@@ -165,3 +165,38 @@ def test_the_check_is_no_part_of_an_identity_that_was() -> None:
         "without": ["text"],
         "check": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("names", "variant", "expected"),
+    [
+        (["unet/config.json", "unet/{}.safetensors", "unet/{}.fp16.safetensors", "m.ckpt"], None, "unet/{}.safetensors"),
+        (["unet/config.json", "unet/{}.safetensors", "unet/{}.fp16.safetensors"], "fp16", "unet/{}.fp16.safetensors"),
+        (["unet/config.json", "unet/{}.fp16.safetensors"], None, "unet/{}.fp16.safetensors"),
+        (["config.json", "{}.safetensors", "v1-5-pruned.safetensors"], None, "{}.safetensors"),
+    ],
+)
+def test_a_repository_s_expert_is_the_file_that_is_read(
+    names: list[str], variant: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub stands beside it: a folder, of which those files come that are asked for."""
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    from afa_bench.afa.pipeline import _folder
+    from afa_bench.checkpoints.parts import read_weights
+
+    stem = "diffusion_pytorch_model"
+
+    def snapshot(name: str, allow_patterns: list[str], ignore_patterns: list[str] | None = None, **_: object) -> str:
+        files = [file.format(stem) for file in names]
+        for file in filter_repo_objects(files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
+            (tmp_path / file).parent.mkdir(exist_ok=True)
+            (tmp_path / file).write_bytes(b"{}")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    folder = _folder("owner/name", {"variant": variant} if variant else {})
+    _, files = read_weights(denoiser_folder(folder), variant)
+    assert files == [folder / expected.format(stem)]
+    assert len(list(folder.rglob("*.safetensors"))) == 1

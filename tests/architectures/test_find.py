@@ -107,3 +107,35 @@ def test_flux_models_are_merged_in_memory_alone(tmp_path: Path) -> None:
     suite = read_suite(find_suite("mini"))
     with pytest.raises(UserError, match=f"^search: group g: {message}$"):
         make_job(suite, Choice(name="clip-t"), str(tmp_path / "g.yaml"), rules=Rules(images=(1,)), budget=Budget())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (None, False, True),
+        (768, [768] * 4, True),
+        ((8, 8), [8, 8], True),
+        ([1, 1, 1], 1, True),
+        ([False, False], None, True),
+        (None, True, False),
+        (None, 0.5, False),
+        (8, [8, 8, 4], False),
+        ([8, 8], [8, 8, 8], False),
+        (["DownBlock2D"] * 2, ["DownBlock2D"] * 4, False),
+        (8, [], False),
+        ("a", "b", False),
+    ],
+)
+def test_settings_that_compute_the_same_are_the_same(one, other, same):
+    from afa_bench.architectures.alike import first_difference
+
+    for pair in ((one, other), (other, one)):
+        assert (first_difference({"key": pair[0]}, {"key": pair[1]}) is None) == same
+
+
+def test_a_setting_in_whose_place_another_counts_is_that_one():
+    from afa_bench.architectures.alike import first_difference
+
+    unset = {"only_cross_attention": True, "mid_block_only_cross_attention": None}
+    assert first_difference(unset, {**unset, "mid_block_only_cross_attention": True}) is None
+    assert first_difference(unset, {**unset, "mid_block_only_cross_attention": False}) == "mid_block_only_cross_attention"

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 import pytest
-from servers import COMMIT, World, failing, hang, served, sha256
+from servers import COMMIT, World, failing, hang, safetensors, served, sha256
 
 from afa_bench.errors import UserError
 from afa_bench.fetch import CivitaiFile, HubFile, Library, UrlFile, locate, transfer
@@ -16,7 +16,8 @@ from afa_bench.fetch import engine as engines
 from afa_bench.fetch.engine import Fetcher
 from afa_bench.fetch.transfer import Patience
 
-DATA = random.Random(0).randbytes(900_000)
+DATA = safetensors(random.Random(0).randbytes(900_000))
+MODEL = safetensors(DATA[::2])
 HUB = HubFile(repo="owner/name", file="unet/model.safetensors")
 SET = HubFile(repo="owner/set", file="data/a b.parquet", kind="datasets")
 QUICK = Patience(tries=3, backoff=0.01, timeout=0.3)
@@ -29,7 +30,7 @@ def world(tmp_path, monkeypatch):
         "/datasets/owner/set/data/a b.parquet": DATA[::-1],
         "/plain/x.bin": DATA[:99],
     }
-    with served(World(content, {134065: DATA[::2]})) as running:
+    with served(World(content, {134065: MODEL})) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.address)
         monkeypatch.setenv("CIVITAI_ENDPOINT", running.address)
         monkeypatch.setenv("AFA_BENCH_DATA", str(tmp_path / "data"))
@@ -65,10 +66,10 @@ def test_all_kinds_of_sources_come_whole_checked_and_pinned(world, tmp_path):
     plain = UrlFile(address=f"{world.address}/plain/x.bin")
     sources = [HUB, SET, CivitaiFile(version=134065), plain]
     jobs = Fetcher(Library(), QUICK).survey(sources)
-    assert [job.size for job in jobs] == [len(DATA), len(DATA), len(DATA) // 2, 99]
+    assert [job.size for job in jobs] == [len(DATA), len(DATA), len(MODEL), 99]
     failures, bars = fetch(*sources)
     assert failures == []
-    assert [locate(source).read_bytes() for source in sources] == [DATA, DATA[::-1], DATA[::2], DATA[:99]]
+    assert [locate(source).read_bytes() for source in sources] == [DATA, DATA[::-1], MODEL, DATA[:99]]
     assert bars.counts[HUB.id] == len(DATA)
     lock = json.loads((tmp_path / "data/lock.json").read_text())["files"]
     assert lock[HUB.id] == {"sha256": sha256(DATA), "size": len(DATA), "revision": COMMIT}
@@ -217,7 +218,7 @@ def test_files_fetched_by_other_means_are_taken_without_a_connection(world, tmp_
     (folder / "unet").mkdir(parents=True)
     (folder / "unet/model.safetensors").write_bytes(DATA)
     (folder / "134065.safetensors").write_bytes(b"another model")
-    known = CivitaiFile(version=134065, sha256=sha256(DATA[::2]))
+    known = CivitaiFile(version=134065, sha256=sha256(MODEL))
     fetcher = Fetcher(Library(), QUICK)
     failures = [str(failure) for failure in fetcher.adopt(fetcher.survey([HUB, known, SET], folder), folder)]
     assert world.seen == []

@@ -75,7 +75,7 @@ def test_shards_that_do_not_fit_their_index(small: Path, tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"00003-of-00003\.safetensors: expected a \.safetensors file"):
         open_checkpoint(folder)
     index.unlink()
-    with pytest.raises(UserError, match=r"a shard without diffusion_pytorch_model\.safetensors\.index\.json"):
+    with pytest.raises(UserError, match=r"a shard without its index"):
         open_checkpoint(folder)
 
 

@@ -13,10 +13,12 @@ import torch
 import yaml
 from diffusers import DDIMScheduler
 from safetensors.torch import save_file
+from tiny import tiny_unet
 
 from afa_bench.architectures.kind import SCHEDULER, Kind, changes, kind_of_settings
 from afa_bench.errors import UserError
 from afa_bench.estimate import estimate
+from afa_bench.fetch import HubModel
 from afa_bench.models.group import Group, read_group, read_group_file
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import LoadedGroup, load_group
@@ -73,9 +75,10 @@ def with_scheduler(source: Path, target: Path, settings: dict[str, Any] | None) 
     return target
 
 
-def group(folder: Path, **content: Any) -> Group:
+def group(folder: Path, architecture: str = "sd15", **content: Any) -> Group:
+    """Models of SD 1.5, which stand for those of an architecture."""
     (folder / "group.yaml").write_text(yaml.safe_dump(content))
-    return read_group("group.yaml", folder, "test")
+    return read_group("group.yaml", folder, "test").model_copy(update={"architecture": architecture})
 
 
 def told_by_the_group(folder: Path, tiny: Path, settings: dict[str, Any], kind: Kind) -> Group:
@@ -185,8 +188,8 @@ def test_a_sampler_samples_the_kind_or_is_refused(tiny_group: Path, tmp_path: Pa
 
 
 def marked(folder: Path, name: str, *marks: str, **metadata: str) -> str:
-    """A file that says its kind; its weights are nothing to it."""
-    tensors = {mark: torch.zeros(0) for mark in marks} | {"w": torch.zeros(1)}
+    """A file that says its kind; its weights are a U-Net's."""
+    tensors = {mark: torch.zeros(0) for mark in marks} | tiny_unet(1).state_dict()
     save_file(tensors, folder / f"{name}.safetensors", metadata={f"modelspec.{key}": value for key, value in metadata.items()})
     return f"{name}.safetensors"
 
@@ -217,7 +220,7 @@ def test_models_that_contradict_each_other_are_refused(tiny_group: Path, tmp_pat
         base = with_scheduler(tiny_group.parent / "base", tmp_path / word, {**USUAL, **changes(USUAL, pipeline)})
         for one, (first, kind) in said.items():
             for other, (second, another) in said.items():
-                of = group(tmp_path, pipeline=str(base), models={"one": first, "two": second}, architecture="sd15")
+                of = group(tmp_path, pipeline=str(base), models={"one": first, "two": second}, configs=str(base))
                 found, expected = kind or pipeline, another or pipeline
                 if found == expected:
                     settings, different = of.schedule()
@@ -242,7 +245,7 @@ def test_kinds_that_cannot_be_sampled_are_refused(
     tiny_group: Path, tmp_path: Path, settings: dict[str, Any], said: dict[str, Any], line: str
 ) -> None:
     base = with_scheduler(tiny_group.parent / "base", tmp_path / "base", settings)
-    of = group(tmp_path, pipeline=str(base), models={"one": str(tiny_group.parent / "one")}, **{"architecture": "sd15", **said})
+    of = group(tmp_path, pipeline=str(base), models={"one": str(tiny_group.parent / "one")}, **said)
     with pytest.raises(UserError, match=line):
         of.schedule()
 
@@ -289,12 +292,15 @@ def test_identities_are_others_where_images_are(tiny_group: Path, tmp_path: Path
             True,
         ),
     ):
-        of = group(tmp_path, pipeline=str(base), models=models, architecture="sd15")
+        of = group(tmp_path, pipeline=str(base), models=models, configs=str(base))
         assert ("schedule" in group_identity(of)["pipeline"]) == other, name
 
 
 def test_a_repository_s_own_scheduler_is_fetched(tmp_path: Path) -> None:
     pipeline, model = {"hub": "owner/base"}, {"name": "one", "hub": "owner/one"}
     (tmp_path / "hub.yaml").write_text(yaml.safe_dump({"architecture": "sdxl", "pipeline": pipeline, "models": [model]}))
-    files = [getattr(source, "file", "") for source in read_group_file("hub.yaml", tmp_path, "test").sources()]
-    assert files.count(SCHEDULER) == 2
+    models = [source for source in read_group_file("hub.yaml", tmp_path, "test").sources() if isinstance(source, HubModel)]
+    names = ["config.json", "diffusion_pytorch_model.safetensors"]
+    files = [SCHEDULER, *(f"unet/{name}" for name in names)]
+    assert [source.file for source in models[1].files(files, "main")].count(SCHEDULER) == 1
+    assert [part.folder for part in models[0].parts if part.required].count("scheduler") == 1

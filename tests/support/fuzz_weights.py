@@ -14,6 +14,8 @@ from fuzzing import WORDS, Finding, mutated, tried
 from merges import merge
 from tiny_models import sd15
 
+from afa_bench.architectures.contents import require_contents
+from afa_bench.architectures.sd15 import SD15
 from afa_bench.gate.policy import read_policy
 from afa_bench.merging.merge import prepare
 from afa_bench.merging.recipe import read_recipe
@@ -37,6 +39,7 @@ def single_files(folder: Path, chance: random.Random) -> Iterator[Finding]:
         length = len(data) if chance.random() < 0.9 else chance.randrange(2**40)
         file.write_bytes(length.to_bytes(8, "little") + data + whole[head:])
         yield tried(partial(merged, recipe, folder), repr(data))
+        yield tried(partial(require_contents, file, SD15(), folder / "A", chance.random() < 0.5), repr(data))
 
 
 def merged(recipe: Path, folder: Path) -> None:

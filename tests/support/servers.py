@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def safetensors(data: bytes) -> bytes:
+    """A file of one tensor with these bytes."""
+    header = json.dumps({"x": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}).encode()
+    return struct.pack("<Q", len(header)) + header + data
 
 
 @dataclass
@@ -21,7 +29,8 @@ class World:
 
     Attributes:
         files: path -> bytes; ``/OWNER/NAME/FILE`` or ``/datasets/...`` for the hub, any other for plain addresses.
-        versions: CivitAI's version -> bytes.
+        versions: CivitAI's version -> bytes of its one file.
+        about: CivitAI's version -> its description, where it is another than that of one checkpoint.
         token: what a private file takes; None for public ones.
         trouble: called first with the handler; true when it has answered.
         seen: (method, path, headers) of every request.
@@ -29,6 +38,7 @@ class World:
 
     files: dict[str, bytes] = field(default_factory=dict)
     versions: dict[int, bytes] = field(default_factory=dict)
+    about: dict[int, Any] = field(default_factory=dict)
     token: str | None = None
     trouble: Callable[[Handler], bool] = lambda handler: False
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -62,8 +72,10 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/api/download/models/"):
             data = world.versions.get(int(path.rpartition("/")[2]))
             return self.answer(404) if data is None else self.redirect(f"/cdn/civitai/{path.rpartition('/')[2]}")
-        if path.startswith("/api/datasets/") and "/revision/" in path:
-            place = path.removeprefix("/api").partition("/revision/")[0]
+        if path.startswith(("/api/datasets/", "/api/models/")) and "/revision/" in path:
+            place = path.removeprefix("/api").removeprefix("/models").partition("/revision/")[0]
+            if not any(key.startswith(f"{place}/") for key in world.files):
+                return self.answer(401, b"", {"X-Error-Code": "RepoNotFound"})
             names = [{"rfilename": key.removeprefix(f"{place}/")} for key in world.files if key.startswith(f"{place}/")]
             return self.answer(200, json.dumps({"sha": COMMIT, "siblings": names}).encode())
         if "/resolve/" in path:
@@ -80,6 +92,8 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(404) if data is None else self.serve(data)
 
     def about(self, version: int) -> None:
+        if version in self.world.about:
+            return self.answer(200, json.dumps(self.world.about[version]).encode())
         data = self.world.versions.get(version)
         if data is None:
             return self.answer(404, b'{"error": "No model with id"}')

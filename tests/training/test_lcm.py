@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_models
 import torch
 import yaml
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, LCMScheduler
@@ -210,9 +211,8 @@ def test_from_an_aggregator_to_images_in_two_steps(tiny_group: Path, tiny_suite:
 def test_flux_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="lcm: expected models that predict noise"):
         Distillation(torch.nn.Identity(), learner(), FluxFlow(FlowMatchEulerDiscreteScheduler()), LCM())
-    (tmp_path / "group.yaml").write_text("architecture: flux\npipeline: one\nmodels: {one: one, two: two}\n")
+    tiny_models.flux(tmp_path / "one", 1)
+    (tmp_path / "group.yaml").write_text("architecture: flux\npipeline: one\nmodels: {one: one, two: one}\n")
     (tmp_path / "my.yaml").write_text("group: group.yaml\ndata: mini\ntrainable: {name: afa, start: one}\nlcm: {}\n")
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
     with pytest.raises(UserError, match=r"my\.yaml: lcm: group group: expected models that predict noise, not FLUX"):
         train_file(read_config(tmp_path / "my.yaml"), tmp_path / "out", Silent())
