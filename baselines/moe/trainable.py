@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from afa_bench.method import Denoiser, Model, Options
 from afa_bench.training.trainable import Learner, Trainable
-from baselines.families import require_unets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,12 +45,11 @@ class _TrainMoE(Trainable[RouterOptions]):
         """The models behind fresh routers, which route at random, in equal shares.
 
         Raises:
-            UserError: models of different architectures, or that are no U-Nets.
+            UserError: models of different architectures.
         """
         from baselines.moe.router import Router
         from baselines.moe.unets import build_mixture
 
-        require_unets(group, self.name)
         unets, names = [model.unet for model in models], [model.name for model in models]
         size = options.model_dump(include={"hidden", "heads", "layers"})
         router = Router.for_unet(unets[0], len(unets), self.level, experts=names, **size)
