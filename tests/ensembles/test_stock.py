@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from afa_bench import Aggregator
+from afa_bench.architectures.alike import require_alike
 from afa_bench.ensembles.aggregator import Average
 from afa_bench.ensembles.build import build_ensemble
 from afa_bench.ensembles.encoders import EnsembleEncoder
@@ -111,7 +112,7 @@ FEATURES = {
     "IP-Adapter by block": Feature(scaled_by_block, image_embeds, changes=True),
     "IP-Adapter, unloaded": Feature(lambda pipe: (load_ip_adapter(pipe), pipe.unload_ip_adapter())),
     "another conv_in": Feature(another_conv_in, changes=True),
-    "another format": Feature(lambda pipe: pipe.to(torch.float64)),
+    "another format": Feature(lambda pipe: pipe.to(torch.float64), changes=True),  # it draws other noise in it
 }
 
 
@@ -180,7 +181,7 @@ def test_an_ensemble_is_saved_and_loaded_as_a_stock_model(kind: str, aggregator:
     ensemble.save_pretrained(tmp_path, max_shard_size="50KB", variant="fp16")
     loaded, about = type(ensemble).from_pretrained(tmp_path, variant="fp16", output_loading_info=True)
     assert not any(about.values())
-    assert {key: value for key, value in loaded.config.items() if key != "_name_or_path"} == dict(models[0].config)
+    require_alike([models[0], *loaded.models])
     ours, theirs = ensemble.state_dict(), loaded.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
@@ -236,7 +237,11 @@ def test_a_pipeline_is_saved_with_its_ensemble(stock: Any, tmp_path: Path) -> No
     again = StableDiffusionPipeline.from_pretrained(tmp_path, safety_checker=None)
     again.set_progress_bar_config(disable=True)
     assert (type(again.unet), type(again.text_encoder)) == (EnsembleUNet, EnsembleEncoder)
-    assert torch.equal(draw(again), draw(pipe))
+    for part in ("unet", "text_encoder"):
+        ours, theirs = getattr(pipe, part).state_dict(), getattr(again, part).state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+    torch.testing.assert_close(draw(again), draw(pipe), rtol=1e-3, atol=1e-3)
 
 
 def test_equal_encoders_are_kept_and_run_once(stock: Any, tmp_path: Path) -> None:
@@ -273,7 +278,7 @@ def test_sdxl_s_controlnet_hears_one_model() -> None:
     from unet_cases import SDXL
 
     unets = [tiny_unet(seed, **SDXL) for seed in (0, 1)]
-    width, pooled = unets[0].config.cross_attention_dim, 8
+    width, pooled = unets[0].config.cross_attention_dim, 10
     ensemble = EnsembleUNet(unets, Average(), (width - 6, 6))
     added = {"text_embeds": torch.randn(1, 2 * pooled), "time_ids": torch.zeros(1, 6)}
     given = {"encoder_hidden_states": torch.randn(1, 3, 2 * width), "added_cond_kwargs": added}
