@@ -54,8 +54,9 @@ class EnsembleEncoder(ModelMixin, ConfigMixin, metaclass=StandIn):  # type: igno
         """
         import transformers
 
-        kind, places = getattr(transformers, str(config.get("model")), None), config.get("places")
-        if not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedModel) or not places:
+        kind: Any = getattr(transformers, str(config.get("model")), None)
+        places = config.get("places")
+        if not places or not hasattr(kind, "config_class"):
             raise UserError(
                 f"{cls.__name__}: config.json: model, places: expected a class of transformers and the models' places"
             )

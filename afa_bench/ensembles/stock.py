@@ -114,7 +114,7 @@ class Stock(ModelMixin, ConfigMixin, metaclass=StandIn):  # type: ignore[misc]
 
         Whoever looks for a name's beginning, such as ``down_blocks.1``, finds all models'.
         """
-        found = {}
+        found: dict[str, Any] = {}
         for number, model in enumerate(self.models):
             found |= {_numbered(name, number): processor for name, processor in model.attn_processors.items()}
         return found
