@@ -84,6 +84,10 @@ class EnsembleEncoder(ModelMixin, ConfigMixin, metaclass=StandIn):  # type: igno
         own = states.chunk(len(models), dim=-1)
         return torch.cat([model.final_layer_norm(its) for model, its in zip(models, own, strict=True)], dim=-1)
 
+    def load_adapter(self, *args: Any, **named: Any) -> None:
+        """Raise a UserError: a LoRA's part for text encoders belongs to one model's."""
+        raise UserError("EnsembleEncoder: a LoRA for text encoders is not supported: fuse it into its model first")
+
     def forward(self, *args: Any, **named: Any) -> Any:
         """An encoder's output; each tensor in it is the N encoders' own side by side on the last axis."""
         distinct = [encoder(*args, **named) for encoder in self.encoders]
