@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from afa_bench.afa.method import AFA, AFAOptions
 from afa_bench.errors import UserError
 from afa_bench.models.load import LoadedGroup
+from afa_bench.models.sampling import check_sampling
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,13 @@ def attention_maps(
         options: which aggregator.
 
     Raises:
-        UserError: no aggregator, or a block or step that there is not.
+        UserError: no aggregator, a block or step that there is not, more steps or another size than can be sampled, or an image
+            that is not finite.
     """
+    architecture = loaded.group.family
+    check_sampling(loaded.group, architecture.scheduler, [of], size)
+    if not (math.isfinite(guidance) and guidance >= 0):
+        raise UserError(f"maps: guidance: {guidance:g}; expected a finite number from 0 on")
     denoiser = AFA().build(loaded.group, loaded.models, options or AFAOptions())
     ensemble: Any = denoiser.unet
     count = len(ensemble.views[0])
@@ -79,7 +86,6 @@ def attention_maps(
         raise UserError(f"maps: blocks: {', '.join(map(str, wrong)) or 'none'}; expected numbers from {-count} to {count - 1}")
     if not steps or any(not 1 <= step <= of for step in steps):
         raise UserError(f"maps: steps: {', '.join(map(str, steps)) or 'none'}; expected numbers from 1 to {of}")
-    architecture = loaded.group.family
     pipeline = loaded.pipeline(denoiser.unet, denoiser.text_encoders, architecture.scheduler)
     with ensemble.aggregator.record() as recorded:
         image = pipeline(
@@ -91,6 +97,8 @@ def attention_maps(
             width=size,
             output_type="np",
         ).images[0]
+    if not np.isfinite(image).all():
+        raise UserError("maps: the image is not finite; expected another seed, guidance or device")
     chosen = [block % count for block in blocks]
     if missing := [block for block in chosen if block not in recorded]:
         raise UserError(f"maps: blocks: {missing[0]} is not aggregated; expected one of {', '.join(map(str, sorted(recorded)))}")

@@ -63,13 +63,16 @@ class AFA(Method[AFAOptions]):
         """The aggregator's folder.
 
         Raises:
-            UserError: neither the options nor the group name one.
+            UserError: neither the options nor the group name one, or it was trained for other models.
         """
+        from afa_bench.afa.experts import require_group
         from afa_bench.paths import located
 
         folder = located(str(options.sabw)) if options.sabw else group.sabw
         if folder is None:
             raise UserError(f"afa: sabw: group {group.name} has no aggregator of its own; expected a folder of trained weights")
+        if options.check:
+            require_group(folder, group)
         return {"sabw": folder}
 
     @override
@@ -79,13 +82,9 @@ class AFA(Method[AFAOptions]):
         Raises:
             UserError: no aggregator, or one for other models, another number of them, or another architecture.
         """
-        from afa_bench.afa.experts import Expert, experts_of, require_experts
         from afa_bench.afa.sabw import SABW
         from afa_bench.ensembles.build import build_ensemble
 
         sabw = SABW.read(self.weights(group, options)["sabw"]).ablated(options.without, options.last_only)
         denoiser = build_ensemble([model.unet for model in models], sabw)
-        trained = [Expert.read(entry) for entry in sabw.config.experts or ()]
-        if options.check and trained:
-            require_experts(trained, experts_of(group))
         return Denoiser(denoiser.eval(), [model.text_encoder for model in models])

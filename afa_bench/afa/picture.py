@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
+
+from afa_bench.images.legend import Colour, colour_of
+from afa_bench.images.letters import font_for
 
 if TYPE_CHECKING:
     from afa_bench.afa.maps import Maps
     from afa_bench.afa.wins import Wins
 
-Colour: TypeAlias = tuple[int, int, int]
 Pixels: TypeAlias = NDArray[np.uint8]
 
 TILE = 128
@@ -24,7 +26,7 @@ INK, GREY = (30, 30, 30), (120, 120, 120)
 HEAT = np.array([(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)], dtype=np.float64)
 """From low to high: black, violet, red, orange, yellow (the colours of matplotlib's "inferno")."""
 MODELS: tuple[Colour, ...] = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0))
-"""A colour a model, told apart with any colour vision (Okabe and Ito)."""
+"""A colour a model, told apart with any colour vision (Okabe and Ito); further models have others."""
 
 
 def heat(values: NDArray[Any], low: float, high: float) -> Pixels:
@@ -78,8 +80,8 @@ def draw_wins(wins: Wins) -> Image.Image:
     titles = ["image", *(f"t = {t}" for t in wins.timesteps)]
     names = [_wrapped(prompt, 18) for prompt in wins.prompts]
     legend = [
-        _beside([Image.new("RGB", (14, 14), colour), _text(name, 13, INK)])
-        for name, colour in zip(wins.models, MODELS, strict=False)
+        _beside([Image.new("RGB", (14, 14), colour_of(number, MODELS)), _text(name, 13, INK)])
+        for number, name in enumerate(wins.models)
     ]
     caption = f"the winner of most of {wins.winners.shape[2]} noises at each place, paler where few; below, a bar for each noise"
     return _below([_beside([*legend, _text(caption, 12, GREY)], gap=14), grid(rows, names, titles)])
@@ -113,7 +115,7 @@ def _colours(shares: NDArray[np.float64]) -> Pixels:
     """``(h, w, 3)`` of the models' shares ``(h, w, N)``: the winner's colour, white where all win alike."""
     best, count = shares.argmax(axis=-1), shares.shape[-1]
     strength = (shares.max(axis=-1) - 1 / count) / max(1 - 1 / count, 1e-12)
-    colours = np.array(MODELS, dtype=np.float64)[best % len(MODELS)]
+    colours = np.array([colour_of(number, MODELS) for number in range(count)], dtype=np.float64)[best]
     mixed: Pixels = (255 - (0.15 + 0.85 * strength[..., None]) * (255 - colours)).astype(np.uint8)
     return mixed
 
@@ -121,8 +123,8 @@ def _colours(shares: NDArray[np.float64]) -> Pixels:
 def _bar(shares: NDArray[np.float64]) -> Image.Image:
     """Shares side by side."""
     bar, ends = Image.new("RGB", (TILE, 5), "white"), np.round(np.cumsum(shares) * TILE).astype(int)
-    for start, end, colour in zip([0, *ends[:-1]], ends, MODELS, strict=False):
-        bar.paste(colour, (int(start), 0, int(end), 5))
+    for number, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        bar.paste(colour_of(number, MODELS), (int(start), 0, int(end), 5))
     return bar
 
 
@@ -132,7 +134,7 @@ def _scale(low: float, high: float, height: int, even: float) -> Image.Image:
     bar = Image.fromarray(np.repeat(heat(np.linspace(high, low, high_px)[:, None], low, high), 12, axis=1))
     picture = Image.new("RGB", (86, height), "white")
     picture.paste(bar, (4, 20))
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
+    pen, font = ImageDraw.Draw(picture), font_for("0", 11)
     marks = {high: f"{high:.2f}", low: f"{low:.2f}", even: f"{even:.2f} even"}
     last = -99.0
     for value, text in sorted(marks.items(), reverse=True):
@@ -145,7 +147,7 @@ def _scale(low: float, high: float, height: int, even: float) -> Image.Image:
 
 
 def _text(text: str, size: int, colour: Colour) -> Image.Image:
-    font = ImageFont.load_default(size=size)
+    font = font_for(text, size)
     left, top, right, bottom = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((0, 0), text or " ", font=font)
     picture = Image.new("RGB", (int(right - left) + 2, int(bottom - top) + 4), "white")
     ImageDraw.Draw(picture).multiline_text((-left, -top + 1), text, fill=colour, font=font)

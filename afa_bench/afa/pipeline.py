@@ -79,7 +79,8 @@ class AFAPipeline:
         """
         aggregator = sabw if isinstance(sabw, SABW) else _sabw(sabw, settings)
         trained = [Expert.read(entry) for entry in aggregator.config.experts or ()]
-        sources: Sequence[Any] = experts or [f"{own.name}@{own.revision}" if own.revision else own.name for own in trained]
+        named = [f"{own.name}@{own.revision}" if own.revision else own.name for own in trained]
+        sources: Sequence[Any] = named if experts is None else experts
         if len(sources) < 2:
             raise UserError(f"AFAPipeline: experts: found {len(sources)}; expected at least two models")
         pipe = _base(sources[0] if base is None else base, settings)

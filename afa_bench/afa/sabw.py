@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from afa_bench.afa.ablation import Ablation
+from afa_bench.afa.experts import HASHES, trained_for
 from afa_bench.afa.transformer import Transformer
 from afa_bench.architectures.find import view_of
 from afa_bench.ensembles.aggregator import Aggregator
@@ -179,7 +180,10 @@ class SABW(ModelMixin, ConfigMixin, Aggregator):  # type: ignore[misc]
         Raises:
             UserError: the folder holds no SABW, or a damaged one.
         """
-        return read_learned(cls, folder, "SABW")  # type: ignore[no-any-return]
+        sabw: SABW = read_learned(cls, folder, "SABW")
+        if (folder / HASHES).exists():
+            sabw.register_to_config(experts=[expert.entry() for expert in trained_for(folder)])
+        return sabw
 
     @property
     @override

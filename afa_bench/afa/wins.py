@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from afa_bench.architectures.objective import Conditions, Objective
+from afa_bench.errors import UserError
 from afa_bench.identity import seed_of
 from afa_bench.images.stored import shown
 from afa_bench.models.load import LoadedGroup
@@ -92,12 +93,15 @@ def denoising_wins(
         advance: called after each prompt and timestep.
 
     Raises:
-        UserError: an image that cannot be read.
+        UserError: an image that cannot be read, or a timestep that there is not.
     """
     unets, encoders = [model.unet for model in loaded.models], [model.text_encoder for model in loaded.models]
     like = next(unets[0].parameters())
     encoding = Encoding.of(loaded, encoders, size)
     objective = loaded.group.family.objective(loaded.scheduler, unets[0])
+    wrong = [step for step in timesteps if not 0 <= step < objective.timesteps]
+    if wrong or not timesteps:
+        raise UserError(f"wins: timesteps: {', '.join(map(str, wrong)) or 'none'}; expected numbers below {objective.timesteps}")
     winners, images = [], []
     for prompt in prompts:
         found = encoding.image(prompt)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PNG = file_to_write(".png")
 
 GROUP = typer.Option(help="A packaged group, or a group's YAML file.")
-SIZE = typer.Option(min=8, help="Height and width of the image in pixels; by default the models' own.")
+SIZE = typer.Option(min=8, max=8192, help="Height and width of the image in pixels; by default the models' own.")
 DEVICE = typer.Option(help="cpu, cuda, mps; by default the best there is.")
 
 
@@ -29,9 +29,9 @@ def maps(
     ] = "0,-2",
     steps: Annotated[str, typer.Option(help="Sampling steps, counted from 1; by default six, evenly spread.")] = "",
     of: Annotated[int, typer.Option(min=1, help="Number of sampling steps.")] = 50,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale.")] = 7.5,
+    guidance: Annotated[float, typer.Option(min=0, help="Classifier-free guidance scale.")] = 7.5,
     size: Annotated[int | None, SIZE] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the initial noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the initial noise.")] = 0,
     device: Annotated[str, DEVICE] = "",
 ) -> None:
     """Draw the weight of each model at each place, in chosen blocks and steps, over the image (the paper, figure 6)."""
@@ -56,7 +56,9 @@ def wins(
         Path, typer.Option("--out", "-o", help="The PNG file; the shares go beside it, as JSON.", callback=PNG)
     ] = Path("wins.png"),
     group: Annotated[str, GROUP] = "mini-1",
-    prompts: Annotated[str, typer.Option(help="A prompt set with images: mini, coco2017, journeydb...")] = "mini",
+    prompts: Annotated[
+        str, typer.Option(help="A prompt set with images: mini, coco2017, journeydb...", show_default="mini")
+    ] = "",
     image: Annotated[Path | None, typer.Option(help="In place of a prompt set: one image...", parser=path)] = None,
     prompt: Annotated[str, typer.Option(help="... and its description.")] = "",
     count: Annotated[int, typer.Option(min=1, help="How many of the prompt set's prompts.")] = 4,
@@ -75,11 +77,19 @@ def wins(
     from afa_bench.cli.options import numbers
     from afa_bench.errors import UserError
     from afa_bench.images.stored import in_file
+    from afa_bench.log import LOG
+    from afa_bench.outputs import new_file
     from afa_bench.prompts.base import Prompt, PromptSet, read_prompts
     from afa_bench.reading import validated
     from afa_bench.store.atomic import write_json
     from afa_bench.terminal import Bars, output
 
+    shares = new_file(out.with_suffix(".json"), "--out")
+    if prompt and image is None:
+        raise UserError("--prompt: does nothing without --image, which it describes")
+    if image is not None and prompts:
+        raise UserError("--prompts: does nothing beside --image; expected one of the two")
+    prompts = prompts or "mini"
     if image is not None:
         chosen = [Prompt(image.name, prompt, image=in_file(image))]
     else:
@@ -88,14 +98,16 @@ def wins(
         chosen = [one for one in known if one.image is not None][:count]
     if not chosen:
         raise UserError(f"--prompts: {prompts} has no images; expected a prompt set with images, or --image")
+    if image is None and len(chosen) < count:
+        LOG.warning("--count: %s; the prompt set %s has %s images", count, prompts, len(chosen))
     loaded, at = _loaded(group, device), numbers(timesteps, "--timesteps")
     bars, pixels = Bars(), size or _own_size(loaded)
     with bars.stage("denoising", len(chosen) * len(at)):
         advance = partial(bars.advance, "", 1)
         found = denoising_wins(loaded, chosen, pixels, timesteps=at, noises=noises, seed=seed, advance=advance)
     save(draw_wins(found), out)
-    write_json(out.with_suffix(".json"), found.table())
-    output().print(f"{out}\n{out.with_suffix('.json')}")
+    write_json(shares, found.table())
+    output().print(f"{out}\n{shares}")
 
 
 def _loaded(group: str, device: str) -> LoadedGroup:
@@ -110,8 +122,16 @@ def _loaded(group: str, device: str) -> LoadedGroup:
 
 
 def _own_size(loaded: LoadedGroup) -> int:
-    """The image size that a group's U-Nets were made for."""
-    latent = int(loaded.models[0].unet.config.sample_size)  # type: ignore[union-attr,arg-type]
+    """The image size that a group's models were made for.
+
+    Raises:
+        UserError: they do not say it.
+    """
+    from afa_bench.errors import UserError
+
+    latent = getattr(loaded.models[0].unet.config, "sample_size", None)
+    if not isinstance(latent, int):
+        raise UserError(f"--size: the models of group {loaded.group.name} do not say theirs; expected a number of pixels")
     return int(latent * 2 ** (len(loaded.vae.config.block_out_channels) - 1))
 
 

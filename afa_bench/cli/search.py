@@ -50,7 +50,7 @@ def search(
     seconds: Annotated[float | None, typer.Option(min=0, help="Budget.", show_default="none")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")] = "",
 ) -> None:
-    """Search block weights with autoMBW. Run again to go on; a larger budget continues, too."""
+    """Search block weights with autoMBW. Run again to go on; a larger budget and more sweeps continue, too."""
     from rich.progress import TimeElapsedColumn
 
     from afa_bench.api import names
@@ -122,11 +122,13 @@ def _line(line: Mapping[str, Any]) -> str:
 
 
 def _spent(found: Found, budget: Budget) -> str:
-    def of(spent: float, limit: float | None) -> str:
-        return f"{spent:g}" + (f" of {limit:g}" if limit is not None else "")
+    def of(spent: float, limit: float | None, noun: str) -> str:
+        if limit is not None and spent > limit:  # of a log whose search had a larger budget
+            return f"{spent:g} {noun} (more than the budget of {limit:g})"
+        return f"{spent:g}" + (f" of {limit:g}" if limit is not None else "") + f" {noun}"
 
     spent = found.spent
     return (
-        f"{of(spent.merges, budget.merges)} merges, {of(spent.images, budget.images)} images, "
-        f"{of(round(spent.seconds), budget.seconds)} seconds; ended by {found.reason}"
+        f"{of(spent.merges, budget.merges, 'merges')}, {of(spent.images, budget.images, 'images')}, "
+        f"{of(round(spent.seconds), budget.seconds, 'seconds')}; ended by {found.reason}"
     )

@@ -9,6 +9,7 @@ import typer
 from afa_bench import __version__
 from afa_bench.cli import (
     bench,
+    cache,
     compare,
     doctor,
     export,
@@ -50,6 +51,7 @@ def root() -> typer.Typer:
     app.command("table")(table.table)
     app.command("figure")(figure.figure)
     app.command("train")(train.train)
+    app.command("cache")(cache.cache)
     app.command("import-sabw")(import_sabw.import_sabw)
     app.command("maps")(maps.maps)
     app.command("wins")(maps.wins)

@@ -22,7 +22,12 @@ from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, ModelRef, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
+<<<<<<< HEAD
 from afa_bench.plan import check_generation, configured
+=======
+from afa_bench.models.sampling import check_sampling
+from afa_bench.plan import configured
+>>>>>>> main
 from afa_bench.prompts.base import PromptSet, notes_of
 from afa_bench.reading import Choice
 from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
@@ -70,7 +75,7 @@ class Job:
     warnings: Sequence[str]
 
     def about(self) -> dict[str, Any]:
-        """All that fixes the scores and the order of the candidates: the first line of the log."""
+        """All that fixes the scores and the order of the candidates: the first line of the log. More sweeps go on from fewer."""
         about = {
             "search": "autoMBW",
             "version": 1,
@@ -83,7 +88,7 @@ class Job:
             "form": self.space.kind,
             "together": self.together,
             "base": self.base,
-            "rules": {**asdict(self.rules), "images": list(self.rules.images)},
+            "rules": {"images": list(self.rules.images), "clearly": self.rules.clearly},
         }
         if self.method.name != MBW or self.models != list(self.group.models):
             about |= {"method": self.method.title, "setting": self.space.names, "models": [model.name for model in self.models]}
@@ -120,7 +125,7 @@ def make_job(
         together, base, rules, budget: see :class:`Job`.
 
     Raises:
-        UserError: an unknown name, a metric that is none of an image, too few models or prompts.
+        UserError: an unknown name, a metric that is none of an image, too few models or prompts, more steps than can be sampled.
     """
     reported: list[Metric] = [configured(suite, "metrics", choice) for choice in suite.metrics]
     name = registry.anchored(scorer.name, scorer.folder)
@@ -134,7 +139,12 @@ def make_job(
         raise UserError(f"search: group {found.name} has one model; expected two or more to merge")
     space = _space(merged, setting, [model.name for model in chosen], kind)
     found.family.require_layout(f"search: group {found.name}")
+<<<<<<< HEAD
     check_generation(suite, [found], [metric], [steps or min(suite.steps)])
+=======
+    steps = steps or min(suite.steps)
+    check_sampling(found, suite.sampler.scheduler, [steps], suite.size)
+>>>>>>> main
     warnings = []
     if metric.key in {one.key for one in reported}:
         warnings.append(f"{metric.title} is searched for and reported by suite {suite.name}: there it is no independent measure")
@@ -149,9 +159,7 @@ def make_job(
         raise UserError(f"--images: {count}; the suite has {len(prompts)} prompts")
     notes_of(prompt_set, suite.file.parent, prompts)
     samples = [Sample(prompt, 0, 0, suite.seed) for prompt in prompts]
-    return Job(
-        suite, found, metric, samples, steps or min(suite.steps), chosen, merged, space, together, base, rules, budget, warnings
-    )
+    return Job(suite, found, metric, samples, steps, chosen, merged, space, together, base, rules, budget, warnings)
 
 
 def _models(group: Group, names: Sequence[str]) -> list[ModelRef]:

@@ -80,6 +80,8 @@ class Log:
                 raise UserError(f"{self.path}:{number}: damaged: {error}; expected a line of JSON for each candidate") from error
             if not isinstance(line, Mapping):
                 raise UserError(f"{self.path}:{number}: damaged: expected what is searched, found {text[:40]!r}")
+            if isinstance(line.get("rules"), dict):
+                line["rules"].pop("sweeps", None)  # which an earlier version had there
             if canonical(line) != canonical(about):
                 keys = ", ".join(key for key in dict.fromkeys([*line, *about]) if line.get(key) != about.get(key))
                 raise UserError(f"{self.path}: {keys}: is the log of another search; expected the same one, or another folder")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from afa_bench.images.legend import INK, colour_of, draw_legend
+from afa_bench.images.letters import font_for
 from afa_bench.search.space import Weights
 
 BAR, GAP, TALL = 34, 7, 200
@@ -21,7 +22,7 @@ def picture(weights: Weights, blocks: Sequence[str], names: Sequence[str], title
         names: of the models.
         title: above it.
     """
-    font, small = ImageFont.load_default(size=14), ImageFont.load_default(size=11)
+    font, small = font_for(title, 14), font_for("0", 11)
     left, top = 44, 56
     sheet = Image.new("RGB", (left + len(blocks) * (BAR + GAP) + 10, top + TALL + 30), "white")
     pen = ImageDraw.Draw(sheet)

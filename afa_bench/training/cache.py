@@ -1,7 +1,7 @@
-"""Images and captions to latents and conditions, once: the frozen VAE and text encoders never run twice on a pair.
+"""Images and captions to latents and conditions, once: the frozen VAE and text encoders never run twice on one.
 
-A cache is a folder named by everything that fixes its content: the images, the captions, the weights of the encoders, the size
-and the crops. It is written in shards, so that an interrupted encoding goes on, and shared out among the processes of a training.
+Each image and each caption has a file (:mod:`afa_bench.training.items`), named by everything that fixes its content: the image or
+the caption, the weights of the encoders, the size and the crops. A pair that is changed or added is all that is encoded again.
 """
 
 from __future__ import annotations
@@ -10,27 +10,26 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from afa_bench.architectures.base import Architecture
 from afa_bench.architectures.objective import Conditions
+from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint, fingerprint_of_rows, seed_of
 from afa_bench.images.square import cut, scaled
 from afa_bench.images.stored import identity, is_plain, name_of, shown
 from afa_bench.models.load import LoadedGroup
 from afa_bench.prompts.base import Prompt
 from afa_bench.store.atomic import write_bytes
+from afa_bench.training.items import is_whole, item_file, tag
 
-SHARD = 64
-"""Pairs in a file."""
 BATCH = 8
 """Images of one pass of the VAE."""
 VERSION = 1
@@ -121,19 +120,35 @@ class Encoding:
             for key, value in read([encoder]).items()
         }
 
-    def fingerprint(self, prompts: Sequence[Prompt]) -> str:
-        """Of everything that a cache of these prompts depends on."""
+    def keys(self, prompts: Sequence[Prompt]) -> Keys:
+        """Fingerprints of everything that the encoded prompts depend on."""
         images = [prompt.image or b"" for prompt in prompts]
-        odd = ([] if is_plain(image) else ["as seen"] for image in images)
-        rows = ([prompt.id, prompt.text, identity(image), *own] for prompt, image, own in zip(prompts, images, odd, strict=True))
+        odd = [[] if is_plain(image) else ["as seen"] for image in images]
         words: list[object] = []
         for tokenizer in self.loaded.tokenizers:
             vocabulary = repr(sorted(tokenizer.get_vocab().items())).encode()
             words += [hashlib.sha256(vocabulary).hexdigest(), tokenizer.model_max_length]
-        weights = [_digest(module) for module in (self.loaded.vae, *self.distinct)]
-        own = self.architecture.identity()
-        parts = [VERSION, fingerprint_of_rows(rows), *words, weights, self.size, self.crops, self.seed]
-        return fingerprint([*parts, own] if own else parts)
+        vae, *encoders = weights = [_digest(module) for module in (self.loaded.vae, *self.distinct)]
+        own, crops = self.architecture.identity(), [self.size, self.crops, self.seed]
+        parts = zip(prompts, images, odd, strict=True)
+        rows = [[prompt.id, prompt.text, identity(image), *more] for prompt, image, more in parts]
+        whole = [VERSION, fingerprint_of_rows(rows), *words, weights, *crops]
+        return Keys(
+            fingerprint([*whole, own] if own else whole),
+            [fingerprint([VERSION, vae, *crops, own, name, *image]) for name, _, *image in rows],
+            [fingerprint([VERSION, words, encoders, own, text]) for _, text, *_ in rows],
+            fingerprint([VERSION, words, encoders, own]),
+        )
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Fingerprints of encoded pairs: of all together, of each image, of each caption, of no text."""
+
+    whole: str
+    images: Sequence[str]
+    texts: Sequence[str]
+    empty: str
 
 
 def cropped(image: Image.Image, size: int, seed: int, name: str = "an image") -> tuple[NDArray[np.uint8], tuple[int, int]]:
@@ -159,72 +174,79 @@ def side_by_side(parts: Mapping[str, Tensor], places: Sequence[int]) -> dict[str
 
 
 class CachedPairs:
-    """Encoded pairs in a folder, read row by row as they are needed; see :class:`afa_bench.training.pairs.Pairs`."""
+    """Encoded pairs in a folder, read as they are needed; see :class:`afa_bench.training.pairs.Pairs`."""
 
-    def __init__(self, folder: Path, count: int, places: Sequence[int]) -> None:
-        self.folder, self.count, self.places = folder, count, places
-        self.empty = side_by_side(load_file(folder / "empty.safetensors"), places)
-        self._open: dict[int, Any] = {}
+    def __init__(self, cache: Path, keys: Keys, places: Sequence[int]) -> None:
+        self.cache, self.keys, self.places = cache, keys, places
+        self.empty = side_by_side(_read(item_file(cache, "texts", keys.empty)), places)
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.keys.images)
 
     def batch(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Conditions]:
-        """Latents ``(B, C, H, W)`` of the epoch's crops, and the conditions; those of N encoders side by side."""
+        """Latents ``(B, C, H, W)`` of the epoch's crops, and the conditions; those of N encoders side by side.
+
+        Raises:
+            UserError: an item is gone, or damaged.
+        """
         found = [self._row(row, epoch) for row in rows]
         conditions = {name: torch.cat([own[name] for _, own in found]) for name in found[0][1]}
         return torch.cat([latents for latents, _ in found]), conditions
 
     def _row(self, row: int, epoch: int) -> tuple[Tensor, Conditions]:
-        shard, place = divmod(row, SHARD)
-        if shard not in self._open:
-            self._open[shard] = safe_open(_file(self.folder, shard), framework="pt")
-        file = self._open[shard]
-        found = {name: file.get_slice(name)[place : place + 1] for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        for name in found:
-            if "." not in name:  # of the image: one for each crop
-                found[name] = found[name][:, epoch % found[name].shape[1]]
-        return found["latents"], side_by_side(found, self.places)
+        image = _read(item_file(self.cache, "images", self.keys.images[row]))
+        crop = {name: value[epoch % len(value)][None] for name, value in image.items()}
+        text = _read(item_file(self.cache, "texts", self.keys.texts[row]))
+        return crop["latents"], side_by_side({**text, **crop}, self.places)
 
 
 def cache_pairs(
     prompts: Sequence[Prompt],
     encoding: Encoding,
-    folder: Path,
+    cache: Path,
     advance: Callable[[int], None],
     rank: int = 0,
     world: int = 1,
     wait: Callable[[], None] = lambda: None,
+    keys: Keys | None = None,
 ) -> CachedPairs:
-    """The pairs of prompts with images, encoded where they are not yet.
+    """The pairs of prompts with images; what is not in the cache yet is encoded.
+
+    Each image and each caption is encoded alone: the bits are the same whatever else there is.
 
     Args:
         prompts: all with an image.
         encoding: how.
-        folder: of all caches.
+        cache: a folder, which others may share.
         advance: told of each number of pairs that is encoded or found.
         rank, world: this process, of how many that share the work.
         wait: returns when all processes are there.
+        keys: of the prompts, where they are known.
 
     Raises:
         UserError: an image that cannot be read.
     """
-    own = folder / encoding.fingerprint(prompts)[:16]
-    for shard in range(rank, -(-len(prompts) // SHARD), world):
-        part = prompts[shard * SHARD : (shard + 1) * SHARD]
-        if not _file(own, shard).exists():
-            images = [encoding.image(prompt) for prompt in part]
-            stacked = {name: torch.stack([image[name] for image in images]).contiguous() for name in images[0]}
-            write_bytes(_file(own, shard), save({**stacked, **encoding.texts([prompt.text for prompt in part])}))
-        advance(len(part))
-    if rank == 0 and not (own / "empty.safetensors").exists():
-        write_bytes(own / "empty.safetensors", save(encoding.empty()))
+    keys = keys or encoding.keys(prompts)
+    tag(cache)
+    for row in range(rank, len(prompts), world):
+        image, text = item_file(cache, "images", keys.images[row]), item_file(cache, "texts", keys.texts[row])
+        if not is_whole(image):
+            write_bytes(image, save({name: value.contiguous() for name, value in encoding.image(prompts[row]).items()}))
+        if not is_whole(text):
+            write_bytes(text, save(encoding.texts([prompts[row].text])))
+        advance(1)
+    if rank == 0 and not is_whole(empty := item_file(cache, "texts", keys.empty)):
+        write_bytes(empty, save(encoding.empty()))
     wait()
-    return CachedPairs(own, len(prompts), encoding.places)
+    return CachedPairs(cache, keys, encoding.places)
 
 
-def _file(folder: Path, shard: int) -> Path:
-    return folder / f"{shard:05d}.safetensors"
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(file)
+        return tensors
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file}: is gone or damaged; the same command encodes it again") from error
 
 
 def _digest(module: nn.Module) -> str:

@@ -115,6 +115,8 @@ def read_config(path: Path) -> TrainConfig:
     if "file" in document:
         raise UserError(f"{where(('file',))}: file: unknown key")
     config = validated(TrainConfig, document, where, known)
+    if document.get("epochs") is not None and document.get("steps") is not None:
+        raise UserError(f"{where(('epochs',))}: epochs: do nothing beside steps; expected one of the two")
     for key in ("trainable", "data"):
         getattr(config, key).refuse(f"{where((key,))}: {key}", "label", "groups")
     choices = {"trainable": config.trainable.written_in(path), "data": config.data.written_in(path)}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from afa_bench.errors import UserError
+from afa_bench.errors import UserError, unreadable
 from afa_bench.store.atomic import write_bytes
 
 Values = Mapping[str, float]
@@ -44,10 +45,22 @@ def read_log(file: Path) -> list[dict[str, float]]:
         texts = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         for number, text in enumerate(texts, start=1):
             try:
-                lines.append(json.loads(text))
-            except ValueError:
+                lines.append(_checked(json.loads(text)))
+            except (ValueError, RecursionError) as error:
                 if number < len(texts):
-                    raise
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: not a training's log: {error}") from error
+                    raise UserError(f"{file}:{number}: damaged: {error}; expected a line of a training's log") from error
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not a training's log: {error}; expected UTF-8") from error
     return lines
+
+
+def _checked(line: Any) -> dict[str, float]:
+    """A line of a log, which has its step and numbers beside it; a ValueError for anything else."""
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+        raise ValueError(f"found {str(line)[:40]!r}")
+    for name, value in line.items():
+        if not isinstance(value, int | float):
+            raise ValueError(f"{name}: found {str(value)[:40]!r}")
+    return line

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from afa_bench.architectures.objective import Conditions, Objective
 from afa_bench.errors import UserError
-from afa_bench.training.checkpoint import Checkpoint
+from afa_bench.training.checkpoint import Checkpoint, lasting
 from afa_bench.training.lcm import Distillation
 from afa_bench.training.log import TrainingLog
 from afa_bench.training.loss import Draw, denoising_loss
@@ -54,6 +54,7 @@ def fit(
     report: Report | None = None,
     accelerator: Accelerator | None = None,
     about: Mapping[str, Any] | None = None,
+    saved: Callable[[int], None] = lambda done: None,
 ) -> Any:
     """Train the learner's learned part in place and return it, in eval mode; no other weight gets a gradient.
 
@@ -69,15 +70,16 @@ def fit(
         report: for progress.
         accelerator: with the process group, number format and trackers to use; by default one by the settings.
         about: facts which a checkpoint must share with this training beside the settings.
+        saved: told the steps of each checkpoint that is written, by the main process.
 
     Raises:
-        UserError: a batch that cannot be divided, too few pairs, a checkpoint of another training, or a loss or weights that are
-            not finite; the last checkpoint whose weights are is kept.
+        UserError: a batch that cannot be divided, too few pairs, a checkpoint of another training or of more steps, or a loss or
+            weights that are not finite; the last checkpoint whose weights are is kept.
     """
     settings = settings or Settings()
     training = _Training(
         learner, objective, pairs, settings, folder, validation, report,
-        accelerator or accelerator_of(settings), about or {},
+        accelerator or accelerator_of(settings), about or {}, saved,
     )  # fmt: skip
     with _seedable(training.accelerator.device), _interruptible(folder is not None) as interrupted:
         training.run(interrupted)
@@ -98,9 +100,10 @@ class _Training:
         report: Report | None,
         accelerator: Accelerator,
         about: Mapping[str, Any],
+        told: Callable[[int], None],
     ) -> None:
         self.learner, self.objective, self.pairs, self.settings = learner, objective, pairs, settings
-        self.validation, self.report, self.accelerator = validation, report, accelerator
+        self.validation, self.report, self.accelerator, self.told = validation, report, accelerator, told
         self.steps = settings.steps_for(len(pairs))
         self.order = Order(len(pairs), settings.batch, settings.seed)
         self.part = _part_size(settings, accelerator.num_processes)
@@ -117,28 +120,19 @@ class _Training:
         self.average = EMAModel(self.parameters, decay=settings.ema) if settings.ema else None
 
         self.done, self.saved, self.sums, self.latest = 0, 0, dict[str, Tensor](), dict[str, float]()
-        self.checkpoint = None if folder is None else Checkpoint(folder / CHECKPOINT, self._about(about), self._parts())
-        state = self.checkpoint.load() if self.checkpoint else None
-        if state is not None:
-            self.done = self.saved = state["done"]
+        fixed = {**lasting(settings, self.steps, accelerator.mixed_precision, learner, objective), **about}
+        self.checkpoint = None if folder is None else Checkpoint(folder / CHECKPOINT, fixed, self._parts())
+        if self.checkpoint and (state := self.checkpoint.load(self.steps)):
+            self.done, sums = state
+            self.saved = self.done
+            self.sums = {name: value.to(accelerator.device) for name, value in sums.items()}
             if not self.finite():
                 raise UserError(f"{folder}: {CHECKPOINT}: weights are not finite: train into another folder")
-            self.sums = {name: value.to(accelerator.device) for name, value in state["sums"].items()}
         self.log = TrainingLog(folder / LOG if folder and accelerator.is_main_process else None, self.done)
         if accelerator.log_with:
             trackers = {key: str(value) for key, value in settings.model_dump(mode="json").items()}
             later = {"tensorboard": {"purge_step": self.done + 1}}  # what was logged after the checkpoint is logged again
             accelerator.init_trackers("afa-bench", config=trackers, init_kwargs=later)
-
-    def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        """What fixes the weights at a step; without a cooldown a training may go on for more steps than it was begun with."""
-        free = {"epochs", "steps", "accumulation", "gradient_checkpointing", "log_every", "validate_every", "checkpoint_every"}
-        if self.objective.guidance is None:
-            free.add("guidance")  # nobody is told
-        lasting = self.settings.model_dump(include=set(Settings.model_fields) - free)
-        if self.accelerator.mixed_precision != (lasting["mixed_precision"] or "no"):
-            lasting["mixed_precision"] = self.accelerator.mixed_precision  # as accelerate launch says
-        return {**lasting, "steps": self.steps if self.settings.cooldown else None, **about}
 
     def _parts(self) -> dict[str, Any]:
         parts = {
@@ -263,7 +257,8 @@ class _Training:
             raise self.diverged("weights are not finite")
         sums = {name: self.accelerator.reduce(total, "mean").cpu() for name, total in self.sums.items()}
         if self.checkpoint and self.accelerator.is_main_process:
-            self.checkpoint.save(self.done, sums=sums)
+            self.checkpoint.save(self.done, sums)
+            self.told(self.done)
         self.saved = self.done
         self.accelerator.wait_for_everyone()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import accelerate
 import diffusers
@@ -15,23 +16,28 @@ from accelerate.tracking import get_available_trackers
 
 import afa_bench
 from afa_bench import registry
+from afa_bench.checkpoints.hashing import hash_weights
 from afa_bench.denoiser import require_denoiser
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
 from afa_bench.models.identity import group_identity
 from afa_bench.models.learned import save_learned
 from afa_bench.models.load import load_group
+<<<<<<< HEAD
 from afa_bench.models.sampling import check_size
 from afa_bench.store.atomic import write_json
+=======
+>>>>>>> main
 from afa_bench.training.cache import Encoding, cache_pairs
+from afa_bench.training.checkpoint import Checkpoint, lasting
 from afa_bench.training.config import TrainConfig
-from afa_bench.training.loop import accelerator_of, fit
+from afa_bench.training.loop import CHECKPOINT, accelerator_of, fit
 from afa_bench.training.pairs import Subset, generator
+from afa_bench.training.record import Record
 from afa_bench.training.trainable import Learner
 
 WEIGHTS = "weights"
 """Folder of the learned part, within a training's."""
-FACTS = "training.json"
 
 
 class TrainingProgress(Protocol):
@@ -56,7 +62,8 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
     """Train what a file says into a folder; where a part of it is done, go on.
 
     The folder gets ``weights/`` (the learned part, as ``save_pretrained`` writes it), ``log.jsonl``, ``checkpoint.pt``,
-    ``training.json`` (all settings, and the sha256 of every frozen model) and ``cache/``.
+    ``training.json`` (all settings, the sha256 of every frozen model, and the steps that are done) and ``cache/``. Whether the
+    folder has another training is found out before anything is written to it.
 
     Args:
         config: a validated file.
@@ -81,45 +88,54 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
     prompts = config.read_pairs()
     repeats = [prompt.repeats for prompt in prompts]
     rows, held_out = _split(repeats, config)
+    with _in(config):
+        steps = config.steps_for(len(rows))
     accelerator = _accelerator(config, folder)
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32)
     loaded = load_group(group, str(accelerator.device), dtype)
     torch.manual_seed(config.seed)  # a fresh learned part is drawn from it
-    learner = trainable.build(group, loaded.models, options)
-    if not isinstance(learner, Learner):
-        raise UserError(f"{config.file}: trainable: {trainable.name}: build: expected a Learner, found {learner!r}")
-    require_denoiser(learner.denoiser, f"{config.file}: trainable: {trainable.name}")
+    with _in(config):
+        learner = trainable.build(group, loaded.models, options)
+        if not isinstance(learner, Learner):
+            raise UserError(f"trainable: {trainable.name}: build: expected a Learner, found {learner!r}")
+        require_denoiser(learner.denoiser, f"trainable: {trainable.name}")
+        encoders = learner.denoiser.text_encoders
+        encoding = Encoding.of(loaded, encoders, config.size, config.crops, config.seed)
+    objective = architecture.objective(loaded.scheduler, learner.denoiser.unet, config.guidance)
+    if objective.guidance is None and "guidance" in config.model_fields_set:
+        raise UserError(f"{config.file}: guidance: the models of group {group.name} are told none; expected it left out")
 
-    encoders = learner.denoiser.text_encoders
-    encoding = Encoding.of(loaded, encoders, config.size, config.crops, config.seed)
-    pairs = cache_pairs(
-        prompts,
-        encoding,
-        cache or folder / "cache",
-        lambda count: progress.encoded(count, len(prompts)) if accelerator.is_main_process else None,
-        accelerator.process_index,
-        accelerator.num_processes,
-        accelerator.wait_for_everyone,
-    )
-    for module in (loaded.vae, *encoding.distinct):
-        module.to("cpu")  # their work is done
-
-    identity = group_identity(group)
+    identity, weights, keys = group_identity(group), trainable.weights(options), encoding.keys(prompts)
     about = {
         "trainable": trainable.name,
         **registry.origin(type(trainable)),
-        "options": options.model_dump(mode="json"),
+        "options": {key: value for key, value in options.model_dump(mode="json").items() if key not in weights},
+        **({"weights": {role: hash_weights(path) for role, path in weights.items()}} if weights else {}),
         "models": identity["models"],
         "order": identity["order"],
-        "pairs": pairs.folder.name,
+        "pairs": keys.whole[:16],
         "validation": config.validation,
         **({"repeats": fingerprint(repeats)} if set(repeats) != {1} else {}),
         **{key: identity["pipeline"][key] for key in ("schedule",) if key in identity["pipeline"]},
     }
-    if accelerator.is_main_process:
-        versions = {module.__name__: module.__version__ for module in (afa_bench, torch, diffusers, accelerate)}
-        facts = {**config.model_dump(mode="json"), **about, "processes": accelerator.num_processes, "versions": versions}
-        write_json(folder / FACTS, facts)
+    done = _done(folder, steps, {**lasting(config, steps, accelerator.mixed_precision, learner, objective), **about})
+    with _in(config):
+        pairs = cache_pairs(
+            prompts,
+            encoding,
+            cache or folder / "cache",
+            lambda count: progress.encoded(count, len(prompts)) if accelerator.is_main_process else None,
+            accelerator.process_index,
+            accelerator.num_processes,
+            accelerator.wait_for_everyone,
+            keys,
+        )
+    for module in (loaded.vae, *encoding.distinct):
+        module.to("cpu")  # their work is done
+
+    versions = {module.__name__: module.__version__ for module in (afa_bench, torch, diffusers, accelerate)}
+    facts = {**config.model_dump(mode="json"), **about, "processes": accelerator.num_processes, "versions": versions}
+    record = Record(folder, facts, done) if accelerator.is_main_process else None
     trained, held = Subset(pairs, rows), Subset(pairs, held_out) if held_out else None
     values: dict[str, float] = {}
 
@@ -127,13 +143,38 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
         values.update(latest)
         progress.trained(done, total, latest)
 
-    more = {"validation": held, "report": report, "accelerator": accelerator, "about": about}
-    objective = architecture.objective(loaded.scheduler, learner.denoiser.unet, config.guidance)
-    learned = fit(learner, objective, trained, config, folder=folder, **more)
+    more: dict[str, Any] = {"validation": held, "report": report, "accelerator": accelerator, "about": about}
+    if record is not None:
+        more["saved"] = record.write
+    with _in(config):
+        learned = fit(learner, objective, trained, config, folder=folder, **more)
     if accelerator.is_main_process:
         save_learned(learned, folder / WEIGHTS)
     accelerator.end_training()
     return TrainingOutcome(folder / WEIGHTS, values)
+
+
+@contextmanager
+def _in(config: TrainConfig) -> Iterator[None]:
+    """Within it, errors about settings name the file that they stand in."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{config.file}: {str(error).removeprefix('train: ')}") from error
+
+
+def _done(folder: Path, steps: int, about: Mapping[str, Any]) -> int | None:
+    """Steps that are done, before anything is written.
+
+    Raises:
+        UserError: the folder has another training, or weights that would be replaced by those of a training from its beginning.
+    """
+    done = Checkpoint(folder / CHECKPOINT, about, {}).steps_done(steps)
+    if done is None and (folder / WEIGHTS).exists():
+        raise UserError(
+            f"{folder / WEIGHTS}: would be replaced: there is no {CHECKPOINT} to go on from; train into another folder"
+        )
+    return done
 
 
 def _accelerator(config: TrainConfig, folder: Path) -> Accelerator:
@@ -141,10 +182,8 @@ def _accelerator(config: TrainConfig, folder: Path) -> Accelerator:
     for tracker in config.trackers:
         if tracker not in known:
             raise UserError(f"{config.file}: trackers: {tracker} is not installed: pip install {tracker}")
-    try:
+    with _in(config):
         return accelerator_of(config, log_with=list(config.trackers) or None, project_dir=str(folder))
-    except UserError as error:
-        raise UserError(f"{config.file}: {error}") from error
 
 
 def _split(repeats: Sequence[int], config: TrainConfig) -> tuple[list[int], list[int]]:

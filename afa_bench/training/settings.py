@@ -7,9 +7,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from afa_bench.architectures.flux import GUIDANCE
+from afa_bench.errors import UserError
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+MOST = 2**63
+"""Below which whole numbers are: those that torch takes for a seed."""
+
+Positive = Annotated[int, Field(ge=1, lt=MOST)]
+Count = Annotated[int, Field(ge=0, lt=MOST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -37,7 +41,7 @@ class Settings(BaseModel):
 
     Attributes:
         epochs: times that each pair is seen.
-        steps: number of optimizer steps, in place of epochs.
+        steps: number of optimizer steps, in place of epochs; all of a folder's training together, if it goes on.
         batch: pairs a step, of all processes and accumulated parts together.
         accumulation: parts in which each process computes its share of a batch, one after the other, to save memory.
         lr, weight_decay: AdamW's.
@@ -79,8 +83,17 @@ class Settings(BaseModel):
     checkpoint_every: Positive = 500
 
     def steps_for(self, pairs: int) -> int:
-        """Optimizer steps of a training on so many pairs; an epoch's incomplete last batch is left out."""
-        return self.steps or self.epochs * (pairs // self.batch)
+        """Optimizer steps of a training on so many pairs; an epoch's incomplete last batch is left out.
+
+        Raises:
+            UserError: fewer than the learning rate takes to rise and to fall.
+        """
+        steps = self.steps or self.epochs * (pairs // self.batch)
+        if self.warmup + self.cooldown > steps:
+            key = "warmup" if self.warmup else "cooldown"
+            both = f"{self.warmup} and cooldown: {self.cooldown}" if self.warmup and self.cooldown else getattr(self, key)
+            raise UserError(f"{key}: {both}; expected no more than the {steps} steps of the training")
+        return steps
 
     def lr_at(self, step: int, steps: int) -> float:
         """The learning rate of a step (counted from 0) of so many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from afa_bench.method import Denoiser, Model, O, Options
@@ -27,7 +28,8 @@ class Learner:
         learned: a diffusers ``ModelMixin`` within ``denoiser.unet``. It alone is trained, checkpointed and saved (with
             ``save_pretrained``); everything else in the denoiser is frozen by the loop.
         auxiliary: asked after each forward for a scalar that is added to the loss, such as a balance between experts.
-        anneal: told before each step which share of the training is done, from 0 to below 1.
+        anneal: told before each step which share of the training is done, from 0 to below 1. Such a training does not go on for
+            more steps than it was begun with: they would not be those of a longer one.
         facts: asked when the loss is logged for numbers to log beside it (name -> value), about what was seen since last asked.
     """
 
@@ -46,6 +48,10 @@ class Trainable(Generic[O]):
 
     name: ClassVar[str]
     Options: ClassVar[type[Options]] = Options
+
+    def weights(self, options: O) -> Mapping[str, Path]:
+        """Folders of weights that the learned part begins with, by option: another content is another training."""
+        return {}
 
     def build(self, group: Group, models: Sequence[Model], options: O) -> Learner:
         """A learner with a fresh learned part, on the models' device and in fp32.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 from typing_extensions import override
 
 from afa_bench.errors import UserError
@@ -18,9 +19,20 @@ if TYPE_CHECKING:
 
 
 class MoEOptions(Options):
-    """``router``: a folder with the router's weights; by default the group's own."""
+    """Which router.
+
+    Attributes:
+        router: a folder with its weights; by default the group's own.
+        check: refuse models other than those, in their order, which the router says it was trained for.
+    """
 
     router: Path | None = None
+    check: bool = True
+
+    @model_serializer(mode="wrap")
+    def _identity(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``check`` as it always was, so that results of earlier versions keep their identity."""
+        return {key: value for key, value in handler(self).items() if key != "check" or not value}
 
 
 class _MoE(Method[MoEOptions]):
@@ -39,11 +51,15 @@ class _MoE(Method[MoEOptions]):
         """The router's folder.
 
         Raises:
-            UserError: neither the options nor the group name one.
+            UserError: neither the options nor the group name one, or it was trained for other models.
         """
+        from afa_bench.afa.experts import require_group
+
         folder = options.router or group.trained.get(self.name)
         if folder is None:
             raise UserError(f"{self.name}: router: group {group.name} has none of its own; expected a folder of trained weights")
+        if options.check:
+            require_group(folder, group, self.name)
         return {"router": folder}
 
     @override
@@ -56,7 +72,7 @@ class _MoE(Method[MoEOptions]):
         """The models behind their router, which is brought to their device and number format.
 
         Raises:
-            UserError: no router, or one for another number of models, another order, another architecture or the other level.
+            UserError: no router, or one for other models, another number of them, another architecture or the other level.
         """
         from torch.nn import Module
 
@@ -64,9 +80,6 @@ class _MoE(Method[MoEOptions]):
         from baselines.moe.unets import build_mixture
 
         router = Router.read(self.weights(group, options)["router"])
-        trained, names = list(router.config.experts or ()), [model.name for model in models]
-        if trained != names and sorted(trained) == sorted(names):
-            raise UserError(f"{self.name}: router: trained for the order {', '.join(trained)}; found {', '.join(names)}")
         unets = [model.unet for model in models]
         router.require_fit(unets[0], len(unets), self.level)
         unet = build_mixture(unets, router, self.level)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +58,7 @@ class Router(ModelMixin, ConfigMixin):  # type: ignore[misc]
         hidden: width of the routers.
         heads: of their attention; None: heads of 16 channels.
         layers: of their transformer.
-        experts: a note kept with the weights: which models they were trained for.
+        experts: which models it was trained for, in their order: names, or mappings with ``name``, ``revision``, ``sha256``.
 
     Attributes:
         temperature: of the Gumbel softmax, in training mode.
@@ -75,7 +75,7 @@ class Router(ModelMixin, ConfigMixin):  # type: ignore[misc]
         hidden: int = 128,
         heads: int | None = None,
         layers: int = 2,
-        experts: Sequence[str] | None = None,
+        experts: Sequence[str | Mapping[str, str | None]] | None = None,
     ) -> None:
         super().__init__()
         heads, groups = heads or max(1, hidden // 16), min(32, max(1, hidden // 4))
@@ -95,7 +95,7 @@ class Router(ModelMixin, ConfigMixin):  # type: ignore[misc]
         hidden: int = 128,
         heads: int | None = None,
         layers: int = 2,
-        experts: Sequence[str] | None = None,
+        experts: Sequence[str | Mapping[str, str | None]] | None = None,
     ) -> Router:
         """A fresh one for ``n_models`` U-Nets of this one's architecture."""
         router: Router = cls(**_shape(unet, n_models, level), hidden=hidden, heads=heads, layers=layers, experts=experts)

@@ -47,23 +47,24 @@ class _TrainMoE(Trainable[RouterOptions]):
         Raises:
             UserError: models of different architectures.
         """
+        from afa_bench.afa.experts import experts_of
         from baselines.moe.router import Router
         from baselines.moe.unets import build_mixture
 
-        unets, names = [model.unet for model in models], [model.name for model in models]
+        unets, experts = [model.unet for model in models], [expert.entry() for expert in experts_of(group)]
         size = options.model_dump(include={"hidden", "heads", "layers"})
-        router = Router.for_unet(unets[0], len(unets), self.level, experts=names, **size)
+        router = Router.for_unet(unets[0], len(unets), self.level, experts=experts, **size)
         unet = build_mixture(unets, router, self.level)
         router.to(unet.device)
         router.temperature = options.temperature
-        end = options.temperature_end or options.temperature
+        end = options.temperature_end
         statistics = _RoutingStatistics(router, options.balance)
 
         def anneal(share: float) -> None:
-            router.temperature = options.temperature * (end / options.temperature) ** share
+            router.temperature = options.temperature * ((end or options.temperature) / options.temperature) ** share
 
         denoiser = Denoiser(unet, [model.text_encoder for model in models])
-        return Learner(denoiser, router, statistics.auxiliary, anneal, statistics.facts)
+        return Learner(denoiser, router, statistics.auxiliary, None if end is None else anneal, statistics.facts)
 
 
 class TrainBlockMoE(_TrainMoE):

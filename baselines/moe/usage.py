@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from afa_bench.images.legend import INK, colour_of, draw_legend
+from afa_bench.images.letters import font_for
 
 COLLAPSED = 0.95
 """A router that gives one model so large a share of all rows routes nothing."""
@@ -113,7 +114,7 @@ def picture(shares: Sequence[Any], timesteps: Sequence[int], names: Sequence[str
         names: of the models.
         title: above it.
     """
-    font, small = ImageFont.load_default(size=14), ImageFont.load_default(size=11)
+    font, small = font_for(title, 14), font_for("0", 11)
     wide, tall, left, top = (26 if len(shares) > 1 else 300), 20, 48, 56
     sheet = Image.new("RGB", (max(320, left + len(shares) * (wide + 4) + 10), top + len(timesteps) * (tall + 4) + 24), "white")
     pen = ImageDraw.Draw(sheet)

@@ -95,6 +95,16 @@ def test_only_what_changes_is_rewritten_and_always_from_the_sources() -> None:
     assert rewriter.rewritten == everything + 3 * 2 + 4  # back, and IN00 with the time embedding
 
 
+def test_a_search_is_the_same_with_more_sweeps_and_is_refused_where_it_cannot_be_sampled(suite: Path) -> None:
+    def made(sweeps: int = 1, **given: Any) -> dict[str, Any]:
+        scorer = Choice.model_validate({"name": "clip-t", "features": "mini-clip"})
+        return make_job(read_suite(suite), scorer, "mini-1", rules=Rules((1, 2), sweeps=sweeps), budget=Budget(), **given).about()
+
+    assert made() == made(sweeps=3)
+    with pytest.raises(UserError, match="steps: 5000: "):
+        made(steps=5000)
+
+
 def test_an_interrupted_search_leaves_the_best_so_far(suite: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     scorer = Choice.model_validate({"name": "clip-t", "features": "mini-clip"})
     job = make_job(read_suite(suite), scorer, "mini-1", rules=Rules((1, 2)), budget=Budget())

@@ -12,8 +12,9 @@ import pytest
 
 from afa_bench.architectures import sd15, sdxl
 from afa_bench.architectures.layout import BASE
+from afa_bench.cli.search import _spent
 from afa_bench.errors import UserError
-from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
+from afa_bench.search.auto_mbw import Budget, Candidate, Found, Rules, Search, Spent
 from afa_bench.search.log import Log
 from afa_bench.search.space import Kind, Row, Weights, block_groups, models_space, neighbours, points, same
 
@@ -134,6 +135,37 @@ def test_a_larger_budget_goes_on_to_the_same_end(tmp_path: Path) -> None:
     found = search(Hills(TARGET), tmp_path / "log.jsonl")
     assert found.best == whole.best
     assert (found.spent.merges, found.spent.images) == (whole.spent.merges, whole.spent.images)
+
+
+def test_more_sweeps_go_on_to_the_same_end(tmp_path: Path) -> None:
+    whole = search(Hills(TARGET), tmp_path / "whole.jsonl", sweeps=3)
+    first = search(Hills(TARGET), tmp_path / "log.jsonl", sweeps=1)
+    judge = Hills(TARGET)
+    found = search(judge, tmp_path / "log.jsonl", sweeps=3)
+    assert found.best == whole.best
+    assert judge.merges == whole.spent.merges - first.spent.merges, "none is scored again"
+    assert lines(tmp_path / "log.jsonl") == lines(tmp_path / "whole.jsonl")
+
+
+def test_a_log_that_has_the_sweeps_is_read(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"rules":{"clearly":2.0,"images":[2],"sweeps":1}}\n')
+    Log(tmp_path / "log.jsonl", {"rules": {"images": [2], "clearly": 2.0}}).close()
+    with pytest.raises(UserError, match="rules: is the log of another search"):
+        Log(tmp_path / "log.jsonl", {"rules": {"images": [2, 4], "clearly": 2.0}})
+
+
+def test_what_was_spent_is_said_beside_the_budget() -> None:
+    one = Candidate({}, (0.5,))
+
+    def said(merges: int | None) -> str:
+        return _spent(Found(one, one, "x", Spent(5, 10, 3.0)), Budget(merges=merges)).partition(",")[0]
+
+    assert [said(merges) for merges in (None, 5, 8, 2)] == [
+        "5 merges",
+        "5 of 5 merges",
+        "5 of 8 merges",
+        "5 merges (more than the budget of 2)",
+    ]
 
 
 def lines(file: Path) -> list[dict[str, object]]:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fuzz_archives import archives, layouts
 from fuzz_texts import captions, images, prompts
+from fuzz_training import TRAININGS
 from fuzz_weights import WEIGHTS
 from fuzzing import WORDS, Finding, mutated, tried
 from results_factory import write_cell
@@ -138,7 +139,7 @@ def read_all(root: Path) -> None:
 
 
 TEXTS = {"prompts": prompts, "captions": captions, "images": images, "archives": archives, "layouts": layouts}
-KINDS = {"suites": suites, "results": results, **TEXTS, **WEIGHTS}
+KINDS = {"suites": suites, "results": results, **TEXTS, **WEIGHTS, **TRAININGS}
 
 
 def fuzz(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+import yaml
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from tiny import tiny_unet
 
@@ -17,6 +19,18 @@ from afa_bench.training.loop import fit
 from afa_bench.training.pairs import TensorPairs
 from afa_bench.training.settings import Settings
 from afa_bench.training.trainable import Learner
+
+COUNT = 10
+"""Pairs on the disk."""
+
+
+def written(path: Path, **document: Any) -> Path:
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def changed(path: Path, **changes: Any) -> Path:
+    return written(path, **{**yaml.safe_load(path.read_text()), **changes})
 
 
 class Silent:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel
 
 from afa_bench import registry
+from afa_bench.afa.experts import experts_of, write_hashes
 from afa_bench.afa.sabw import SABW
 from afa_bench.architectures.objective import Diffusion
 from afa_bench.ensembles.unets import EnsembleUNet
@@ -221,7 +222,7 @@ def sabw(ws: Workspace, report: Report, group: str) -> Facts:
     torch.manual_seed(ws.recipe.sabw.seed)
     model = SABW.for_model(models[0], len(models), hidden=ws.recipe.sabw_hidden, experts=GROUPS[group])
     ensemble = EnsembleUNet(models, model)
-    return _learned(ws, report, ensemble, model, ws.recipe.sabw, "conv_out", f"{group}/sabw")
+    return _learned(ws, report, ensemble, model, ws.recipe.sabw, "conv_out", group, "sabw")
 
 
 def router(ws: Workspace, report: Report, group: str, method: str) -> Facts:
@@ -231,7 +232,8 @@ def router(ws: Workspace, report: Report, group: str, method: str) -> Facts:
     torch.manual_seed(ws.recipe.router.seed)
     learner = kind().build(ws.group(group), models, kind.Options(hidden=ws.recipe.sabw_hidden))
     unet, model = learner.denoiser.unet, learner.learned
-    return _learned(ws, report, unet, model, ws.recipe.router, "head", f"{group}/{method}", learner.auxiliary)
+    model.register_to_config(experts=list(GROUPS[group]))
+    return _learned(ws, report, unet, model, ws.recipe.router, "head", group, method, learner.auxiliary)
 
 
 def _learned(
@@ -241,10 +243,14 @@ def _learned(
     model: Any,
     part: PartTraining,
     plain: str,
-    folder: str,
+    group: str,
+    name: str,
     auxiliary: Callable[[], Tensor] = lambda: torch.zeros(()),
 ) -> Facts:
-    """Train what a group's frozen models are joined by, on the full mix; what it draws itself continues the step's randomness."""
+    """Train what a group's frozen models are joined by, on the full mix; what it draws itself continues the step's randomness.
+
+    Its configuration names the models, and a file beside it has their sha256.
+    """
     unet.eval().requires_grad_(False)
     model.train().requires_grad_(True)
     count = len(unet.models)
@@ -260,10 +266,11 @@ def _learned(
             return denoising_loss(unet, objective, clean, told, empty, drawn) + auxiliary()
 
     optimizer = Muon([model], lr=part.lr, adam_lr=part.adam_lr, plain=(plain,))
-    checkpoint = ws.checkpoint(folder.replace("/", "-"))
+    checkpoint = ws.checkpoint(f"{group}-{name}")
     log = fit(
         [model], optimizer, loss, steps=part.steps, seed=part.seed, checkpoint=checkpoint, warmup=30, ema=part.ema, report=report
     )
     facts = _facts(log, model)
-    save_half(model, ws.root / folder)
+    save_half(model, ws.root / group / name)
+    write_hashes(ws.root / group / name, experts_of(ws.group(group)))
     return facts
