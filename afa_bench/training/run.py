@@ -23,11 +23,7 @@ from afa_bench.identity import fingerprint
 from afa_bench.models.identity import group_identity
 from afa_bench.models.learned import save_learned
 from afa_bench.models.load import load_group
-<<<<<<< HEAD
 from afa_bench.models.sampling import check_size
-from afa_bench.store.atomic import write_json
-=======
->>>>>>> main
 from afa_bench.training.cache import Encoding, cache_pairs
 from afa_bench.training.checkpoint import Checkpoint, lasting
 from afa_bench.training.config import TrainConfig
