@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from afa_bench.errors import UserError
 from afa_bench.method import Denoiser, Method, Model, Options
+from baselines.families import require_unets
 
 if TYPE_CHECKING:
     from afa_bench.models.group import Group
@@ -44,7 +45,8 @@ class MagicFusion(Method[MagicFusionOptions]):
 
     @override
     def variants(self, group: Group, options: MagicFusionOptions) -> Mapping[str, MagicFusionOptions]:
-        """Raise a UserError for another number of temperatures than of models."""
+        """Raise a UserError for another number of temperatures than of models, or models that are no U-Nets."""
+        require_unets(group, self.name)
         _temperatures(options, len(group.models))
         return {self.name: options}
 

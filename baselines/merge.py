@@ -12,9 +12,11 @@ from typing_extensions import override
 from afa_bench import registry
 from afa_bench.errors import UserError, suggest
 from afa_bench.log import deprecated
+from afa_bench.merging.place import Place
 from afa_bench.method import Denoiser, Method, Model, Options
 from afa_bench.paths import located
 from afa_bench.reading import validated
+from baselines.families import has_blocks
 
 if TYPE_CHECKING:
     from afa_bench.merging.method import MergeMethod
@@ -88,8 +90,15 @@ class Merge(Method[MergeOptions]):
 
     @override
     def variants(self, group: Group, options: MergeOptions) -> Mapping[str, MergeOptions]:
+        """One row under the merge method's name.
+
+        Raises:
+            UserError: models or settings that the merge method does not take.
+        """
         count = len(chosen(group.models, options.models, self.name))
         options.function.require_fit(count, options.settings, self.name)
+        if not has_blocks(group):
+            options.function.require_fit(count, options.settings, f"{self.name}: group {group.name}", [Place("")])
         return {options.function.title: options}
 
     @override

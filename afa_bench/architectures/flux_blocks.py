@@ -40,22 +40,24 @@ class FluxBlock:
         name: where it is, in diffusers' names.
         channels: of its image tokens.
         module: the model's own block.
-        first: its two embeddings, of the latents and of the text, if this is the first block.
-        last: its output norm and projection, if this is the last block.
+        model: whose it is; its parts are looked up at the call, since a LoRA may take their place.
+        first: whether the embeddings of the latents and of the text come before it.
+        last: whether the output's norm and projection come after it.
     """
 
     name: str
     channels: int
     module: nn.Module
-    first: tuple[nn.Module, nn.Module] | None = None
-    last: tuple[nn.Module, nn.Module] | None = None
+    model: Any
+    first: bool = False
+    last: bool = False
 
     def __call__(
         self, image: Tensor, text: Tensor, condition: FluxCondition, residual: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Both streams after the block; ``residual`` ``(B, P, C)`` is ControlNet's, added to the image tokens."""
-        if self.first is not None:
-            image, text = self.first[0](image), self.first[1](text)
+        if self.first:
+            image, text = self.model.x_embedder(image), self.model.context_embedder(text)
         text, image = self.module(
             hidden_states=image,
             encoder_hidden_states=text,
@@ -65,9 +67,8 @@ class FluxBlock:
         )
         if residual is not None:
             image = image + residual
-        if self.last is not None:
-            norm, project = self.last
-            image = project(norm(image, condition.temb))
+        if self.last:
+            image = self.model.proj_out(self.model.norm_out(image, condition.temb))
         return image, text
 
 
@@ -126,15 +127,15 @@ class FluxView(Sequence[FluxBlock]):
             for key in ("transformer_blocks", "single_transformer_blocks")
             for index, module in enumerate(getattr(model, key))
         ]
-        embed, out = (model.x_embedder, model.context_embedder), (model.norm_out, model.proj_out)
         last = len(named) - 1
         return tuple(
             FluxBlock(
                 name,
                 model.proj_out.out_features if index == last else model.inner_dim,
                 module,
-                first=embed if index == 0 else None,
-                last=out if index == last else None,
+                model,
+                first=index == 0,
+                last=index == last,
             )
             for index, (name, module) in enumerate(named)
         )

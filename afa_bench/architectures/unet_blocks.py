@@ -33,17 +33,22 @@ class Condition:
 
     Attributes:
         temb: the time embedding after the model's own MLP, class and added conditions included, ``(B, T)``.
-        text: the text states ``(B, L, D)``.
+        text: the text states ``(B, L, D)``; with IP-Adapters a pair of them and of the images' states.
         attention_bias: added to self-attention scores, ``(B, 1, K)``, or None.
         text_bias: added to cross-attention scores, ``(B, 1, L)``, or None.
         attention_kwargs: passed on to the attention processors, or None.
     """
 
     temb: Tensor
-    text: Tensor
+    text: Tensor | tuple[Tensor, Any]
     attention_bias: Tensor | None = None
     text_bias: Tensor | None = None
     attention_kwargs: Mapping[str, Any] | None = None
+
+    @property
+    def states(self) -> Tensor:
+        """The text states alone."""
+        return self.text[0] if isinstance(self.text, tuple) else self.text
 
 
 Layer: TypeAlias = Callable[[Tensor, Condition, Size], Tensor]
@@ -51,6 +56,11 @@ Layer: TypeAlias = Callable[[Tensor, Condition, Size], Tensor]
 
 def _plain(module: nn.Module, hidden: Tensor, condition: Condition, size: Size) -> Tensor:
     return module(hidden)  # type: ignore[no-any-return]
+
+
+def _part(unet: nn.Module, name: str, hidden: Tensor, condition: Condition, size: Size) -> Tensor:
+    """A part of the model itself, looked up at the call: a LoRA may have taken its place."""
+    return getattr(unet, name)(hidden)  # type: ignore[no-any-return]
 
 
 def _resnet(module: nn.Module, hidden: Tensor, condition: Condition, size: Size) -> Tensor:
@@ -185,7 +195,7 @@ class BlockView(Sequence[Block]):
         return Condition(temb, text, attention_bias, text_bias, attention_kwargs)
 
     def _down(self) -> list[Block]:
-        blocks = [Block("conv_in", self.unet.conv_in.out_channels, (partial(_plain, self.unet.conv_in),), pushes=True)]
+        blocks = [Block("conv_in", self.unet.conv_in.out_channels, (partial(_part, self.unet, "conv_in"),), pushes=True)]
         for index, level in enumerate(self.unet.down_blocks):
             first = len(blocks)
             steps = [(pair, pair[0].out_channels) for pair in _pairs(level)]
@@ -216,8 +226,8 @@ class BlockView(Sequence[Block]):
                 blocks.append(Block(f"up_blocks.{index}.{own}", modules[0].out_channels, layers, pops=True, level=level))
         last = blocks.pop()
         unet = self.unet
-        tail = (unet.conv_norm_out, unet.conv_act, unet.conv_out) if unet.conv_norm_out else (unet.conv_out,)
-        layers = last.layers + tuple(partial(_plain, module) for module in tail)
+        tail = ("conv_norm_out", "conv_act", "conv_out") if unet.conv_norm_out else ("conv_out",)
+        layers = last.layers + tuple(partial(_part, unet, name) for name in tail)
         return [*blocks, Block(last.name, unet.conv_out.out_channels, layers, pops=True, level=last.level)]
 
 
@@ -254,7 +264,7 @@ def refuse_unsupported(unet: Any) -> None:
         "attention_type": ("default",),
         "dual_cross_attention": (False,),
         "addition_embed_type": (None, "text", "text_time"),
-        "encoder_hid_dim_type": (None, "text_proj"),
+        "encoder_hid_dim_type": (None, "text_proj", "ip_image_proj"),
     }
     for key, values in supported.items():
         value = unet.config.get(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,10 @@ from torch.utils.checkpoint import checkpoint
 
 from afa_bench.architectures.alike import require_alike
 from afa_bench.ensembles.aggregator import Aggregator, combine
+from afa_bench.ensembles.stock import Stock
 from afa_bench.errors import UserError
+
+M = TypeVar("M", bound=nn.Module)
 
 Streams: TypeAlias = tuple[Tensor, ...]
 """What a block hands on to the next: a U-Net's hidden state, or a transformer's image tokens and text tokens."""
@@ -24,8 +27,8 @@ Walk: TypeAlias = Callable[[Step], Streams]
 """Calls a step for each block in turn, with the inputs that follow from the outputs before, and returns the last one's output."""
 
 
-class Ensemble(nn.Module):
-    """Base of every ensemble: what a stock pipeline asks its ``unet`` or ``transformer`` for beside the forward.
+class Ensemble(Stock):
+    """Base of every ensemble: what can be set as a stock pipeline's ``unet`` or ``transformer``.
 
     Args:
         models: of one configuration.
@@ -42,22 +45,36 @@ class Ensemble(nn.Module):
         require_alike(models, noun)
         self.models: Any = nn.ModuleList(models)
 
-    @property
-    def config(self) -> Any:
-        """The configuration of the first model; the others are alike."""
-        return self.models[0].config
+    def own_inputs(self, number: int, named: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a stock call's arguments those that carry N models' texts side by side, cut to one model's."""
+        return {}
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.models[0].dtype  # type: ignore[no-any-return]
+    def share_text(self, part: M, number: int = 0) -> M:
+        """Let another part of a pipeline that hears the text, such as a ControlNet, hear one model's.
 
-    @property
-    def device(self) -> torch.device:
-        return self.models[0].device  # type: ignore[no-any-return]
+        Where the models have text encoders of their own, a pipeline's text states are N models' side by side, which is of no
+        use to a part that was made for one.
 
-    def enable_gradient_checkpointing(self) -> None:
+        Args:
+            part: whose calls are given that model's own states from now on.
+            number: of the model.
+
+        Returns:
+            the part.
+        """
+
+        def own(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            return args, {**named, **self.own_inputs(number, named)}
+
+        part.register_forward_pre_hook(own, with_kwargs=True)
+        return part
+
+    def enable_gradient_checkpointing(self, gradient_checkpointing_func: Any = None) -> None:
         """Compute what :meth:`run` calls again on the way back: of all the calls, one at a time keeps what its gradient needs."""
         self.gradient_checkpointing = True
+
+    def disable_gradient_checkpointing(self) -> None:
+        self.gradient_checkpointing = False
 
     def run(self, function: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
         """``function(*inputs, **named)``: a block of one model, or an aggregation."""
@@ -121,16 +138,3 @@ def own_states(states: Tensor, count: int, widths: Sequence[int], name: str) -> 
         raise UserError(f"{name}: last axis: {found}; expected {count} models' states of {width} side by side, or one for all")
     encoders = [states_of.chunk(count, dim=-1) for states_of in states.split([count * width for width in widths], dim=-1)]
     return [torch.cat(own, dim=-1) if len(own) > 1 else own[0].contiguous() for own in zip(*encoders, strict=True)]
-
-
-def without_lora_scale(kwargs: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:
-    """Keyword arguments of attention processors without the LoRA scale, which has to be 1.
-
-    Raises:
-        UserError: it is not.
-    """
-    if kwargs is None:
-        return None
-    if kwargs.get("scale", 1.0) != 1.0:
-        raise UserError(f"{name}: scale: a LoRA scale is not supported; fuse the LoRA into its model first")
-    return {key: value for key, value in kwargs.items() if key != "scale"}

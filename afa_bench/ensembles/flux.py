@@ -7,17 +7,20 @@ say how, and text tokens have no place in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - whoever loads a pipeline looks for it in this module
 from torch import Tensor, nn
+from typing_extensions import override
 
 from afa_bench.architectures.flux_blocks import FluxView, grid, residuals
 from afa_bench.ensembles.aggregator import Aggregator, average
-from afa_bench.ensembles.base import Ensemble, Step, Streams, own_states, without_lora_scale
+from afa_bench.ensembles.base import Ensemble, Step, Streams, own_states
+from afa_bench.ensembles.saving import aggregator_of, described
 from afa_bench.errors import UserError
 
 
@@ -35,11 +38,46 @@ class EnsembleFlux(Ensemble):
         UserError: the models differ, are of another class, or are not those that the aggregator was made for.
     """
 
+    stands_for = ("FluxTransformer2DModel",)
+
     def __init__(self, transformers: Sequence[nn.Module], aggregator: Aggregator) -> None:
         super().__init__(transformers, "FLUX")
         self.views = [FluxView(transformer) for transformer in transformers]
         aggregator.require_fit(transformers[0], len(transformers))
         self.aggregator = aggregator
+
+    def own_texts(self, states: Tensor) -> Sequence[Tensor]:
+        """Each model's own text states ``(B, L, D)``.
+
+        Raises:
+            UserError: the last axis is neither one model's states wide nor N models'.
+        """
+        return own_states(states, len(self.models), (self.config.joint_attention_dim,), "encoder_hidden_states")
+
+    def own_pooled(self, states: Tensor) -> Sequence[Tensor]:
+        """Each model's own pooled text ``(B, P)``; errors as :meth:`own_texts`'."""
+        return own_states(states, len(self.models), (self.config.pooled_projection_dim,), "pooled_projections")
+
+    @override
+    def own_inputs(self, number: int, named: Mapping[str, Any]) -> dict[str, Any]:
+        cuts = {"encoder_hidden_states": self.own_texts, "pooled_projections": self.own_pooled}
+        return {name: cut(named[name])[number] for name, cut in cuts.items() if named.get(name) is not None}
+
+    @override
+    def bypassed(self) -> Iterator[tuple[str, nn.Module]]:
+        return ((f"models.{number}", model) for number, model in enumerate(self.models))
+
+    @override
+    def about(self) -> dict[str, Any]:
+        return {"aggregator": described(self.aggregator)}
+
+    @classmethod
+    @override
+    def made(cls, models: Sequence[nn.Module], about: Mapping[str, Any]) -> EnsembleFlux:
+        return cls(models, aggregator_of(about))
+
+    def _load_ip_adapter_weights(self, *args: Any, **named: Any) -> None:
+        raise UserError("FLUX: IP-Adapters are not supported")
 
     def cache_context(self, name: str) -> AbstractContextManager[None]:
         """A stock pipeline names the passes of a step for caches of features; this has none."""
@@ -67,13 +105,12 @@ class EnsembleFlux(Ensemble):
         """
         if joint_attention_kwargs is not None and "ip_adapter_image_embeds" in joint_attention_kwargs:
             raise UserError("joint_attention_kwargs: ip_adapter_image_embeds: IP-Adapters are not supported")
-        first, config, count = self.models[0], self.config, len(self.models)
+        self.refuse_unreached_hooks()
+        first = self.models[0]
         img_ids, txt_ids = (ids[0] if ids.ndim == 3 else ids for ids in (img_ids, txt_ids))
         rotary = first.pos_embed(torch.cat([txt_ids, img_ids]))
-        kwargs = without_lora_scale(joint_attention_kwargs, "joint_attention_kwargs")
-        pooled = own_states(pooled_projections, count, (config.pooled_projection_dim,), "pooled_projections")
-        texts = own_states(encoder_hidden_states, count, (config.joint_attention_dim,), "encoder_hidden_states")
-        own = [view.condition(timestep, guidance, its, rotary, kwargs) for view, its in zip(self.views, pooled, strict=True)]
+        pooled = self.own_pooled(pooled_projections)
+        texts = self.own_texts(encoder_hidden_states)
         controls = residuals(
             len(first.transformer_blocks),
             len(first.single_transformer_blocks),
@@ -91,6 +128,8 @@ class EnsembleFlux(Ensemble):
         def block(number: int, index: int, image: Tensor, text: Tensor | None, control: Tensor | None) -> Streams:
             return self.views[number][index](image, texts[number] if text is None else text, own[number], control)  # type: ignore[no-any-return]
 
-        temb, text = average([one.temb for one in own]), average(texts)
-        hidden = self.aggregate(self.aggregator, walk, block, len(controls) - 1, temb, text, grid(img_ids))
+        with self.lora_scaled(joint_attention_kwargs) as kwargs:
+            own = [view.condition(timestep, guidance, its, rotary, kwargs) for view, its in zip(self.views, pooled, strict=True)]
+            temb, text = average([one.temb for one in own]), average(texts)
+            hidden = self.aggregate(self.aggregator, walk, block, len(controls) - 1, temb, text, grid(img_ids))
         return Transformer2DModelOutput(sample=hidden) if return_dict else (hidden,)

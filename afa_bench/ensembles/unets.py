@@ -6,18 +6,21 @@ next block's input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - whoever loads a pipeline looks for it in this module
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 from typing_extensions import override
 
 from afa_bench.architectures.unet_blocks import BlockView, Condition
 from afa_bench.ensembles.aggregator import Aggregator, average
-from afa_bench.ensembles.base import Ensemble, Step, Streams, Walk, own_states, without_lora_scale
+from afa_bench.ensembles.base import Ensemble, Step, Streams, Walk, own_states
+from afa_bench.ensembles.saving import aggregator_of, described
+from afa_bench.ensembles.stock import each, of_first
 from afa_bench.errors import UserError
 
 ADAPTERS = ("down_intrablock_additional_residuals", "down_block_additional_residuals")
@@ -56,6 +59,8 @@ class UNets(Ensemble):
         UserError: other models, or models that differ; the message names the first difference.
     """
 
+    stands_for = ("UNet2DConditionModel",)
+
     def __init__(self, unets: Sequence[nn.Module], text_widths: Sequence[int] | None = None) -> None:
         if not hasattr(unets[0], "down_blocks"):
             raise UserError(f"U-Nets: {type(unets[0]).__name__} is not supported; expected UNet2DConditionModel")
@@ -71,18 +76,27 @@ class UNets(Ensemble):
         """
         return [BlockView(unet) for unet in self.models]
 
+    add_embedding = of_first("add_embedding")
+    down_blocks = of_first("down_blocks")
+    up_blocks = of_first("up_blocks")
+    enable_freeu = each("enable_freeu")
+    disable_freeu = each("disable_freeu")
+    set_attention_slice = each("set_attention_slice")
+    set_default_attn_processor = each("set_default_attn_processor")
+    load_attn_procs = each("load_attn_procs")
+    _load_ip_adapter_weights = each("_load_ip_adapter_weights")
+    _load_ip_adapter_loras = each("_load_ip_adapter_loras")
+
     @property
-    def add_embedding(self) -> nn.Module:
-        """What an SDXL pipeline asks for the width of its added conditions."""
-        return self.models[0].add_embedding  # type: ignore[no-any-return]
+    def encoder_hid_proj(self) -> Any:
+        """What projects the IP-Adapters' images, of the first model."""
+        return self.models[0].encoder_hid_proj
 
-    def enable_freeu(self, s1: float, s2: float, b1: float, b2: float) -> None:
+    @encoder_hid_proj.setter
+    def encoder_hid_proj(self, value: None) -> None:
+        """Without it no model's configuration speaks of it; a pipeline that unloads its IP-Adapters sees to the first one's."""
         for unet in self.models:
-            unet.enable_freeu(s1=s1, s2=s2, b1=b1, b2=b2)
-
-    def disable_freeu(self) -> None:
-        for unet in self.models:
-            unet.disable_freeu()
+            unet.encoder_hid_proj = unet.config.encoder_hid_dim_type = value
 
     def own_texts(self, states: Tensor) -> Sequence[Tensor]:
         """Each model's own text states ``(B, L, D)``.
@@ -109,6 +123,15 @@ class UNets(Ensemble):
         own = own_states(conditions["text_embeds"], count, (width,), "added_cond_kwargs: text_embeds")
         return [{**conditions, "text_embeds": embeds} for embeds in own]
 
+    @override
+    def own_inputs(self, number: int, named: Mapping[str, Any]) -> dict[str, Any]:
+        own: dict[str, Any] = {}
+        if (states := named.get("encoder_hidden_states")) is not None:
+            own["encoder_hidden_states"] = self.own_texts(states)[number]
+        if (added := named.get("added_cond_kwargs")) is not None:
+            own["added_cond_kwargs"] = self.own_added(added)[number]
+        return own
+
     def conditioning(
         self, sample: Tensor, timestep: Any, states: Tensor, added: Mapping[str, Tensor] | None, **common: Any
     ) -> Conditioning:
@@ -117,7 +140,7 @@ class UNets(Ensemble):
             view.condition(sample, timestep, text, added_cond_kwargs=its_added, **common)
             for view, text, its_added in zip(self.views, self.own_texts(states), self.own_added(added), strict=True)
         ]
-        return Conditioning(timestep, own, average([one.temb for one in own]), average([one.text for one in own]))
+        return Conditioning(timestep, own, average([one.temb for one in own]), average([one.states for one in own]))
 
     def prediction(self, number: int, sample: Tensor, timestep: Any, text: Tensor, *conditions: Any, **named: Any) -> Tensor:
         """What one model predicts ``(B, C, H, W)``: its stock forward, with the arguments of a stock call and its own states."""
@@ -135,6 +158,13 @@ class BlockUNets(UNets):
     def __init__(self, unets: Sequence[nn.Module], text_widths: Sequence[int] | None = None) -> None:
         super().__init__(unets, text_widths)
         self.last = len(self.views[0]) - 1
+
+    @override
+    def bypassed(self) -> Iterator[tuple[str, nn.Module]]:
+        for number, unet in enumerate(self.models):
+            yield f"models.{number}", unet
+            for name in ("down_blocks", "up_blocks"):
+                yield from ((f"models.{number}.{name}.{index}", level) for index, level in enumerate(getattr(unet, name)))
 
     def join(self, walk: Walk, given: Conditioning) -> Tensor:
         """The prediction ``(B, C, H, W)`` of all models.
@@ -165,22 +195,24 @@ class BlockUNets(UNets):
 
         ControlNet's and T2I-Adapters' residuals are added after a block's outputs have become one.
         """
+        self.refuse_unreached_hooks()
         hidden = 2 * sample - 1.0 if self.config.center_input_sample else sample
-        given = self.conditioning(
-            hidden,
-            timestep,
-            encoder_hidden_states,
-            added_cond_kwargs,
-            class_labels=class_labels,
-            timestep_cond=timestep_cond,
-            attention_bias=_bias(attention_mask, sample),
-            text_bias=_bias(encoder_attention_mask, sample),
-            attention_kwargs=without_lora_scale(cross_attention_kwargs, "cross_attention_kwargs"),
-        )
         adapters, controls = down_intrablock_additional_residuals, down_block_additional_residuals
         if mid_block_additional_residual is None:  # ControlNet always gives both; without the middle one they are an adapter's
             adapters, controls = adapters if adapters is not None else controls, None
-        hidden = self.join(partial(self._walk, hidden, adapters, controls, mid_block_additional_residual), given)
+        with self.lora_scaled(cross_attention_kwargs) as attention_kwargs:
+            given = self.conditioning(
+                hidden,
+                timestep,
+                encoder_hidden_states,
+                added_cond_kwargs,
+                class_labels=class_labels,
+                timestep_cond=timestep_cond,
+                attention_bias=_bias(attention_mask, sample),
+                text_bias=_bias(encoder_attention_mask, sample),
+                attention_kwargs=attention_kwargs,
+            )
+            hidden = self.join(partial(self._walk, hidden, adapters, controls, mid_block_additional_residual), given)
         return UNet2DConditionOutput(sample=hidden) if return_dict else (hidden,)
 
     def _walk(
@@ -223,6 +255,15 @@ class EnsembleUNet(BlockUNets):
         super().__init__(unets, text_widths)
         aggregator.require_fit(unets[0], len(unets))
         self.aggregator = aggregator
+
+    @override
+    def about(self) -> dict[str, Any]:
+        return {"aggregator": described(self.aggregator), "text_widths": self.text_widths}
+
+    @classmethod
+    @override
+    def made(cls, models: Sequence[nn.Module], about: Mapping[str, Any]) -> EnsembleUNet:
+        return cls(models, aggregator_of(about), about.get("text_widths"))
 
     @override
     def join(self, walk: Walk, given: Conditioning) -> Tensor:

@@ -31,9 +31,7 @@ def check_sampling(group: Group, scheduler: str, steps: Sequence[int], size: int
     """
     architecture = group.family
     kind = scheduler_class(scheduler, architecture)
-    if vae := _config(group, "vae/config.json"):
-        with suppress(AttributeError):  # a plug-in that asks more of a VAE than its configuration
-            architecture.require_size(SimpleNamespace(config=SimpleNamespace(**vae)), size)
+    check_size(group, size)
     group.require_scheduler(scheduler)
     own, different = group.schedule()
     if own:
@@ -44,6 +42,13 @@ def check_sampling(group: Group, scheduler: str, steps: Sequence[int], size: int
                 made.set_timesteps(count, **shift)
             except (ValueError, IndexError, RuntimeError, ZeroDivisionError) as error:
                 raise UserError(f"steps: {count}: {scheduler} cannot: {error}") from error
+
+
+def check_size(group: Group, size: int) -> None:
+    """Raise a UserError for a size that has no latents of its own, as far as configurations tell."""
+    if vae := _config(group, "vae/config.json"):
+        with suppress(AttributeError):  # a plug-in that asks more of a VAE than its configuration
+            group.family.require_size(SimpleNamespace(config=SimpleNamespace(**vae)), size)
 
 
 def _config(group: Group, name: str) -> Any:

@@ -22,8 +22,7 @@ from afa_bench.metrics.base import Metric
 from afa_bench.models.group import Group, ModelRef, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
-from afa_bench.models.sampling import check_sampling
-from afa_bench.plan import configured
+from afa_bench.plan import check_generation, configured
 from afa_bench.prompts.base import PromptSet, notes_of
 from afa_bench.reading import Choice
 from afa_bench.search.auto_mbw import Budget, Found, Rules, Search
@@ -136,7 +135,7 @@ def make_job(
     space = _space(merged, setting, [model.name for model in chosen], kind)
     found.family.require_layout(f"search: group {found.name}")
     steps = steps or min(suite.steps)
-    check_sampling(found, suite.sampler.scheduler, [steps], suite.size)
+    check_generation(suite, [found], [metric], [steps])
     warnings = []
     if metric.key in {one.key for one in reported}:
         warnings.append(f"{metric.title} is searched for and reported by suite {suite.name}: there it is no independent measure")

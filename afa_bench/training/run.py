@@ -23,6 +23,7 @@ from afa_bench.identity import fingerprint
 from afa_bench.models.identity import group_identity
 from afa_bench.models.learned import save_learned
 from afa_bench.models.load import load_group
+from afa_bench.models.sampling import check_size
 from afa_bench.training.cache import Encoding, cache_pairs
 from afa_bench.training.checkpoint import Checkpoint, lasting
 from afa_bench.training.config import TrainConfig
@@ -76,6 +77,10 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
         raise UserError(f"{config.file}: lcm: group {group.name}: expected models that predict noise, not {architecture.title}")
     if config.lcm is not None and getattr(options, "start", None) is None:
         raise UserError(f"{config.file}: trainable: start: expected a folder of trained weights to distil")
+    try:
+        check_size(group, config.size)
+    except UserError as error:
+        raise UserError(f"{config.file}: {error} (group {group.name})") from error
     prompts = config.read_pairs()
     repeats = [prompt.repeats for prompt in prompts]
     rows, held_out = _split(repeats, config)

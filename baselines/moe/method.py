@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from afa_bench.errors import UserError
 from afa_bench.method import Denoiser, Method, Model, Options
+from baselines.families import require_unets
 
 if TYPE_CHECKING:
     from afa_bench.models.group import Group
@@ -38,6 +39,12 @@ class _MoE(Method[MoEOptions]):
     version = 1
     Options = MoEOptions
     level: ClassVar[Level]
+
+    @override
+    def variants(self, group: Group, options: MoEOptions) -> Mapping[str, MoEOptions]:
+        """Raise a UserError for models that are no U-Nets."""
+        require_unets(group, self.name)
+        return super().variants(group, options)
 
     @override
     def weights(self, group: Group, options: MoEOptions) -> Mapping[str, Path]:

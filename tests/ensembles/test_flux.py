@@ -198,8 +198,6 @@ def test_what_does_not_fit_is_refused() -> None:
         EnsembleFlux(models(), Average())(**inputs(texts=2, pooled_projections=randn(2, 10)))
     with pytest.raises(UserError, match="ip_adapter_image_embeds: IP-Adapters are not supported"):
         EnsembleFlux(models(), Average())(**inputs(joint_attention_kwargs={"ip_adapter_image_embeds": []}))
-    with pytest.raises(UserError, match="joint_attention_kwargs: scale: a LoRA scale"):
-        EnsembleFlux(models(), Average())(**inputs(joint_attention_kwargs={"scale": 0.5}))
     with pytest.raises(UserError, match="FLUX: Linear is not supported"):
         FluxView(torch.nn.Linear(1, 1))
 

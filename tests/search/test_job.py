@@ -123,3 +123,9 @@ def test_an_interrupted_search_leaves_the_best_so_far(suite: Path, tmp_path: Pat
     assert not (out / "search.json").exists()
     with pytest.raises(KeyboardInterrupt):  # the log is not held any more
         run_job(job, out, "cpu", lambda line: (_ for _ in ()).throw(KeyboardInterrupt))
+
+
+def test_a_search_is_refused_before_the_work(suite: Path) -> None:
+    suite.write_text(yaml.safe_dump(yaml.safe_load(suite.read_text()) | {"size": 34}))
+    with pytest.raises(UserError, match=r"zoo\.yaml: size: 34; expected a multiple of 4 pixels for SD 1\.5 \(group mini-1\)"):
+        make_job(read_suite(suite), Choice(name="clip-t"), "", rules=Rules((1, 2)), budget=Budget())

@@ -90,4 +90,4 @@ class Zoo:
 
     def ensemble(self, group: str) -> EnsembleUNet:
         """AFA of a group."""
-        return EnsembleUNet(self.experts(group), self.sabw(group)).eval()
+        return EnsembleUNet(self.experts(group), self.sabw(group)).eval()  # type: ignore[no-any-return]
