@@ -14,6 +14,7 @@ from torch import Tensor
 from afa_bench.afa.method import AFA, AFAOptions
 from afa_bench.errors import UserError
 from afa_bench.models.load import LoadedGroup
+from afa_bench.models.sampler import Sampler
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def attention_maps(
     pipeline = loaded.pipeline(denoiser.unet, denoiser.text_encoders, architecture.scheduler)
     with ensemble.aggregator.record() as recorded:
         image = pipeline(
-            **architecture.conditions([prompt], loaded.tokenizers, denoiser.text_encoders, guided=guidance > 1),
+            **Sampler().conditions(loaded.group)([prompt], loaded.tokenizers, denoiser.text_encoders, guided=guidance > 1),
             generator=torch.Generator().manual_seed(seed),
             num_inference_steps=of,
             guidance_scale=guidance,

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from afa_bench.models.group import Group
 
 
+PACKAGED = {
+    "sd15": "7634cd0152b0275015ff4926eed3f42be38591f9e686c412255fe1727264a08a",
+    "sdxl": "e7342402707be55f276d926c700db9bb8e5c5cc5cc9e037a5f8428cbe32da30e",
+}
+"""What stands for the packaged configurations: their hashes at first. What their schedulers have had since is part of the
+identity of the images that it changes; see :func:`afa_bench.models.scheduling.changed_since`."""
+
+
 def group_identity(group: Group) -> dict[str, Any]:
     """sha256 of everything in a group that fixes its results.
 
@@ -27,8 +35,11 @@ def group_identity(group: Group) -> dict[str, Any]:
         pipeline = {part: hash_weights(group.pipeline / part) for part in ("vae", *architecture.encoders)}
         pipeline |= {part: hash_folder(group.pipeline / part) for part in (*architecture.tokenizers, "scheduler")}
     if any(path.is_file() for path in (group.pipeline, *(ref.path for ref in group.models))):
-        pipeline["configs"] = hash_folder(group.configs or architecture.configs)
+        packaged = PACKAGED.get(architecture.name) if group.configs is None and architecture.version == 0 else None
+        pipeline["configs"] = packaged or hash_folder(group.configs or architecture.configs)
         pipeline["vocabulary"] = hash_file(Path(str(files("open_clip") / "bpe_simple_vocab_16e6.txt.gz")))
+    if group.zeros is not None:
+        pipeline["force_zeros_for_empty_prompt"] = group.zeros
     if group.prediction_type is not None:
         pipeline["prediction_type"] = group.prediction_type
     settings, different = group.schedule()

@@ -78,7 +78,7 @@ class Job:
             "group": group_identity(self.group),
             "scorer": self.scorer.identity(),
             "samples": [[sample.id, sample.seed] for sample in self.samples],
-            "sampler": {**self.suite.sampler.model_dump(), "steps": self.steps, "size": self.suite.size},
+            "sampler": {**self.suite.sampler.identity(), "steps": self.steps, "size": self.suite.size},
             "dtype": self.suite.dtype,
             "form": self.space.kind,
             "together": self.together,
@@ -128,6 +128,8 @@ def make_job(
     metric: Metric = configured(suite, "metrics", known[0] if known and not scorer.options else scorer)
     if metric.kind != "per-sample" or metric.task != "generate":
         raise UserError(f"--scorer: {metric.title} is no metric of one image; expected one such as clip-t")
+    if suite.sampler.long_prompts != "cut":
+        raise UserError(f"{suite.file}: sampler.long_prompts: {suite.sampler.long_prompts}; expected cut: a search reads no more")
     found = read_group(group or suite.groups[0], suite.file.parent, f"{suite.file}: groups")
     chosen, merged = _models(found, models), find_merge_method(method, "--method")
     if len(chosen) < 2:

@@ -1,0 +1,127 @@
+"""The scheduler that images are sampled with: of the pipeline's settings, of what the models need, and of the sampler's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from afa_bench.architectures.kind import USUAL, kind_of_settings, require_known
+from afa_bench.errors import UserError, suggest
+from afa_bench.models.sampler_names import SIGMAS
+from afa_bench.models.trial import FAILS, fault, set_steps
+
+if TYPE_CHECKING:
+    from afa_bench.architectures.base import Architecture
+    from afa_bench.models.group import Group
+
+SPACINGS = ("linspace", "leading", "trailing")
+LACKED = ("interpolation_type", "sample_max_value", "skip_prk_steps", "timestep_spacing", "trained_betas", "use_karras_sigmas")
+"""What the packaged configurations of schedulers did not have at first."""
+
+
+def scheduler_class(name: str, architecture: Architecture) -> Any:
+    """A scheduler's class in diffusers.
+
+    Raises:
+        UserError: there is none of that name, a library that it needs is not installed, or it is for other models than these.
+    """
+    import diffusers
+
+    kind = getattr(diffusers, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+        libraries = getattr(kind, "_backends", ()) if name.endswith("Scheduler") else ()  # of what stands in for the class
+        if lacking := [library for library in libraries if find_spec(library) is None]:
+            raise UserError(f"sampler.scheduler: {name} needs {' and '.join(lacking)}, which is not installed")
+        hint = suggest(name, [word for word in dir(diffusers) if word.endswith("Scheduler")])
+        raise UserError(f"sampler.scheduler: {name!r} is not a scheduler of diffusers {diffusers.__version__}: {hint}")
+    if not architecture.fits(name):
+        raise UserError(f"sampler.scheduler: {name} does not fit {architecture.name}; its own is {architecture.scheduler}")
+    return kind
+
+
+def make_scheduler(group: Group, name: str, said: Mapping[str, str]) -> Any:
+    """A scheduler for a group's models.
+
+    Args:
+        group: whose pipeline's settings are used, changed for what the models predict.
+        name: its class in diffusers.
+        said: the sampler's own settings: ``sigmas`` and ``timestep_spacing``.
+
+    Raises:
+        UserError: no such scheduler, one that samples other models than these, or that does not have a setting.
+    """
+    kind = scheduler_class(name, group.family)
+    own, different = group.schedule()
+    settings = {**own, **different}
+    require_known("sampler.scheduler", name, settings)
+    reference: Any = _made(group.family.class_of(group.family.scheduler), settings)
+    made = _made(kind, settings | _settings(kind, said, settings))
+    predicted = kind_of_settings(settings).prediction
+    if why := fault(_made(kind, dict(made.config)), predicted, reference):
+        usual = group.family.scheduler
+        raise UserError(f"sampler.scheduler: {name} does not sample models that predict {predicted} ({why}); {usual} does")
+    _require_effect(kind, made, said)
+    return made
+
+
+def changed_since(group: Group, name: str) -> dict[str, Any]:
+    """What a scheduler's settings are that this package used to lose on the way from the pipeline's file to the scheduler.
+
+    It is a part of the identity of what such a scheduler samples: that was something else before.
+    """
+    own, different = group.schedule()
+    if not own:
+        return {}
+    packaged = group.pipeline.is_file() and group.configs is None
+    first = {key: value for key, value in own.items() if not (packaged and key in LACKED)}
+    reference, kind = group.family.class_of(group.family.scheduler), scheduler_class(name, group.family)
+    before = _made(kind, dict(_made(reference, {**first, **different}).config)).config
+    now = _made(kind, {**own, **different}).config
+    known = kind.from_config({}).config
+    return {key: now[key] for key in sorted(known) if not key.startswith("_") and now[key] != before[key]}
+
+
+def _made(kind: Any, settings: Mapping[str, Any]) -> Any:
+    try:
+        return kind.from_config(dict(settings))
+    except FAILS as error:
+        raise UserError(f"sampler.scheduler: {kind.__name__} cannot be made: {error}") from error
+
+
+def _settings(kind: Any, said: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampler's settings as the scheduler names them."""
+    known, found = signature(kind).parameters, dict[str, Any]()
+    if spacing := said.get("timestep_spacing"):
+        found["timestep_spacing"] = spacing
+        if settings.get("rescale_betas_zero_snr", USUAL["rescale_betas_zero_snr"]) and spacing != "trailing":
+            raise UserError(f"sampler.timestep_spacing: {spacing}; expected trailing, since the models have zero SNR")
+    if sigmas := said.get("sigmas"):
+        found |= {_flag(each): each == sigmas for each in SIGMAS if each == sigmas or _flag(each) in known}
+    for key in found:
+        if key not in known:
+            option = "timestep_spacing" if key == "timestep_spacing" else "sigmas"
+            raise UserError(f"sampler.{option}: {kind.__name__} has no {key}; expected a scheduler that has")
+    return found
+
+
+def _flag(sigmas: str) -> str:
+    return f"use_{sigmas}_sigmas"
+
+
+def _require_effect(kind: Any, made: Any, said: Mapping[str, str]) -> None:
+    """Raise a UserError for a setting that a scheduler has, and does not go by."""
+    others: dict[str, list[dict[str, Any]]] = {"timestep_spacing": [{"timestep_spacing": each} for each in SPACINGS]}
+    if "sigmas" in said:
+        others["sigmas"] = [{}, {_flag(said["sigmas"]): False}]
+    for key in said:
+        steps = {_steps(_made(kind, {**made.config, **other})) for other in others[key]}
+        if len(steps) == 1:
+            raise UserError(f"sampler.{key}: {said[key]} changes nothing in {kind.__name__}; expected one that goes by it")
+
+
+def _steps(scheduler: Any) -> tuple[float, ...]:
+    set_steps(scheduler, 10)
+    sigmas = getattr(scheduler, "sigmas", None)
+    return tuple(float(each) for values in (scheduler.timesteps, () if sigmas is None else sigmas) for each in values)
