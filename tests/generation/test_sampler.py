@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from afa_bench.cells import Plan
 from afa_bench.errors import UserError
 from afa_bench.generation.generator import Generator, initial_noise
 from afa_bench.identity import seed_of
+from afa_bench.models.group import read_group
+from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.plan import make_plan
 from afa_bench.suite import as_suite
 
@@ -57,18 +61,38 @@ def planned(pipeline: Path, prompts: tuple[str, ...] = PROMPTS, size: Any = SIZE
     return make_plan(as_suite(keys, pipeline.parent / "suite.yaml"))
 
 
+@cache
+def loaded(file: Path) -> LoadedGroup:
+    return load_group(read_group(file.name, file.parent, "test"), "cpu", torch.float32)
+
+
+def generator_of(plan: Plan, batch: int = 2) -> Generator:
+    """With the group in its memory."""
+    generator = Generator(plan, "cpu", batch)
+    group = plan.cells[0].group
+    generator._loaded = replace(loaded(group.pipeline.with_suffix(".yaml")), group=group)
+    return generator
+
+
 def ours(plan: Plan, batch: int = 2) -> torch.Tensor:
     """What the harness draws: ``(B, 3, H, W)``."""
-    generator = Generator(plan, "cpu", batch)
+    generator = generator_of(plan, batch)
     samples = list(plan.samples)
     return torch.cat([generator.sample(plan.cells[0], samples[i : i + batch]) for i in range(0, len(samples), batch)])
 
 
-def stock(pipeline: Path, plan: Plan, scheduler: dict[str, Any], call: dict[str, Any], config: dict[str, Any]) -> torch.Tensor:
-    """What a stock pipeline draws of the same noise, called with ``call``, with settings of its scheduler and of its own."""
+@cache
+def stock_pipeline(pipeline: Path) -> Any:
     unchecked = {"safety_checker": None} if pipeline.name == "sd15" else {}
     pipe = diffusers.DiffusionPipeline.from_pretrained(str(pipeline), local_files_only=True, **unchecked)
     pipe.set_progress_bar_config(disable=True)
+    pipe.text_encoder.__dict__["text_model"] = pipe.text_encoder  # a name that diffusers needs and new text encoders do not have
+    return pipe
+
+
+def stock(pipeline: Path, plan: Plan, scheduler: dict[str, Any], call: dict[str, Any], config: dict[str, Any]) -> torch.Tensor:
+    """What a stock pipeline draws of the same noise, called with ``call``, with settings of its scheduler and of its own."""
+    pipe = copy(stock_pipeline(pipeline))
     pipe.register_to_config(**config)
     kind = getattr(diffusers, plan.suite.sampler.scheduler)
     pipe.scheduler = kind.from_config(pipe.scheduler.config, **scheduler)
@@ -187,8 +211,7 @@ def test_pieces_are_what_the_stock_pipeline_says_of_each(pipelines: Callable[[st
     """States of the pieces one after the other, the pooled embedding of the first."""
     pipeline = pipelines(name)
     plan = planned(pipeline, (LONG,), long_prompts="chunks", negative_prompt="b")
-    unchecked = {"safety_checker": None} if name == "sd15" else {}
-    pipe = diffusers.DiffusionPipeline.from_pretrained(str(pipeline), local_files_only=True, **unchecked)
+    pipe = stock_pipeline(pipeline)
     kinds = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
     letters = LONG.replace(" ", "")
     parts = []
@@ -196,10 +219,8 @@ def test_pieces_are_what_the_stock_pipeline_says_of_each(pipelines: Callable[[st
         known = {"device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": True}
         encoded = pipe.encode_prompt(text, negative_prompt=negative, **known)
         parts.append(dict(zip(kinds, encoded, strict=False)))
-    generator = Generator(plan, "cpu", 1)
-    _, loaded, encoders = generator._denoiser(plan.cells[0])
-    read = plan.suite.sampler.conditions(loaded.group)
-    found = read([LONG], loaded.tokenizers, encoders, "b", True)
+    _, group, encoders = generator_of(plan, 1)._denoiser(plan.cells[0])
+    found = plan.suite.sampler.conditions(group.group)([LONG], group.tokenizers, encoders, "b", True)
     for kind in kinds[:2]:
         first, second = (found[kind][:, i * 12 : (i + 1) * 12] for i in range(2))
         assert torch.allclose(first, parts[0][kind], atol=1e-5)
