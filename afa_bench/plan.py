@@ -18,9 +18,8 @@ from afa_bench.metrics.base import Metric
 from afa_bench.metrics.read import read_metric
 from afa_bench.models.cut import cut_notes
 from afa_bench.models.group import Group, read_group, read_group_file
-from afa_bench.models.identity import group_identity
+from afa_bench.models.identity import changed_since, group_identity
 from afa_bench.models.sampling import check_sampling
-from afa_bench.models.scheduling import changed_since
 from afa_bench.prompts.base import Prompt, notes_of, read_prompts
 from afa_bench.reading import Choice, validated
 from afa_bench.suite import Suite

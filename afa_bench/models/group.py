@@ -25,6 +25,7 @@ from afa_bench.errors import NotFoundError, UserError, suggest
 from afa_bench.fetch.library import Library
 from afa_bench.fetch.sources import Source
 from afa_bench.models.entry import Entry, as_entry
+from afa_bench.models.scheduling import make_scheduler
 from afa_bench.paths import DATA, located
 from afa_bench.reading import Place, read_mapping, validated
 from afa_bench.store.atomic import read_json
@@ -95,9 +96,8 @@ class Group(BaseModel):
 
     def scheduler(self, name: str, settings: Mapping[str, str] = {}) -> Any:
         """A scheduler of diffusers that samples these models; see :func:`afa_bench.models.scheduling.make_scheduler`."""
-        from afa_bench.models.scheduling import make_scheduler
-
-        return make_scheduler(self, name, settings)
+        own, different = self.schedule()
+        return make_scheduler(self.family, {**own, **different}, name, settings)
 
     @property
     def zeros(self) -> bool | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afa_bench.checkpoints.hashing import hash_file, hash_folder, hash_weights
 from afa_bench.checkpoints.header import read_header
+from afa_bench.models.scheduling import made_of, scheduler_class
 
 if TYPE_CHECKING:
     from afa_bench.models.group import Group
@@ -19,7 +21,10 @@ PACKAGED = {
     "sdxl": "e7342402707be55f276d926c700db9bb8e5c5cc5cc9e037a5f8428cbe32da30e",
 }
 """What stands for the packaged configurations: their hashes at first. What their schedulers have had since is part of the
-identity of the images that it changes; see :func:`afa_bench.models.scheduling.changed_since`."""
+identity of the images that it changes; see :func:`changed_since`."""
+
+LACKED = ("interpolation_type", "sample_max_value", "skip_prk_steps", "timestep_spacing", "trained_betas", "use_karras_sigmas")
+"""What the packaged schedulers did not have at first."""
 
 
 def group_identity(group: Group) -> dict[str, Any]:
@@ -55,6 +60,20 @@ def group_identity(group: Group) -> dict[str, Any]:
     return {"name": group.name, "pipeline": pipeline, "models": models, "order": order, **architecture.identity()}
 
 
+def changed_since(group: Group, scheduler: str) -> dict[str, Any]:
+    """The settings of a scheduler which are others than when the packaged configurations did not have :data:`LACKED`.
+
+    They are a part of the identity of what it samples, which was something else then.
+    """
+    if not (group.pipeline.is_file() and group.configs is None and group.architecture in PACKAGED):
+        return {}
+    own, different = group.schedule()
+    kind = scheduler_class(scheduler, group.family)
+    first = {key: value for key, value in own.items() if key not in LACKED}
+    before, now = (made_of(kind, {**settings, **different}).config for settings in (first, own))
+    return {key: now[key] for key in sorted(signature(kind).parameters) if now[key] != before[key]}
+
+
 def _marked(group: Group, settings: Mapping[str, Any], different: Mapping[str, Any]) -> bool:
     """Whether all that differs is a prediction which the identity has already: the group's own word, or a mark in every file."""
     if different.keys() != {"prediction_type"} or "prediction_type" not in settings:
@@ -68,10 +87,3 @@ def own_parts(model: Path, group: Group) -> Sequence[str]:
     """The folders of a model which are its own: its denoiser, and the text encoders that are not the pipeline's."""
     encoders = [part for part in group.family.encoders if model != group.pipeline and (model / part).is_dir()]
     return [group.family.denoiser[0], *encoders]
-
-
-def vae_identity(identity: Mapping[str, Any]) -> str:
-    """What stands for the VAE in a group's identity: its own hash, or that of the single file that it is in."""
-    pipeline = identity["pipeline"]
-    found: str = pipeline["vae"] if "vae" in pipeline else pipeline["file"]
-    return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from afa_bench.checkpoints.header import require_plain
 from afa_bench.errors import UserError
 from afa_bench.models.sampler import Sampler
-from afa_bench.models.scheduling import make_scheduler, scheduler_class
+from afa_bench.models.scheduling import scheduler_class
 from afa_bench.models.trial import FAILS, set_steps
 from afa_bench.store.atomic import read_json
 
@@ -42,7 +42,7 @@ def check_sampling(group: Group, sampler: Sampler, steps: Sequence[int], sizes: 
     own, _ = group.schedule()
     if not own:
         return
-    made = make_scheduler(group, sampler.scheduler, sampler.schedule)
+    made = group.scheduler(sampler.scheduler, sampler.schedule)
     for count in steps:
         try:
             set_steps(made, count)

@@ -14,11 +14,8 @@ from afa_bench.models.trial import FAILS, fault, set_steps
 
 if TYPE_CHECKING:
     from afa_bench.architectures.base import Architecture
-    from afa_bench.models.group import Group
 
 SPACINGS = ("linspace", "leading", "trailing")
-LACKED = ("interpolation_type", "sample_max_value", "skip_prk_steps", "timestep_spacing", "trained_betas", "use_karras_sigmas")
-"""What the packaged configurations of schedulers did not have at first."""
 
 
 def scheduler_class(name: str, architecture: Architecture) -> Any:
@@ -29,6 +26,7 @@ def scheduler_class(name: str, architecture: Architecture) -> Any:
     """
     import diffusers
 
+    diffusers.utils.logging.set_verbosity_error()  # what one scheduler has and another does not know is no news
     kind = getattr(diffusers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
         libraries = getattr(kind, "_backends", ()) if name.endswith("Scheduler") else ()  # of what stands in for the class
@@ -41,49 +39,48 @@ def scheduler_class(name: str, architecture: Architecture) -> Any:
     return kind
 
 
-def make_scheduler(group: Group, name: str, said: Mapping[str, str]) -> Any:
-    """A scheduler for a group's models.
+def make_scheduler(architecture: Architecture, settings: Mapping[str, Any], name: str, said: Mapping[str, str]) -> Any:
+    """A scheduler for models.
 
     Args:
-        group: whose pipeline's settings are used, changed for what the models predict.
+        architecture: of the models.
+        settings: of the pipeline's scheduler, changed for what the models predict.
         name: its class in diffusers.
         said: the sampler's own settings: ``sigmas`` and ``timestep_spacing``.
 
     Raises:
         UserError: no such scheduler, one that samples other models than these, or that does not have a setting.
     """
-    kind = scheduler_class(name, group.family)
-    own, different = group.schedule()
-    settings = {**own, **different}
+    kind = scheduler_class(name, architecture)
     require_known("sampler.scheduler", name, settings)
-    reference: Any = _made(group.family.class_of(group.family.scheduler), settings)
-    made = _made(kind, settings | _settings(kind, said, settings))
-    predicted = kind_of_settings(settings).prediction
-    if why := fault(_made(kind, dict(made.config)), predicted, reference):
-        usual = group.family.scheduler
-        raise UserError(f"sampler.scheduler: {name} does not sample models that predict {predicted} ({why}); {usual} does")
+    made = made_of(kind, {**settings, **_settings(kind, said, settings)})
+    require_sampler("sampler.scheduler", made, settings, architecture.class_of(architecture.scheduler))
     _require_effect(kind, made, said)
     return made
 
 
-def changed_since(group: Group, name: str) -> dict[str, Any]:
-    """What a scheduler's settings are that this package used to lose on the way from the pipeline's file to the scheduler.
+def require_sampler(where: str, scheduler: Any, settings: Mapping[str, Any], usual: Any) -> None:
+    """Raise a UserError for a scheduler that does not sample models.
 
-    It is a part of the identity of what such a scheduler samples: that was something else before.
+    Args:
+        where: begins the error.
+        scheduler: to be tried; it stays as it is.
+        settings: of a scheduler for the models.
+        usual: the class of one that samples them.
     """
-    own, different = group.schedule()
-    if not own:
-        return {}
-    packaged = group.pipeline.is_file() and group.configs is None
-    first = {key: value for key, value in own.items() if not (packaged and key in LACKED)}
-    reference, kind = group.family.class_of(group.family.scheduler), scheduler_class(name, group.family)
-    before = _made(kind, dict(_made(reference, {**first, **different}).config)).config
-    now = _made(kind, {**own, **different}).config
-    known = kind.from_config({}).config
-    return {key: now[key] for key in sorted(known) if not key.startswith("_") and now[key] != before[key]}
+    predicted, kind = kind_of_settings(settings).prediction, type(scheduler)
+    if why := fault(made_of(kind, scheduler.config), predicted, made_of(usual, settings)):
+        raise UserError(
+            f"{where}: {kind.__name__} does not sample models that predict {predicted} ({why}); {usual.__name__} does"
+        )
 
 
-def _made(kind: Any, settings: Mapping[str, Any]) -> Any:
+def made_of(kind: Any, settings: Mapping[str, Any]) -> Any:
+    """A scheduler of a class with such of the settings as it knows.
+
+    Raises:
+        UserError: it cannot be made.
+    """
     try:
         return kind.from_config(dict(settings))
     except FAILS as error:
@@ -116,7 +113,7 @@ def _require_effect(kind: Any, made: Any, said: Mapping[str, str]) -> None:
     if "sigmas" in said:
         others["sigmas"] = [{}, {_flag(said["sigmas"]): False}]
     for key in said:
-        steps = {_steps(_made(kind, {**made.config, **other})) for other in others[key]}
+        steps = {_steps(made_of(kind, {**made.config, **other})) for other in others[key]}
         if len(steps) == 1:
             raise UserError(f"sampler.{key}: {said[key]} changes nothing in {kind.__name__}; expected one that goes by it")
 

@@ -17,7 +17,6 @@ from afa_bench.errors import UserError
 from afa_bench.extractors.base import Extractor
 from afa_bench.images.decode import decode
 from afa_bench.images.stored import Picture, identity, shown
-from afa_bench.models.identity import vae_identity
 from afa_bench.scoring.extraction import BATCH, ImageInput
 from afa_bench.scoring.reconstruct import ReconstructedBatch, Reconstructor
 from afa_bench.store.layout import CellStore, SampleRow
@@ -110,11 +109,12 @@ class RealImages:
     @classmethod
     def of_plan(cls, plan: Plan) -> RealImages:
         first = plan.cells[0]
+        models = first.identity["group"]["pipeline"]
         return cls(
             paired={prompt.id: prompt.image for prompt in plan.samples.prompts},
             find=lambda: plan.prompts.reference(plan.suite.file.parent),
             group=first.group,
-            vae=vae_identity(first.identity["group"]),
+            vae=models["vae"] if "vae" in models else models["file"],  # of its own, or of the single file that it is in
             size=plan.suite.size,
         )
 

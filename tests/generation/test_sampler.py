@@ -126,8 +126,14 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 """The sampler, and what of it the stock scheduler and the stock call take."""
 
 
-@pytest.mark.parametrize("name", ["sd15", "sdxl"])
-@pytest.mark.parametrize("case", CASES)
+QUICK = ("karras", "eta", "guidance_rescale", "clip_skip", "clip_skip, negative")
+"""For both architectures in the default run, since text and guidance are their own; the others for one."""
+BOTH = [("sd15", case) for case in CASES] + [
+    ("sdxl", case) if case in QUICK else pytest.param("sdxl", case, marks=pytest.mark.slow) for case in CASES
+]
+
+
+@pytest.mark.parametrize(("name", "case"), BOTH)
 def test_a_setting_has_the_stock_pipelines_meaning(pipelines: Callable[[str], Path], name: str, case: str) -> None:
     sampler, scheduler, call = CASES[case]
     plan = planned(pipelines(name), **sampler)
@@ -138,7 +144,10 @@ def test_a_setting_has_the_stock_pipelines_meaning(pipelines: Callable[[str], Pa
     assert plan.cells[0].fingerprint != plain.cells[0].fingerprint
 
 
-@pytest.mark.parametrize("scheduler", [PNDM, EULER, DPM, "DDIMScheduler", "UniPCMultistepScheduler", "LCMScheduler"])
+@pytest.mark.parametrize("scheduler", [
+    PNDM, EULER,
+    *(pytest.param(name, marks=pytest.mark.slow) for name in (DPM, "DDIMScheduler", "UniPCMultistepScheduler", "LCMScheduler")),
+])  # fmt: skip
 @pytest.mark.parametrize("name", ["sd15", "sdxl"])
 def test_schedulers_take_the_published_settings(pipelines: Callable[[str], Path], name: str, scheduler: str) -> None:
     plan = planned(pipelines(name), scheduler=scheduler)
