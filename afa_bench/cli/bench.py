@@ -128,3 +128,15 @@ def merge(
 
     with tempfile.TemporaryDirectory(dir=folder) as work:
         output().print(table(measure(Path(work), part)))
+
+
+@app.command("tables")
+def tables(
+    results: Annotated[Path, typer.Argument(help="A folder such as results/mini.", parser=path)],
+    rounds: Annotated[int, typer.Option(min=1, help="Of all commands in turn; the medians are shown.")] = 5,
+) -> None:
+    """Measure how long --help, table, compare and gate take on a folder of results, beside reading its samples."""
+    from afa_bench.bench.tables import run_tables
+    from afa_bench.terminal import output
+
+    output().print(run_tables(results, rounds))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 
 from afa_bench.gate.files import finding_json, markdown_table
 from afa_bench.gate.model import Finding
-from afa_bench.gate.terminal import LEFT, shown_heads
 from afa_bench.gate.terminal import render as as_text
+from afa_bench.gate.terminal import shown_heads
 from afa_bench.gate.text import HEADS, reasons, row
 from afa_bench.markup import html, latex, latex_row
 from afa_bench.tables.formats import check_format
 from afa_bench.tables.formats.csv import spread_out
+from afa_bench.tables.formats.latex import packages
 
 
 def render(findings: Sequence[Finding], form: str, *, safe: bool = False) -> str:
@@ -42,14 +44,18 @@ def as_markdown(findings: Sequence[Finding]) -> str:
 
 
 def as_latex(findings: Sequence[Finding]) -> str:
-    """A ``tabular`` with booktabs rules, and the reasons below."""
-    shown = shown_heads(findings)
-    form = "".join("l" if index < LEFT or HEADS[index] == "Verdict" else "r" for index in shown)
-    text = [r"% \usepackage{booktabs}", f"\\begin{{tabular}}{{@{{}}{form}@{{}}}}", r"  \toprule"]
-    text += [f"  {latex_row([latex(HEADS[index]) for index in shown])}", r"  \midrule"]
-    text += [f"  {latex_row([latex(row(finding)[index]) for index in shown])}" for finding in findings]
-    text += [r"  \bottomrule", r"\end{tabular}", *(f"\\par {latex(reason)}" for reason in reasons(findings))]
-    return "\n".join(text) + "\n"
+    """A ``longtable`` with booktabs rules, which breaks across pages: each cell over its metrics, and the reasons below."""
+    shown = shown_heads(findings)[1:]
+    form = "".join("p{0.26\\linewidth}" if index == 1 else "l" if HEADS[index] == "Verdict" else "r" for index in shown)
+    heads = latex_row([latex(HEADS[index]) for index in shown])
+    lines = [r"\toprule", heads, r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot"]
+    for cell, those in groupby(findings, key=lambda finding: row(finding)[0]):
+        lines.append(latex_row([f"\\multicolumn{{{len(shown)}}}{{@{{}}p{{\\linewidth}}@{{}}}}{{\\textit{{{latex(cell)}}}}}"]))
+        lines += [latex_row([latex(row(finding)[index]) for index in shown]) for finding in those]
+    text = [r"{\footnotesize", f"\\begin{{longtable}}{{@{{}}{form}@{{}}}}", *(f"  {line}" for line in lines), r"\end{longtable}}"]
+    if words := reasons(findings):
+        text += ["", r"{\footnotesize\noindent", *(rf"{latex(reason)}\par" for reason in words), "}"]
+    return "\n".join([*packages("\n".join(text)), *text]) + "\n"
 
 
 def as_html(findings: Sequence[Finding]) -> str:

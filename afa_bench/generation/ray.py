@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections import Counter, deque
@@ -183,10 +184,12 @@ def _cluster(address: str | None) -> Iterator[Any]:
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         _reach(address)
+        if not (address or os.environ.get("RAY_ADDRESS") or os.access(os.path.expanduser("~"), os.W_OK)):
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())  # of the new cluster; Ray would write one there
         ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{_named(address)}: no Ray cluster there: {reason}") from error
+        raise UserError(f"{_named(address)}: {reason}") from error
     with suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there
     try:
@@ -220,7 +223,7 @@ def _reach(address: str | None) -> None:
 
 
 def _named(address: str | None) -> str:
-    """Where an address is from, for an error's words."""
+    """What is wrong where, for an error's words."""
     if address in (None, "auto") and (variable := os.environ.get("RAY_ADDRESS")):
-        return f"RAY_ADDRESS: {variable}"
-    return f"--address: {address}"
+        return f"RAY_ADDRESS: {variable}: no Ray cluster there"
+    return f"--address: {address}: no Ray cluster there" if address else "--engine ray: Ray does not start on this machine"

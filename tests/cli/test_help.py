@@ -10,39 +10,31 @@ import pytest
 from afa_bench.cli import app
 from afa_bench.cli.verbs import root
 
-SECONDS = 0.5
 CODE = """
-import sys, time
+import sys
 from afa_bench.cli import main
 sys.argv = ["afa-bench", *sys.argv[1:]]
 try:
     main()
 finally:
     heavy = {"torch", "diffusers", "transformers", "pandas", "numpy", "pyarrow", "pydantic", "yaml"} & {*sys.modules}
-    print(time.process_time(), sorted(heavy), file=sys.stderr)
+    print(sorted(heavy), file=sys.stderr)
 """
 VERBS = [command.name for command in root().registered_commands] + [group.name for group in root().registered_groups]
 
 
-def helped(*words: str) -> tuple[float, str]:
+def helped(*words: str) -> str:
+    """The heavy modules that are imported."""
     done = subprocess.run([sys.executable, "-c", CODE, *words, "--help"], capture_output=True, text=True, check=True)
     assert "Usage: afa-bench" in done.stdout
-    seconds, modules = done.stderr.strip().split(" ", 1)
-    return float(seconds), modules
+    return done.stderr.strip()
 
 
 @pytest.mark.slow
 def test_help_imports_nothing_that_computes() -> None:
-    assert helped()[1] == "[]"
+    assert helped() == "[]"
     for verb in VERBS:
-        assert helped(str(verb))[1] in ("[]", "['pydantic']"), verb  # which typer, by itself, looks for
-
-
-@pytest.mark.slow
-@pytest.mark.alone
-def test_help_is_there_in_half_a_second() -> None:
-    """Of the processor's time, which other work hardly lengthens; the best of five."""
-    assert min(helped()[0] for _ in range(5)) < SECONDS
+        assert helped(str(verb)) in ("[]", "['pydantic']"), verb  # which typer, by itself, looks for
 
 
 def test_every_verb_is_said_in_a_sentence() -> None:

@@ -53,6 +53,21 @@ def test_names_stay_text(findings: list[Finding]) -> None:
     assert r"a\_1 \& \textless{}b\textgreater{}\textbar{}x*" in render(findings, "latex")
 
 
+def test_latex_breaks_across_pages_under_the_cells(tmp_path: Path) -> None:
+    for side, name in enumerate(("base", "head")):
+        for label in ("один", "two"):
+            write_cell(tmp_path / name, label=label, skill=0.01 * side)
+    findings = api.compare(tmp_path / "base", tmp_path / "head")
+    text = render(findings, "latex")
+    cells = list(dict.fromkeys(finding.comparison.place for finding in findings))
+    assert len(cells) > 1
+    assert [text.count(f"\\textit{{{cell}}}") for cell in cells] == [1] * len(cells)
+    assert text.count(r" \\") == 1 + len(cells) + len(findings)  # heads, cells, findings
+    assert r"\usepackage{longtable}" in text
+    assert "XeLaTeX or LuaLaTeX" in text
+    assert "дин" in text.split("\n")[2]
+
+
 def test_nothing_and_unknown() -> None:
     assert render([], "csv") == "\n"
     with pytest.raises(UserError, match="unknown format 'docx'"):

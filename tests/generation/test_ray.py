@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -84,6 +85,23 @@ def test_a_shard_at_which_every_worker_dies_stays_open_and_all_else_is_made(tiny
     assert made.parents[1].name.startswith("tiny-one.")
     assert not list(tmp_path.rglob("*.claim.*"))
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_a_home_that_cannot_be_written_is_not_needed(tiny_suite, tmp_path):
+    code = (
+        "import sys; from afa_bench.generation.ray import RayEngine; from afa_bench.run import run_plan\n"
+        "from afa_bench.plan import make_plan; from afa_bench.suite import read_suite\n"
+        "from afa_bench.progress import Silent; from pathlib import Path\n"
+        "plan = make_plan(read_suite(Path(sys.argv[1])), only=['one'], limit=1)\n"
+        "print(run_plan(plan, Path(sys.argv[2]), 'cpu', 4, Silent(), engine=RayEngine(workers=1)).failed)"
+    )
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", code, str(tiny_suite), str(tmp_path / "out")]
+    done = subprocess.run(command, env=surroundings | {"HOME": "/proc/nowhere"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "0"
 
 
 @pytest.fixture

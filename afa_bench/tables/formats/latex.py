@@ -37,10 +37,10 @@ def render(table: Table) -> str:
     """The tables of all panels, as wide as a page at most. The notes follow the last."""
     chosen = [pair for panel in panels(table) for pair in _fitted(table, panel)]
     parts = [_table(table, panel, which, last=panel is chosen[-1][0]) for panel, which in chosen]
-    return "\n\n".join(["\n".join(_packages("".join(parts))), *parts]) + "\n"
+    return "\n\n".join(["\n".join(packages("".join(parts))), *parts]) + "\n"
 
 
-def _packages(text: str) -> Iterator[str]:
+def packages(text: str) -> Iterator[str]:
     """What a document needs to set a text, as comments."""
     yield r"% \usepackage{booktabs}"
     if r"\begin{longtable}" in text:
