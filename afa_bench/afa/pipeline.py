@@ -99,7 +99,7 @@ def _scheduler(scheduler: Any, kind: Kind | None) -> Any:
     Raises:
         UserError: it cannot sample them.
     """
-    settings, where = scheduler.config, f"AFAPipeline: base: {type(scheduler).__name__}"
+    settings, where = _settings(scheduler), f"AFAPipeline: base: {type(scheduler).__name__}"
     kind = kind or kind_of_settings(settings)
     require_sampled(where, kind, kind_of_settings(settings).prediction == FLOW)
     different = changes(settings, kind)
@@ -111,6 +111,11 @@ def _scheduler(scheduler: Any, kind: Kind | None) -> Any:
     usual = FlowMatchEulerDiscreteScheduler if kind.prediction == FLOW else DDIMScheduler
     require_sampler("AFAPipeline: base", scheduler, {**settings, **different}, usual)
     return scheduler
+
+
+def _settings(scheduler: Any) -> dict[str, Any]:
+    """Of a scheduler in memory, with its class, which its configuration does not have before it is saved."""
+    return {**scheduler.config, "_class_name": type(scheduler).__name__}
 
 
 def _around(pipe: Any, models: Sequence[_Components], sabw: SABW, scheduler: Any) -> Any:
@@ -153,7 +158,7 @@ def _components(source: NameOrPath | DiffusionPipeline, pipe: Any, settings: dic
         if not denoisers:
             expected = " or ".join(denoiser_slots())
             raise UserError(f"AFAPipeline: experts: {type(source).__name__}: expected a pipeline with a component {expected}")
-        return _Components(found[denoisers[0]], encoders, kind_of_settings(source.scheduler.config), None)
+        return _Components(found[denoisers[0]], encoders, kind_of_settings(_settings(source.scheduler)), None)
     folder = _folder(source, settings)
     for part in (denoiser_folder(folder), *(folder / slot for slot in slots)):
         for file in part.glob("*.safetensors"):
@@ -165,7 +170,7 @@ def _components(source: NameOrPath | DiffusionPipeline, pipe: Any, settings: dic
         if (folder / slot).is_dir():
             own = type(shared[slot]).from_pretrained(folder / slot, **_renamed(load)).eval()
             encoders[slot] = _one_of(shared[slot], own)
-    kind = kind_of_folder(folder) or kind_of_settings(pipe.scheduler.config)
+    kind = kind_of_folder(folder) or kind_of_settings(_settings(pipe.scheduler))
     denoiser = AutoModel.from_pretrained(str(denoiser_folder(folder)), **load).eval()
     return _Components(denoiser, encoders, kind, Expert.of(folder, str(source)))
 
