@@ -77,14 +77,15 @@ def test_a_folder_with_one_suite_is_that_suite(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "'meant'"),
+    ("name", "meant"),
     [
         ("Euler a", "'EulerAncestralDiscreteScheduler'"),
         ("k_euler_ancestral", "'EulerAncestralDiscreteScheduler'"),
         ("DPM++ 2M Karras", "'DPMSolverMultistepScheduler' and sigmas: karras beside it"),
         (
             "dpmpp_2m_sde_karras",
-            "'DPMSolverMultistepScheduler' and sigmas: karras beside it, with algorithm_type: sde-dpmsolver++ in the scheduler_config.json of the pipeline",
+            "'DPMSolverMultistepScheduler' and sigmas: karras beside it, with algorithm_type: sde-dpmsolver++ in the "
+            "scheduler_config.json of the pipeline",
         ),
         ("UniPC", "'UniPCMultistepScheduler'"),
         ("DDIMScheduler", ""),
