@@ -251,4 +251,6 @@ def _cut(suite: Suite, prompts: Sequence[Prompt], groups: Sequence[Group]) -> It
         negatives = [suite.sampler.negative(prompt.negative) for prompt in prompts]
         for group in groups:
             guided = suite.sampler.guidance > 1 and group.family.classifier_free
-            yield from cut_notes(group, [prompt.text for prompt in prompts], negatives if guided else ())
+            more = " (sampler.long_prompts: chunks reads all of them)" if group.family.in_pieces else ""
+            for note in cut_notes(group, [prompt.text for prompt in prompts], negatives if guided else ()):
+                yield note + more

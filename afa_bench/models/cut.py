@@ -17,13 +17,14 @@ LENGTH, MOST = 77, 512
 """Tokens that CLIP reads, and that others are given at most."""
 
 
-def cut_notes(group: Group, prompts: Sequence[str], negatives: Sequence[str]) -> list[str]:
+def cut_notes(group: Group, prompts: Sequence[str], negatives: Sequence[str] = (), noun: str = "prompts") -> list[str]:
     """A line for each number of tokens at which texts are cut, with how many of them are.
 
     Args:
         group: whose tokenizers are asked, where a text may be too long; none is loaded for short ones.
         prompts: the prompts' texts.
         negatives: of negative prompts that take part.
+        noun: what the texts are called.
     """
     room = min((_length(group, part) for part in group.family.tokenizers), default=LENGTH) - 2
     long = [[text for text in texts if not text.isascii() or len(text) > room] for texts in (prompts, dict.fromkeys(negatives))]
@@ -37,12 +38,11 @@ def cut_notes(group: Group, prompts: Sequence[str], negatives: Sequence[str]) ->
     for part, tokenizer in tokenizers.items():
         length = min(int(tokenizer.model_max_length), MOST)
         cut, free = (sum(_tokens(text, tokenizer) > length for text in texts) for texts in long)
-        counted = [f"{cut:,} of {len(prompts):,} prompts"] if cut else []
+        counted = [f"{cut:,} of {len(prompts):,} {noun}"] if cut else []
         counted += [f"{free:,} negative prompt{'s' if free > 1 else ''}"] if free else []
         if counted:
             found.setdefault(f"{' and '.join(counted)} cut at {length} tokens", []).append(part)
-    more = " (sampler.long_prompts: chunks reads all of them)" if group.family.in_pieces else ""
-    return [f"group {group.name}: {line} by its {' and '.join(parts)}{more}" for line, parts in found.items()]
+    return [f"group {group.name}: {line} by its {' and '.join(parts)}" for line, parts in found.items()]
 
 
 def _tokens(text: str, tokenizer: Any) -> int:

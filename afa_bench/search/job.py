@@ -19,6 +19,7 @@ from afa_bench.log import LOG
 from afa_bench.merging.method import MergeMethod, find_merge_method
 from afa_bench.merging.recipe import plain
 from afa_bench.metrics.base import Metric
+from afa_bench.models.cut import cut_notes
 from afa_bench.models.group import Group, ModelRef, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
@@ -149,6 +150,7 @@ def make_job(
     if len(prompts) < count:
         raise UserError(f"--images: {count}; the suite has {len(prompts)} prompts")
     notes_of(prompt_set, suite.file.parent, prompts)
+    warnings += cut_notes(found, [prompt.text for prompt in prompts], [suite.sampler.negative(each.negative) for each in prompts])
     samples = [Sample(prompt, 0, 0, suite.seed) for prompt in prompts]
     return Job(
         suite, found, metric, samples, steps or min(suite.steps), chosen, merged, space, together, base, rules, budget, warnings

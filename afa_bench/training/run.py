@@ -17,6 +17,8 @@ import afa_bench
 from afa_bench import registry
 from afa_bench.denoiser import require_denoiser
 from afa_bench.errors import UserError
+from afa_bench.log import LOG
+from afa_bench.models.cut import cut_notes
 from afa_bench.models.identity import group_identity
 from afa_bench.models.learned import save_learned
 from afa_bench.models.load import load_group
@@ -74,6 +76,8 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
         raise UserError(f"{config.file}: trainable: start: expected a folder of trained weights to distil")
     prompts = config.read_pairs()
     _require_enough(len(prompts), config)
+    for note in cut_notes(group, [prompt.text for prompt in prompts], noun="captions"):
+        LOG.warning("%s", note)
     accelerator = _accelerator(config, folder)
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32)
     loaded = load_group(group, str(accelerator.device), dtype)

@@ -112,3 +112,12 @@ def test_an_interrupted_search_leaves_the_best_so_far(suite: Path, tmp_path: Pat
     assert not (out / "search.json").exists()
     with pytest.raises(KeyboardInterrupt):  # the log is not held any more
         run_job(job, out, "cpu", lambda line: (_ for _ in ()).throw(KeyboardInterrupt))
+
+
+def test_a_search_reads_prompts_cut(suite: Path) -> None:
+    keys = yaml.safe_load(suite.read_text()) | {"sampler": {"guidance": 3.0, "long_prompts": "chunks"}}
+    suite.write_text(yaml.safe_dump(keys))
+    result = CliRunner().invoke(
+        app(), ["search", str(suite), "--scorer", "clip-t", "--images", "1,2", "--out", str(suite.parent / "o")]
+    )
+    assert "sampler.long_prompts: chunks; expected cut" in str(result.exception)
