@@ -20,7 +20,7 @@ def bounds(runs: int, low: float = 0.93, high: float = 0.97) -> tuple[float, flo
 @pytest.mark.parametrize("prompts", PROMPTS)
 @pytest.mark.parametrize("kind", ["normal", "skewed"])
 def test_means(kind: str, prompts: int) -> None:
-    runs = 60 if prompts > 500 else 500
+    runs = 40 if prompts > 500 else 250
     found = coverage(partial(mean, kind, prompts, 2), runs, 0.0)
     if prompts < 6:
         assert math.isnan(found.inside)
@@ -32,7 +32,7 @@ def test_means(kind: str, prompts: int) -> None:
 @pytest.mark.parametrize("metric", SETS)
 def test_sets(metric: str) -> None:
     for size, draw in SETS[metric]:
-        runs = 60 if "1000" in size else 150
+        runs = 40 if "1000" in size else 100
         found = coverage(draw, runs)
         low, high = bounds(runs)
         if size == "12":
@@ -43,7 +43,7 @@ def test_sets(metric: str) -> None:
 
 def test_the_interval_does_not_jump_where_the_method_used_to_change() -> None:
     """FID's at 500 images, KID's at its size of subsets: beside the true spread, which the runs' values have."""
-    widths, runs = {}, 150
+    widths, runs = {}, 100
     for name, draw in {"fid 499": fid(499), "fid 501": fid(501), "kid 100": kid(100), "kid 101": kid(101)}.items():
         found = [draw(np.random.default_rng([run, 3])) for run in range(runs)]
         spread = np.std([interval.value for interval in found], ddof=1)

@@ -15,7 +15,7 @@ from afa_bench.cells import Sample
 from afa_bench.errors import UserError
 from afa_bench.extractors.base import Floats
 from afa_bench.images.square import Place, centre, cut, scaled
-from afa_bench.images.stored import shown
+from afa_bench.images.stored import name_of, shown
 from afa_bench.metrics.base import Metric
 from afa_bench.metrics.probe import DenoiserProbe
 from afa_bench.models.load import LoadedGroup
@@ -43,8 +43,9 @@ def real_of(sample: Sample, size: int) -> Real:
     """
     if sample.prompt.image is None:
         raise UserError("the prompt has no image to denoise")
-    image = shown(sample.prompt.image, f"the image of {sample.prompt.id}")
-    whole = scaled(image, size)
+    name = name_of(sample.prompt.image, f"the image of {sample.prompt.id}")
+    image = shown(sample.prompt.image, name)
+    whole = scaled(image, size, name)
     place = centre(whole, size)
     return Real(sample, cut(whole, size, place), place, (image.height, image.width))
 

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from afa_bench.errors import UserError
 from afa_bench.images.names import is_hidden, is_image
 
-BESIDE = (".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".npz")
+BESIDE = (
+    ".txt",
+    ".caption",
+    ".json",
+    ".jsonl",
+    ".csv",
+    ".tsv",
+    ".parquet",
+    ".npz",
+    ".csv.gz",
+    ".tsv.gz",
+    ".jsonl.gz",
+)
 """Files that lie beside images and are not meant to be one."""
 
-IMAGE, FOLDER, HIDDEN, LOOPS = "image", "folder", "hidden", "links into themselves"
+IMAGE, TEXT, FOLDER, HIDDEN, LOOPS = "image", "text", "folder", "hidden", "links into themselves"
 SHOWN = 3
 """Names that stand for all that were passed over."""
 
@@ -26,11 +38,13 @@ class Found:
     Attributes:
         folder: which.
         files: the images, relative to it, with ``/``; in the order of their names as text.
+        beside: the files of texts and tables, likewise.
         skipped: what was passed over, by kind: hidden files and folders, links into themselves, files of other suffixes.
     """
 
     folder: Path
     files: Sequence[str]
+    beside: Sequence[str]
     skipped: Mapping[str, Sequence[str]]
 
     @property
@@ -41,8 +55,7 @@ class Found:
     @property
     def notes(self) -> list[str]:
         """What was passed over, in one line."""
-        kinds = [f"{len(names)} {kind} ({_some(names)})" for kind, names in self.skipped.items()]
-        return [f"{self.folder}: not read: {', '.join(kinds)}"] if kinds else []
+        return [f"{self.folder}: not read: {counted(self.skipped)}"] if self.skipped else []
 
 
 def find_images(folder: Path, what: str = "") -> Found:
@@ -58,6 +71,7 @@ def find_images(folder: Path, what: str = "") -> Found:
     if not folder.is_dir():
         raise UserError(f"{folder}: {f'{what}: ' if what else ''}no such folder")
     files: list[str] = []
+    beside: list[str] = []
     skipped: dict[str, list[str]] = {}
     waiting: list[tuple[str, tuple[Place, ...]]] = [("", ())]
     while waiting:
@@ -70,12 +84,31 @@ def find_images(folder: Path, what: str = "") -> Found:
             name, kind = prefix + entry.name, _kind(entry)
             if kind == FOLDER:
                 waiting.append((f"{name}/", (*above, here)))
-            elif kind == IMAGE:
-                files.append(name)
-            elif kind:
+            elif kind in (IMAGE, TEXT):
+                (files if kind == IMAGE else beside).append(name)
+            else:
                 skipped.setdefault(kind, []).append(name)
-    files.sort(key=lambda file: file.split("/"))
-    return Found(folder, files, {kind: sorted(skipped[kind]) for kind in sorted(skipped)})
+    for names in (files, beside):
+        names.sort(key=lambda file: file.split("/"))
+    return Found(folder, files, beside, {kind: sorted(skipped[kind]) for kind in sorted(skipped)})
+
+
+def counted(kinds: Mapping[str, Sequence[str]]) -> str:
+    """How many there are of each kind, with some of their names."""
+    return ", ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names)
+
+
+def by_suffix(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names by their suffixes, as kinds for :func:`counted`."""
+    kinds: dict[str, list[str]] = {}
+    for name in sorted(names):
+        kinds.setdefault(PurePosixPath(name).suffix.lower() or "without suffix", []).append(name)
+    return {kind: kinds[kind] for kind in sorted(kinds)}
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of some names."""
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 Place: TypeAlias = tuple[int, int]
@@ -97,7 +130,7 @@ def _listed(folder: Path) -> tuple[list[os.DirEntry[str]], Place]:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """What an entry of a folder is: an image (or a link to one that is gone), a folder, or what is passed over, if it is told."""
+    """What an entry of a folder is: an image (or a link to one that is gone), a text, a folder, or what is passed over."""
     if is_hidden(entry.name):
         return HIDDEN
     path = Path(entry.path)
@@ -105,8 +138,6 @@ def _kind(entry: os.DirEntry[str]) -> str:
         return FOLDER
     if is_image(entry.name):
         return IMAGE if path.is_file() or not path.exists() else "no files"
-    return "" if entry.name.lower().endswith(BESIDE) else path.suffix.lower() or "without suffix"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    if entry.name.lower().endswith(BESIDE) and path.is_file():
+        return TEXT
+    return path.suffix.lower() or "without suffix"

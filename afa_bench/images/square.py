@@ -16,8 +16,13 @@ Place: TypeAlias = tuple[int, int]
 """Top and left of a square, in pixels."""
 
 
-def scaled(image: Image.Image, size: int) -> Image.Image:
+def scaled(image: Image.Image, size: int, name: str = "an image") -> Image.Image:
     """The image with its shorter side resized (bicubic) to ``size`` pixels.
+
+    Args:
+        image: any.
+        size: of the square.
+        name: of the image, for an error.
 
     Raises:
         UserError: it is so narrow that its longer side would be too large.
@@ -25,7 +30,7 @@ def scaled(image: Image.Image, size: int) -> Image.Image:
     scale = size / min(image.size)
     wide, high = (max(size, round(side * scale)) for side in image.size)
     if wide * high > MOST_PIXELS:
-        raise UserError(f"an image of {image.width} x {image.height} is too narrow to be resized to a side of {size} pixels")
+        raise UserError(f"{name}: {image.width} x {image.height}: too narrow to be resized to a side of {size} pixels")
     return image if (wide, high) == image.size else image.resize((wide, high), Image.Resampling.BICUBIC)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from afa_bench.errors import UserError
+from afa_bench.images.find import some
 from afa_bench.images.stored import Picture
 from afa_bench.log import LOG
 from afa_bench.prompts.webui import syntax_notes
@@ -29,6 +30,7 @@ class Prompt:
         image: a real image of this prompt, where the set has one.
         negative: what is to be avoided, in place of the suite's negative prompt; None where nothing is said of it.
         cluster: the same for prompts that tell of one picture, whose samples are not independent; the id where it is None.
+        repeats: times that a training sees the image in an epoch.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Prompt:
     image: Picture | None = None
     negative: str | None = None
     cluster: str | None = None
+    repeats: int = 1
 
 
 class PromptSet(BaseModel):
@@ -94,14 +97,24 @@ def read_prompts(chosen: PromptSet, folder: Path, where: str) -> list[Prompt]:
 
 
 def notes_of(prompt_set: PromptSet, folder: Path, prompts: Sequence[Prompt]) -> list[str]:
-    """What is to be said of prompts: how their set read them, and what in them is syntax of web UIs; the logger is told.
+    """What is to be said of prompts: how their set read them, which are empty or lack an image that others have, and what in them
+    is syntax of web UIs.
+
+    The logger is told.
 
     Args:
         prompt_set: which they are from.
         folder: the suite's own, as for :meth:`PromptSet.prompts`.
         prompts: those that are used.
     """
-    notes = [*prompt_set.notes(folder), *syntax_notes((prompt.text for prompt in prompts), "prompts")]
+    notes = list(prompt_set.notes(folder))
+    if empty := [prompt.id for prompt in prompts if not prompt.text.strip()]:
+        notes.append(f"{len(empty)} of {len(prompts)} prompts are empty ({some(empty)}): they are taken as that")
+    if 0 < len(bare := [prompt.id for prompt in prompts if prompt.image is None]) < len(prompts):
+        notes.append(
+            f"{len(bare)} of {len(prompts)} prompts have no real image ({some(bare)}): nothing of theirs is compared with one"
+        )
+    notes += syntax_notes((prompt.text for prompt in prompts), "prompts")
     for note in notes:
         LOG.warning("%s", note)
     return notes

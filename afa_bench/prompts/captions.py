@@ -10,6 +10,7 @@ from afa_bench.prompts.rows import text
 from afa_bench.prompts.webui import COMMAND, SETTINGS, Written, from_command, from_parameters, is_parameters
 
 SIDECARS = (".txt", ".caption")
+"""Of files that are a caption."""
 
 
 def read_text(path: Path) -> str:
@@ -18,8 +19,17 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: it cannot be read, or is no text.
     """
+    return decoded(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
-        return decoded(path.read_bytes(), str(path))
+        return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -54,33 +64,10 @@ def read_lines(path: Path) -> list[Written]:
     return [_line(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
 
 
-def read_sidecar(path: Path) -> Written:
-    """The caption in a file of its own.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    return written(read_text(path))
-
-
 def written(content: str) -> Written:
     """The caption that a text of its own is: all of it, or the prompt of the generation parameters that it has."""
     lines = content.strip().split("\n")
     return from_parameters(lines) if is_parameters(lines) else Written(content.strip())
-
-
-def sidecar_of(image: Path) -> Path | None:
-    """The file beside an image that has its caption, if there is one.
-
-    Raises:
-        UserError: there are two.
-    """
-    names = [image.with_suffix(case) for suffix in SIDECARS for case in (suffix, suffix.upper())]
-    found = {path.stat().st_ino: path for path in reversed(names) if path.is_file()}  # where case is no matter, two are one
-    if len(found) > 1:
-        first, second, *_ = sorted(path.name for path in found.values())
-        raise UserError(f"{image}: {first} and {second}: expected one caption")
-    return next(iter(found.values()), None)
 
 
 def _line(line: str, where: str) -> Written:

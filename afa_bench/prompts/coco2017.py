@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from afa_bench.errors import UserError
 from afa_bench.fetch import Needed, UrlFile, locate
-from afa_bench.images.stored import Picture, in_zip
+from afa_bench.images.archives import in_zip
+from afa_bench.images.stored import Picture
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked
 

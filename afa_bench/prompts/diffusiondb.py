@@ -11,7 +11,8 @@ from pydantic import Field
 from afa_bench.errors import UserError
 from afa_bench.fetch import HubFile, Needed, locate
 from afa_bench.identity import select
-from afa_bench.images.stored import Picture, chosen, in_zip
+from afa_bench.images.archives import in_zip
+from afa_bench.images.stored import Picture, chosen
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked
 from afa_bench.prompts.rows import read_rows

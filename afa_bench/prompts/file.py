@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from afa_bench.errors import NothingToDoError, UserError
-from afa_bench.images.stored import Picture
+from afa_bench.images.stored import HeldImage, Picture
 from afa_bench.paths import expanded
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.captions import read_lines
-from afa_bench.prompts.rows import NEGATIVE, PROMPT, TABLES, Column, has_column, read_rows, text
+from afa_bench.prompts.rows import NEGATIVE, PROMPT, TABLES, Column, has_column, kind_of, read_rows, text
 from afa_bench.prompts.webui import settings_notes
 
 
@@ -97,7 +97,7 @@ class FilePrompts(TablePrompts):
             UserError: as :meth:`of_tables`, or an option of tables for a text file.
         """
         path = self._file(folder)
-        if path.suffix.lower() in TABLES:
+        if kind_of(path) in TABLES:
             return self.of_tables([path])
         if named := [name for name in TablePrompts.model_fields if name.endswith("column") and getattr(self, name) is not None]:
             raise UserError(f"{path}: {named[0]}: expected a table, a text file has no columns")
@@ -107,11 +107,11 @@ class FilePrompts(TablePrompts):
     def notes(self, folder: Path) -> Sequence[str]:
         """Settings of a web UI's lines, or a column of negative prompts, that are not taken."""
         path = self._file(folder)
-        return self.table_notes([path]) if path.suffix.lower() in TABLES else settings_notes(read_lines(path), str(path))
+        return self.table_notes([path]) if kind_of(path) in TABLES else settings_notes(read_lines(path), str(path))
 
     def _file(self, folder: Path) -> Path:
         path = folder / expanded(self.path)
-        if path.suffix.lower() not in (".txt", *TABLES):
+        if path.suffix.lower() != ".txt" and kind_of(path) not in TABLES:
             raise UserError(f"{path}: expected a .txt, {', '.join(TABLES)} file")
         return path
 
@@ -139,5 +139,7 @@ def _image(value: Any, where: str) -> Picture | None:
     if data is None and (not isinstance(value, Mapping) or not any(value.values())):
         return None
     if not isinstance(data, bytes):
+        if isinstance(value, Mapping) and isinstance(value.get("path"), str):
+            raise UserError(f"{where}: {value['path']}: expected the bytes of an image beside its path")
         raise UserError(f"{where}: expected the bytes of an image, found {type(value if data is None else data).__name__}")
-    return data
+    return HeldImage.of(data, where)

@@ -13,7 +13,8 @@ from pydantic import Field
 from afa_bench.errors import UserError
 from afa_bench.fetch import HubFile, Needed, locate
 from afa_bench.identity import select
-from afa_bench.images.stored import Picture, chosen, in_tar
+from afa_bench.images.archives import in_tar
+from afa_bench.images.stored import Picture, chosen
 from afa_bench.prompts.base import Prompt, PromptSet
 from afa_bench.prompts.file import checked
 

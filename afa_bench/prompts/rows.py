@@ -7,8 +7,10 @@ a column or a key that is there twice. One reader for all tables of prompts and 
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, TextIO, TypeAlias
@@ -16,7 +18,7 @@ from typing import Any, NoReturn, TextIO, TypeAlias
 from afa_bench.errors import UserError
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
-"""In any case."""
+"""In any case; all but the last also compressed, with ``.gz`` after it."""
 
 Column: TypeAlias = str | tuple[str, ...]
 """A column's name; or several, in any case, of which a table has exactly one: its values come under the first."""
@@ -27,6 +29,10 @@ NEGATIVE = "negative_prompt"
 
 NO_TEXT = re.compile("[\0\ufeff\ud800-\udfff]")
 """What no text has: U+0000, a byte order mark, half of a surrogate pair."""
+
+PACK = ".gz"
+PACKED = (EOFError, zlib.error)
+"""What reading a damaged one raises beside ``OSError``."""
 
 DELIMITERS = (",", ";", "\t")
 
@@ -42,7 +48,7 @@ def read_rows(path: Path, columns: Sequence[Column], optional: Sequence[str] = (
     Raises:
         UserError: unreadable, another kind, a column that is missing or there twice, or a row that is not as the head says.
     """
-    kind = path.suffix.lower()
+    kind = kind_of(path)
     if kind not in TABLES:
         raise UserError(f"{path}: expected a {', '.join(TABLES)} file")
     read = {".jsonl": _json_lines, ".json": _json, ".parquet": _parquet}.get(kind, _delimited)
@@ -54,8 +60,21 @@ def read_rows(path: Path, columns: Sequence[Column], optional: Sequence[str] = (
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read as {kind}: expected UTF-8: {error}") from error
-    except (ValueError, RecursionError, OverflowError, NotImplementedError, KeyError, MemoryError, csv.Error) as error:
+    except (ValueError, RecursionError, OverflowError, NotImplementedError, KeyError, MemoryError, csv.Error, *PACKED) as error:
         raise UserError(f"{path}: cannot be read as {kind}: {error}") from error
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that says what a table is, in small letters; that before ``.gz`` where there is one."""
+    packed = path.suffix.lower() == PACK and Path(path.stem).suffix.lower() != ".parquet"
+    return Path(path.stem).suffix.lower() if packed else path.suffix.lower()
+
+
+def _opened(path: Path, newline: str | None = None) -> TextIO:
+    """A table's text, without a byte order mark."""
+    if path.suffix.lower() == PACK:
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
+    return path.open(encoding="utf-8-sig", newline=newline)
 
 
 def has_column(path: Path, columns: Sequence[Column], column: str) -> bool:
@@ -108,7 +127,7 @@ def _chosen(names: Sequence[str], columns: Sequence[Column], optional: Sequence[
 
 def _delimited(path: Path, choose: Choose) -> Iterator[dict[str, Any]]:
     """A row's fields are as many as the head's. Blank lines are passed over."""
-    with path.open(encoding="utf-8-sig", newline="") as lines:
+    with _opened(path, newline="") as lines:
         delimiter = _delimiter(path, lines, choose)
         lines.seek(0)
         rows = _tabbed(path, lines) if delimiter == "\t" else _quoted(path, lines, delimiter)
@@ -166,14 +185,15 @@ def _unquoted(field: str, where: str) -> str:
 
 
 def _json_lines(path: Path, choose: Choose) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig") as lines:
+    with _opened(path) as lines:
         rows = (parsed(line, f"{path}: line {number}") for number, line in enumerate(lines, start=1) if line.strip())
         yield from _objects(path, rows, choose)
 
 
 def _json(path: Path, choose: Choose) -> Iterator[dict[str, Any]]:
     """A list of objects, or of texts, which are prompts."""
-    content = parsed(path.read_text(encoding="utf-8-sig"), str(path))
+    with _opened(path) as file:
+        content = parsed(file.read(), str(path))
     if not isinstance(content, list):
         raise UserError(f"{path}: expected a list of objects, or of texts")
     yield from _objects(path, ({PROMPT[0]: row} if isinstance(row, str) else row for row in content), choose)
@@ -199,7 +219,7 @@ def parsed(content: str, where: str) -> Any:
     try:
         return json.loads(content, object_pairs_hook=unique, parse_constant=none)
     except json.JSONDecodeError as error:
-        kind = Path(where.rpartition(": line")[0] or where).suffix.lower()
+        kind = kind_of(Path(where.rpartition(": line")[0] or where))
         raise UserError(f"{where}: cannot be read as {kind}: {error}") from error
 
 
@@ -229,21 +249,28 @@ def _parquet(path: Path, choose: Choose) -> Iterator[dict[str, Any]]:
         raise UserError(f"{path}: cannot be read as .parquet: {error}") from error
 
 
-def file_of(value: Any, where: str, files: Container[str]) -> str:
-    """A file's name in a folder, as a table has it: relative, with ``/``, without ``.`` on the way.
+def file_of(value: Any, where: str, files: Container[str], folder: str = "") -> str:
+    """A file's name in a folder, as a table has it: relative, with ``/``, without ``.`` and ``..`` on the way.
 
     Args:
         value: of a row.
         where: names it in an error.
         files: those that there are, whose names are taken as they are.
+        folder: the table's own, below that of the files, which it names them from.
 
     Raises:
         UserError: no text, or a way out of the folder.
     """
     name = text(value, where)
-    if name in files:
-        return name
+    whole = f"{folder}/{name}" if folder not in ("", ".") else name
+    if whole in files:
+        return whole
     path = PurePosixPath(name.strip().replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or not path.name:
-        raise UserError(f"{where}: {name}: expected a name relative to the folder, without ..")
-    return path.as_posix()
+    parts: list[str] = []
+    for part in PurePosixPath(folder, path).parts:
+        if part == ".." and not parts:
+            path = PurePosixPath()
+        parts = parts[:-1] if part == ".." else [*parts, part]
+    if path.is_absolute() or not path.name or not parts:
+        raise UserError(f"{where}: {name}: expected a name relative to the folder, and no way out of it")
+    return "/".join(parts)

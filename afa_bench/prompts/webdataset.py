@@ -1,89 +1,80 @@
-"""Tar archives in the layout of webdataset: files of one base name are one sample."""
+"""Tar archives in the layout of webdataset: files of one name, with its folders, are one sample."""
 
 from __future__ import annotations
 
-import tarfile
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from afa_bench.errors import UserError
-from afa_bench.images.names import SUFFIXES, is_hidden
-from afa_bench.images.stored import DAMAGED, Picture, in_tar
+from afa_bench.images.archives import UNPACKED, Tar, read_tar
+from afa_bench.images.find import by_suffix
+from afa_bench.images.names import is_hidden, is_image
 from afa_bench.paths import expanded
 from afa_bench.prompts.base import Prompt, PromptSet
-from afa_bench.prompts.captions import decoded, written
 from afa_bench.prompts.file import checked
-from afa_bench.prompts.rows import parsed, text
-from afa_bench.prompts.webui import Written
+from afa_bench.prompts.samples import TEXTS, Samples, pair
+from afa_bench.prompts.webui import settings_notes
 
 LONGEST = 2**20
 """Bytes that a caption's file may have."""
 
 
 class WebDatasetPrompts(PromptSet):
-    """Images with captions in archives: ``NAME.jpg`` with ``NAME.txt``, or with ``NAME.json`` which has the caption under a key.
+    """Images with captions in archives: ``a/0.jpg`` with ``a/0.txt``, or with ``a/0.json`` which has the caption under a key.
 
     Attributes:
-        path: an archive, or several with ``*``, relative to the suite. Their images are unpacked beside them.
-        key: of the caption in ``NAME.json``, where there is no ``NAME.txt``.
+        path: an archive, or several with ``*``, relative to the suite. Compressed ones are unpacked beside them.
+        key: of the caption in ``NAME.json``, which is then taken in any case; by default ``caption``, where there is no text
+            ``NAME.txt`` or ``NAME.caption``.
     """
 
     source: ClassVar[str] = "archives of the user's"
     licence: ClassVar[str] = "the user's"
 
     path: Path
-    key: str = "caption"
+    key: str | None = None
 
     def prompts(self, folder: Path) -> list[Prompt]:
         """One prompt a captioned image, in the order of the archives and of the names in them; an id is ``ARCHIVE/NAME``.
 
         Raises:
-            UserError: no such archive, a damaged one, or one without a captioned image.
+            UserError: no such archive, a damaged or incomplete one, or one without a captioned image.
         """
+        prompts: list[Prompt] = []
+        for archive in self._archives(folder):
+            tar = read_tar(archive)
+            captions = {name.rpartition(".")[0]: (name, own) for name, own in self._samples(archive, tar).captions.items()}
+            for stem in sorted(captions, key=lambda stem: stem.split("/")):
+                name, caption = captions[stem]
+                identity = f"{archive.name}/{stem}"
+                prompts.append(Prompt(identity, caption.text, image=tar.image(name), negative=caption.negative or None))
+        return checked(prompts, folder / expanded(self.path))
+
+    def notes(self, folder: Path) -> Sequence[str]:
+        """How many samples each archive has that are not taken, and why; and files of other kinds."""
+        notes: list[str] = []
+        for archive in self._archives(folder):
+            tar = read_tar(archive)
+            others = [name for name in tar.files if not is_image(name) and not name.lower().endswith(TEXTS)]
+            samples = self._samples(archive, tar)
+            notes += samples.notes(archive, {**tar.left, **by_suffix(others)})
+            notes += settings_notes(samples.captions.values(), str(archive))
+        return notes
+
+    def _archives(self, folder: Path) -> list[Path]:
         place = folder / expanded(self.path)
-        archives = sorted(place.parent.glob(place.name))
+        found = [place] if place.is_file() else sorted(place.parent.glob(place.name))
+        archives = [path for path in found if UNPACKED not in path.name and not is_hidden(path.name)]
         if not archives:
             raise UserError(f"{place}: no such archive")
-        return checked([prompt for archive in archives for prompt in self._prompts(archive)], place)
+        return archives
 
-    def _prompts(self, archive: Path) -> Iterator[Prompt]:
-        texts = self._texts(archive)
-        pictures: dict[str, Picture] = {}
-        for name, picture in in_tar(archive).items():
-            if pictures.setdefault(PurePosixPath(name).stem, picture) is not picture:
-                raise UserError(f"{archive}: {PurePosixPath(name).stem}: expected one image of a name")
-        for name, caption in sorted(texts.items()):
-            if name in pictures:
-                yield Prompt(f"{archive.name}/{name}", caption.text, image=pictures[name], negative=caption.negative or None)
+    def _samples(self, archive: Path, tar: Tar) -> Samples:
+        def read(name: str) -> bytes:
+            size = tar.files[name][1]
+            if size > LONGEST:
+                raise UserError(f"{archive}: {name}: {size} bytes, expected a caption of at most {LONGEST}")
+            return tar.read(name)
 
-    def _texts(self, archive: Path) -> dict[str, Written]:
-        """Base name -> caption; that of a .txt before that of a .json."""
-        found: dict[str, dict[str, Written]] = {".txt": {}, ".json": {}}
-        try:
-            with tarfile.open(archive, "r:*") as members:
-                for member in members:
-                    name = PurePosixPath(member.name)
-                    kind = name.suffix.lower()
-                    if not member.isfile() or kind not in found or any(map(is_hidden, name.parts)):
-                        continue
-                    if member.size > LONGEST:
-                        raise UserError(f"{archive}: {member.name}: {member.size} bytes, expected a caption of at most {LONGEST}")
-                    content = members.extractfile(member)
-                    caption = self._caption(content.read() if content else b"", f"{archive}: {member.name}")
-                    if caption and found[kind].setdefault(name.stem, caption) is not caption:
-                        raise UserError(f"{archive}: {member.name}: expected one caption of a name")
-        except UserError:
-            raise
-        except DAMAGED as error:
-            raise UserError(f"{archive}: expected an archive of {', '.join(SUFFIXES)} with .txt or .json: {error}") from error
-        return {**found[".json"], **found[".txt"]}
-
-    def _caption(self, data: bytes, where: str) -> Written | None:
-        """What a file has as a caption; None where a .json has none."""
-        content = decoded(data, where)
-        if where.lower().endswith(".txt"):
-            return written(content)
-        document = parsed(content, where)
-        value = document.get(self.key) if isinstance(document, dict) else None
-        return Written(text(value, f"{where}: {self.key}")) if isinstance(value, str) else None
+        return pair(tar.files, read, lambda name: f"{archive}: {name}", self.key)

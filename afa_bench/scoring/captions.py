@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
 
 from afa_bench.errors import UserError
+from afa_bench.images.find import Found
 from afa_bench.images.order import in_order
 from afa_bench.images.parameters import parameters
-from afa_bench.prompts.captions import read_lines, read_sidecar, sidecar_of, written
+from afa_bench.prompts.captions import read_bytes, read_lines, written
 from afa_bench.prompts.rows import FILE, PROMPT, file_of, parsed, read_rows, text
+from afa_bench.prompts.samples import TEXTS, Samples, pair
 from afa_bench.prompts.webui import Written
 
 Carrier: TypeAlias = Literal["sidecar", "log", "image"]
@@ -67,23 +70,13 @@ def in_file(files: Sequence[str], prompts: Path, images_per_prompt: int) -> Capt
     return _by_name(files, prompts)
 
 
-def carried(folder: Path, files: Sequence[str], carrier: Carrier) -> Captions:
+def carried(found: Found, carrier: Carrier) -> Captions:
     """Captions that lie beside the images or in them.
 
     Raises:
         UserError: there is no log, or it cannot be read.
     """
-    if carrier == "log":
-        return _by_log(folder, files)
-    find: Callable[[Path], Written] = _beside if carrier == "sidecar" else _inside
-    found = Captions()
-    for file in files:
-        try:
-            found.texts[file] = find(folder / file).text
-        except UserError as error:
-            found.errors[file] = str(error)
-    found.notes = [_origin(folder, found, files, carrier)]
-    return found
+    return {"log": _by_log, "sidecar": _by_text, "image": _by_parameters}[carrier](found.folder, found)
 
 
 def _by_line(files: Sequence[str], prompts: Path, images_per_prompt: int) -> Captions:
@@ -125,11 +118,47 @@ def _by_name(files: Sequence[str], table: Path) -> Captions:
     return found
 
 
-def _by_log(folder: Path, files: Sequence[str]) -> Captions:
+def _by_text(folder: Path, images: Found) -> Captions:
+    texts: defaultdict[str, list[str]] = defaultdict(list)
+    for name in images.beside:
+        if name.lower().endswith(TEXTS):
+            texts[name.rpartition(".")[0]].append(name)
+    found, whole = Captions(), Samples()
+    for file in images.files:
+        stem = file.rpartition(".")[0]
+        own = texts.get(stem, [])
+        try:
+            sample = pair([file, *own], lambda name: read_bytes(folder / name), lambda name: str(folder / name))
+            if sample.bare:
+                raise UserError(f"no caption: expected {PurePosixPath(stem).name}.txt beside it")
+            found.texts[file] = sample.captions[file].text
+            whole.differing += sample.differing
+        except UserError as error:
+            found.errors[file] = str(error)
+    taken = {file.rpartition(".")[0] for file in images.files}
+    whole.texts = [name for stem, own in texts.items() if stem not in taken for name in own]
+    whole.captions = {file: Written(caption) for file, caption in found.texts.items()}
+    found.notes = [_origin(folder, found, images.files, "sidecar"), *whole.notes(folder, {})]
+    return found
+
+
+def _by_parameters(folder: Path, images: Found) -> Captions:
+    found = Captions()
+    for file in images.files:
+        try:
+            found.texts[file] = _inside(folder / file).text
+        except UserError as error:
+            found.errors[file] = str(error)
+    found.notes = [_origin(folder, found, images.files, "image")]
+    return found
+
+
+def _by_log(folder: Path, images: Found) -> Captions:
     """A log goes on while images are saved and deleted: rows without an image are counted, no more."""
     if not (folder / LOG).is_file():
         raise UserError(f"{folder}: --captions log: expected {LOG} in it")
-    there, found, gone = set(files), Captions(), 0
+    files, found, gone = images.files, Captions(), 0
+    there = set(files)
     for number, row in enumerate(read_rows(folder / LOG, [FILE, PROMPT]), start=1):
         where = f"{folder / LOG}: row {number}"
         file, caption = file_of(row[FILE[0]], f"{where}: filename", there), text(row[PROMPT[0]], f"{where}: prompt")
@@ -143,13 +172,6 @@ def _by_log(folder: Path, files: Sequence[str]) -> Captions:
 
 def _origin(folder: Path, found: Captions, files: Sequence[str], carrier: Carrier) -> str:
     return f"{folder}: captions are from {CARRIERS[carrier]}: {len(found.texts)} of {len(files)} images have one"
-
-
-def _beside(path: Path) -> Written:
-    sidecar = sidecar_of(path)
-    if sidecar is None:
-        raise UserError(f"no caption: expected {path.with_suffix('.txt').name} beside it")
-    return read_sidecar(sidecar)
 
 
 def _inside(path: Path) -> Written:

@@ -53,7 +53,7 @@ def read_folder(
     if prompts:
         captions = in_file(found.files, prompts, images_per_prompt)
     elif carrier:
-        captions = carried(images, found.files, carrier)
+        captions = carried(found, carrier)
     rows = [_row(file, captions.texts.get(file, ""), captions.errors.get(file)) for file in found.files]
     rows += [_row(None, lost.caption, lost.error, lost.name) for lost in captions.lost]
     notes = [*found.notes, *captions.notes, *_read_files(images, rows, as_seen)]

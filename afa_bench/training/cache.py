@@ -24,7 +24,7 @@ from afa_bench.architectures.base import Architecture
 from afa_bench.architectures.objective import Conditions
 from afa_bench.identity import fingerprint, fingerprint_of_rows, seed_of
 from afa_bench.images.square import cut, scaled
-from afa_bench.images.stored import identity, is_plain, shown
+from afa_bench.images.stored import identity, is_plain, name_of, shown
 from afa_bench.models.load import LoadedGroup
 from afa_bench.prompts.base import Prompt
 from afa_bench.store.atomic import write_bytes
@@ -91,8 +91,9 @@ class Encoding:
             UserError: an image that cannot be read.
         """
         vae = self.loaded.vae
-        image = shown(prompt.image or b"", f"the image of {prompt.id}")
-        cuts = [cropped(image, self.size, seed_of(self.seed, prompt.id, "crop", crop)) for crop in range(self.crops)]
+        name = name_of(prompt.image or b"", f"the image of {prompt.id}")
+        image = shown(prompt.image or b"", name)
+        cuts = [cropped(image, self.size, seed_of(self.seed, prompt.id, "crop", crop), name) for crop in range(self.crops)]
         pixels = torch.from_numpy(np.stack([cut for cut, _ in cuts])).permute(0, 3, 1, 2)
         device = next(vae.parameters()).device
         batches = (part.to(device, torch.float32) / 127.5 - 1 for part in pixels.split(BATCH))
@@ -135,13 +136,15 @@ class Encoding:
         return fingerprint([*parts, own] if own else parts)
 
 
-def cropped(image: Image.Image, size: int, seed: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def cropped(image: Image.Image, size: int, seed: int, name: str = "an image") -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """A square of the image by :mod:`afa_bench.images.square`'s rule, cut at a place that the seed draws.
+
+    ``name`` is the image's, for an error.
 
     Returns:
         ``(size, size, 3)``, and the top and left of the place.
     """
-    image = scaled(image, size)
+    image = scaled(image, size, name)
     random = np.random.Generator(np.random.PCG64(seed))
     left, top = int(random.integers(image.width - size + 1)), int(random.integers(image.height - size + 1))
     return np.asarray(cut(image, size, (top, left))), (top, left)

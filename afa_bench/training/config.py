@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from afa_bench import registry
 from afa_bench.errors import NothingToDoError, UserError
+from afa_bench.images.find import some
+from afa_bench.log import LOG
 from afa_bench.method import Options
 from afa_bench.models.group import Group, read_group
 from afa_bench.prompts.base import Prompt, PromptSet, notes_of, read_prompts
@@ -86,9 +88,12 @@ class TrainConfig(Settings):
             UserError: none has, or what the prompt set says.
         """
         chosen, where = self.prompt_set(), f"{self.file}: data: {self.data.name}"
-        prompts = [prompt for prompt in read_prompts(chosen, self.file.parent, where) if prompt.image is not None][: chosen.limit]
+        found = read_prompts(chosen, self.file.parent, where)
+        prompts = [prompt for prompt in found if prompt.image is not None][: chosen.limit]
         if not prompts:
-            raise NothingToDoError(f"{where}: no prompt with an image to train on")
+            raise NothingToDoError(f"{where}: no prompt with an image to train on (of a table, image_column names them)")
+        if bare := [prompt.id for prompt in found if prompt.image is None]:
+            LOG.warning("%s: %d of %d prompts have no image (%s): they take no part", where, len(bare), len(found), some(bare))
         notes_of(chosen, self.file.parent, prompts)
         return prompts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ import afa_bench
 from afa_bench import registry
 from afa_bench.denoiser import require_denoiser
 from afa_bench.errors import UserError
+from afa_bench.identity import fingerprint
 from afa_bench.log import LOG
 from afa_bench.models.cut import cut_notes
 from afa_bench.models.identity import group_identity
@@ -26,7 +27,7 @@ from afa_bench.store.atomic import write_json
 from afa_bench.training.cache import Encoding, cache_pairs
 from afa_bench.training.config import TrainConfig
 from afa_bench.training.loop import accelerator_of, fit
-from afa_bench.training.pairs import Pairs, Subset, generator
+from afa_bench.training.pairs import Subset, generator
 from afa_bench.training.trainable import Learner
 
 WEIGHTS = "weights"
@@ -75,7 +76,8 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
     if config.lcm is not None and getattr(options, "start", None) is None:
         raise UserError(f"{config.file}: trainable: start: expected a folder of trained weights to distil")
     prompts = config.read_pairs()
-    _require_enough(len(prompts), config)
+    repeats = [prompt.repeats for prompt in prompts]
+    rows, held_out = _split(repeats, config)
     for note in cut_notes(group, [prompt.text for prompt in prompts], noun="captions"):
         LOG.warning("%s", note)
     accelerator = _accelerator(config, folder)
@@ -110,13 +112,14 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
         "order": identity["order"],
         "pairs": pairs.folder.name,
         "validation": config.validation,
+        **({"repeats": fingerprint(repeats)} if set(repeats) != {1} else {}),
         **{key: identity["pipeline"][key] for key in ("schedule",) if key in identity["pipeline"]},
     }
     if accelerator.is_main_process:
         versions = {module.__name__: module.__version__ for module in (afa_bench, torch, diffusers, accelerate)}
         facts = {**config.model_dump(mode="json"), **about, "processes": accelerator.num_processes, "versions": versions}
         write_json(folder / FACTS, facts)
-    trained, held = _split(pairs, config)
+    trained, held = Subset(pairs, rows), Subset(pairs, held_out) if held_out else None
     values: dict[str, float] = {}
 
     def report(done: int, total: int, latest: Mapping[str, float]) -> None:
@@ -143,15 +146,16 @@ def _accelerator(config: TrainConfig, folder: Path) -> Accelerator:
         raise UserError(f"{config.file}: {error}") from error
 
 
-def _require_enough(pairs: int, config: TrainConfig) -> None:
-    """Raise a UserError for fewer pairs than are held out and a batch has."""
-    if pairs < config.validation + config.batch:
-        expected = f"at least {config.validation} for validation and {config.batch} for a batch"
-        raise UserError(f"{config.file}: data: {pairs} pairs; expected {expected}")
+def _split(repeats: Sequence[int], config: TrainConfig) -> tuple[list[int], list[int]]:
+    """The rows of the pairs to train on, each as often as it is repeated, and of those held out, drawn by the seed.
 
-
-def _split(pairs: Pairs, config: TrainConfig) -> tuple[Pairs, Pairs | None]:
-    """The pairs to train on and those held out, drawn by the seed."""
-    order = torch.randperm(len(pairs), generator=generator(config.seed, 0, 1)).tolist()
+    Raises:
+        UserError: fewer pairs than are held out and a batch has.
+    """
+    order = torch.randperm(len(repeats), generator=generator(config.seed, 0, 1)).tolist()
     held, rest = order[: config.validation], order[config.validation :]
-    return Subset(pairs, sorted(rest)), Subset(pairs, sorted(held)) if held else None
+    rows = [row for row in sorted(rest) for _ in range(repeats[row])]
+    if len(held) < config.validation or len(rows) < config.batch:
+        expected = f"at least {config.validation} for validation and {config.batch} for a batch"
+        raise UserError(f"{config.file}: data: {len(repeats)} pairs; expected {expected}")
+    return rows, sorted(held)

@@ -33,7 +33,6 @@ def test_what_cannot_be_measured() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_checkpointing_takes_memory_off_and_models_add_to_it() -> None:
     two, three = (measure("mini", models, 64, 2, "float32", 1, "cpu", count=True) for models in (2, 3))
     for one in (two, three):
@@ -45,7 +44,6 @@ def test_checkpointing_takes_memory_off_and_models_add_to_it() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_the_command_line_measures() -> None:
     found = CliRunner().invoke(
         app(), ["bench", "afa", "--models", "2", "--architecture", "mini", "--size", "32", "--repeats", "1"]

@@ -16,7 +16,6 @@ def test_the_checkpoints_are_of_true_size() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_two_checkpoints_merge_in_little_memory(tmp_path: Path) -> None:
     found = measure(tmp_path, 0.2)
     assert set(found) == {"size", "copy", "afa-bench", "sd-mecha"}

@@ -26,7 +26,6 @@ def test_the_base_model_goes_first_and_alone() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_counted_without_weights(tmp_path: Path) -> None:
     file = tmp_path / "methods.json"
     text = run_methods("mini-1", ["noise-average", "afa"], [2], [1, 2], [20, 10], rounds=0, out=file)
@@ -65,7 +64,6 @@ def test_measured_beside_the_base_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_true_sizes(tmp_path: Path) -> None:
     """Stable Diffusion 1.5 under 2 and 3 models: the parameters of tables 6 and 9, and of appendix B where they differ."""
     file = tmp_path / "methods.json"

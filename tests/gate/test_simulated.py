@@ -40,7 +40,7 @@ def simulated(seed: int, drop: float) -> list[Finding]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_claim_is_wrong_more_often_than_promised(prompts: int, kind: str) -> None:
     """No change is called improved, and a loss of the margin a pass or a regression, in at most 2.5% of runs, 6% where skewed."""
-    runs = 400
+    runs = 250
     found = verdicts(kind, prompts, runs, {truth: LOSSES[truth] for truth in ("same", "margin")})
     share = 0.025 if kind == "normal" else 0.06
     most = share * runs + 3 * np.sqrt(share * runs)  # what that comes to in so many runs, but for one time in a thousand

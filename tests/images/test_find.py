@@ -7,9 +7,9 @@ import pytest
 import sets
 
 from afa_bench.errors import UserError
+from afa_bench.images.archives import in_tar, in_zip
 from afa_bench.images.find import find_images
 from afa_bench.images.names import SUFFIXES
-from afa_bench.images.stored import in_tar, in_zip
 
 
 def touch(folder, *names):

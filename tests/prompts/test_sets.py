@@ -140,7 +140,7 @@ def test_journeydb_unpacks_images_alone_and_takes_captions_on_request(world, tmp
     prompts = prompt_set.prompts(HERE)
     assert all(prompt.image is not None and prompt.text.endswith("in oil --ar 16:9") for prompt in prompts)
     assert not list(tmp_path.rglob("*.sh"))
-    assert {path.parent.name for path in tmp_path.rglob("escaped.jpg")} == {f"{folder}.tgz.unpacked" for folder in FOLDERS}
+    assert not list(tmp_path.rglob("escaped.jpg")), "names in an archive are no paths"
     captions = journeydb.JourneyDB(count=5, folders=2, text="caption").prompts(HERE)
     assert [p.id for p in captions] == [p.id for p in prompts]
     assert captions[0].text.startswith("A painting of")

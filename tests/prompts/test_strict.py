@@ -1,7 +1,10 @@
 """Tables and texts as people write them: read for exactly what they say, or refused in one line."""
 
 import json
+from decimal import Decimal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sets
 
@@ -104,12 +107,59 @@ def test_an_image_that_is_none_is_refused_and_a_missing_one_is_not(tmp_path):
 
 
 def test_a_parquet_column_that_is_there_twice_is_refused(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["prompt", "prompt"]), tmp_path / "p.parquet")
     with pytest.raises(UserError, match="prompt: is there twice"):
         list(read_rows(tmp_path / "p.parquet", ["prompt"]))
+
+
+TYPES = {
+    "string": (pa.array(["a"]), "a"),
+    "large": (pa.array(["a"], pa.large_string()), "a"),
+    "dictionary": (pa.array(["a"]).dictionary_encode(), "a"),
+    "bytes": (pa.array([b"a"]), r"found \"bytes\""),
+    "list": (pa.array([["a"]]), r"found \[\"a\"\]"),
+    "struct": (pa.array([{"text": "a"}]), r"found \{"),
+    "list of structs": (pa.array([[{"text": "a"}]]), r"found \[\{"),
+    "map": (pa.array([[("text", "a")]], pa.map_(pa.string(), pa.string())), r"found \[\["),
+    "number": (pa.array([1]), "found 1"),
+    "decimal": (pa.array([Decimal(1)], pa.decimal128(5, 1)), r"found \"Decimal\""),
+    "date": (pa.array([0], pa.date32()), r"found \"date\""),
+    "none": (pa.array([None]), "found null"),
+}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_column_of_a_parquet_file_is_texts_or_refused(tmp_path, kind):
+    column, expected = TYPES[kind]
+    pq.write_table(pa.table({"caption": column, "image": [sets.picture(0)]}), tmp_path / "p.parquet")
+    one = FilePrompts(path="p.parquet", image_column="image")
+    if expected == "a":
+        assert [prompt.text for prompt in one.prompts(tmp_path)] == ["a"]
+        return
+    for options in ({"image_column": "image"}, {"column": "caption"}):
+        with pytest.raises(UserError, match=rf"p\.parquet: row 1: (prompt|caption): expected a text, {expected}"):
+            FilePrompts(path="p.parquet", **options).prompts(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["caption.text", "caption.0", "caption.list.element"])
+def test_a_column_within_a_column_is_refused_by_name(tmp_path, column):
+    pq.write_table(pa.table({"caption": [{"text": "a"}], "n": [[1]]}), tmp_path / "p.parquet")
+    with pytest.raises(UserError, match=rf"{column}: expected this column, found caption, n"):
+        FilePrompts(path="p.parquet", column=column).prompts(tmp_path)
+
+
+def test_a_column_with_a_dot_in_its_name_is_that_column(tmp_path):
+    pq.write_table(pa.table({"a.b": ["dotted"], "a": [{"b": "nested"}]}), tmp_path / "p.parquet")
+    assert [prompt.text for prompt in FilePrompts(path="p.parquet", column="a.b").prompts(tmp_path)] == ["dotted"]
+
+
+@pytest.mark.parametrize(
+    "value", [[sets.picture(0)], [{"bytes": sets.picture(0)}], "a.png", 3, {"path": "a.png"}, {"data": b"x"}]
+)
+def test_an_image_column_is_images_or_refused(tmp_path, value):
+    pq.write_table(pa.table({"prompt": ["a"], "image": pa.array([value])}), tmp_path / "p.parquet")
+    with pytest.raises(UserError, match=r"p\.parquet: row 1: image: (a\.png: )?expected the bytes of an image"):
+        FilePrompts(path="p.parquet", image_column="image").prompts(tmp_path)
 
 
 def folder(place, **files):
@@ -144,7 +194,7 @@ def test_what_a_folder_s_prompts_leave_out_is_said(tmp_path):
     assert [prompt.text for prompt in pairs.prompts(tmp_path)] == ["red"]
     hidden, unnamed, beside, negative = pairs.notes(tmp_path)
     assert "1 hidden (.ipynb_checkpoints)" in hidden
-    assert "does not name 1 of 2 images (b.png ...): they take no part" in unnamed
+    assert "does not name 1 of 2 images (b.png): they take no part" in unnamed
     assert "1 text files beside images are not read" in beside
     assert negative.endswith("the column negative_prompt is not read: negative_column: negative_prompt takes it")
     (tmp_path / "pairs" / "metadata.jsonl").write_text("")
@@ -168,8 +218,8 @@ def test_an_archive_has_one_caption_and_one_image_of_a_name(tmp_path):
     assert prompts("a.tar", good | hidden) == [("a.tar/0", "red"), ("a.tar/1", "blue")]
     for number, (more, message) in enumerate(
         [
-            ({"0.png": sets.picture(2)}, "0: expected one image of a name"),
-            ({"x/0.txt": b"green"}, "x/0.txt: expected one caption of a name"),
+            ({"0.png": sets.picture(2)}, "0.jpg and 0.png: expected one image of a name"),
+            ({"0.TXT": b"green"}, "0.txt and 0.TXT: expected one caption of a name"),
             ({"1.json": b'{"caption": "a", "caption": "b"}'}, "caption: is there twice"),
             ({"0.txt": b"caf\xe9"}, "0.txt: cannot be read as .txt: expected UTF-8"),
             ({"1.json": b"nonsense"}, r"1.json: cannot be read as .json"),

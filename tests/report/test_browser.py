@@ -19,7 +19,7 @@ from afa_bench.report.images import Mode
 from afa_bench.tables import build_table, load_results
 from afa_bench.tables.text import difference
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

@@ -192,7 +192,11 @@ def test_captions_may_be_in_the_images(folder):
 
 
 def test_captions_may_be_beside_the_images(folder):
-    images(folder, "a.png", "b.png", "c.png", "d.png", "e.png")
+    images(folder, "a.png", "b.png", "c.png", "d.png", "e.png", "f.png", "g.png")
+    written(folder, "images/f.json", '{"caption": "a red dog"}')
+    written(folder, "images/g.json", '{"caption": "another"}')
+    written(folder, "images/g.txt", "a red dog")
+    written(folder, "images/h.txt", "of no image")
     written(folder, "images/a.txt", "\ufeffa red dog\r\n")
     written(folder, "images/b.txt", PARAMETERS)
     written(folder, "images/c.TXT", "left of\u2028right")
@@ -201,7 +205,10 @@ def test_captions_may_be_beside_the_images(folder):
     assert (found["a.png"], found["b.png"], found["c.png"]) == ("a red dog", "a red dog,\nfrom above", "left of\u2028right")
     assert "d.txt: cannot be read as .txt: expected UTF-8" in found["d.png"]
     assert found["e.png"] == "no caption: expected e.txt beside it"
-    assert "3 of 5 images have one" in notes[0]
+    assert found["f.png"] == found["g.png"] == "a red dog"
+    assert "5 of 7 images have one" in notes[0]
+    assert notes[1].endswith("5 images with captions are read; not read: 1 texts without an image (h.txt)")
+    assert "1 .json have another caption than the text beside them (g.json)" in notes[2]
 
 
 def test_captions_may_be_in_the_log_of_a_web_ui(folder):

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fuzz_archives import archives, layouts
 from fuzz_texts import captions, images, prompts
 from fuzz_weights import WEIGHTS
 from fuzzing import WORDS, Finding, mutated, tried
@@ -137,7 +138,8 @@ def read_all(root: Path) -> None:
         raise errors[0]
 
 
-KINDS = {"suites": suites, "results": results, "prompts": prompts, "captions": captions, "images": images, **WEIGHTS}
+TEXTS = {"prompts": prompts, "captions": captions, "images": images, "archives": archives, "layouts": layouts}
+KINDS = {"suites": suites, "results": results, **TEXTS, **WEIGHTS}
 
 
 def fuzz(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from sets import picture
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trainings import Silent
 
@@ -32,10 +34,11 @@ from afa_bench.models.group import read_group
 from afa_bench.models.load import load_group
 from afa_bench.needs import needs_of
 from afa_bench.prompts.base import Prompt
+from afa_bench.prompts.webdataset import WebDatasetPrompts
 from afa_bench.training.cache import Encoding, cache_pairs, cropped
 from afa_bench.training.config import read_config
 from afa_bench.training.log import read_log
-from afa_bench.training.run import train
+from afa_bench.training.run import _split, train
 
 COUNT = 10
 
@@ -223,6 +226,47 @@ def test_too_few_pairs_are_refused_before_anything_is_encoded(config: Path, tmp_
     with pytest.raises(UserError, match="10 pairs; expected at least 9 for validation"):
         train(read_config(changed(config, validation=9)), tmp_path / "out", Silent())
     assert not (tmp_path / "out").exists()
+
+
+def test_another_archive_of_the_same_name_is_encoded_anew(tiny_group: Path, tmp_path: Path) -> None:
+    """Its images have the names and the sizes of the first one's."""
+    loaded = load_group(read_group(str(tiny_group), Path(), "group"), "cpu", torch.float32)
+    encoding = Encoding.of(loaded, [loaded.models[0].text_encoder], 16)
+    for number in range(2):
+        with tarfile.open(tmp_path / "a.tar", "w") as archive:
+            for row in range(3):
+                data = picture(10 * number + row, "BMP")
+                image, caption = tarfile.TarInfo(f"{row}.bmp"), tarfile.TarInfo(f"{row}.txt")
+                image.size = len(data)
+                archive.addfile(image, io.BytesIO(data))
+                archive.addfile(caption)
+        prompts = WebDatasetPrompts(path=Path("a.tar")).prompts(tmp_path)
+        pairs = cache_pairs(prompts, encoding, tmp_path / "cache", lambda _: None)
+        for row in range(3):
+            own = encoding.image(Prompt(prompts[row].id, "", image=picture(10 * number + row, "BMP")))
+            assert torch.equal(pairs.batch([row], 0)[0], own["latents"])
+
+
+def test_repeats_are_of_the_rows_to_train_on_alone(config: Path) -> None:
+    rows, held = _split([1, 3, 5], read_config(changed(config, validation=1, batch=4)))
+    repeats = {0: 1, 1: 3, 2: 5}
+    assert Counter(rows) == {row: repeats[row] for row in repeats if row not in held}
+    assert len(held) == 1
+    with pytest.raises(UserError, match="3 pairs; expected at least 1 for validation and 9 for a batch"):
+        _split([1, 3, 5], read_config(changed(config, validation=1, batch=9)))
+
+
+@pytest.mark.slow
+def test_folders_of_repeats_make_longer_epochs_and_other_trainings(config: Path, pictures: Path, tmp_path: Path) -> None:
+    for folder, number in (("3_dog", 0), ("2_cat", 1)):
+        (tmp_path / "kohya" / folder).mkdir(parents=True)
+        shutil.copy(pictures / f"{number:02d}.png", tmp_path / "kohya" / folder)
+    document = {"data": {"name": "folder", "path": "kohya"}, "steps": None, "epochs": 2, "batch": 2}
+    train(read_config(changed(config, **document)), tmp_path / "out", Silent())
+    assert [line["step"] for line in read_log(tmp_path / "out" / "log.jsonl")] == [1, 2, 3, 4]
+    once = changed(config, data={"name": "folder", "path": "kohya", "repeats": False}, epochs=6)
+    with pytest.raises(UserError, match="repeats: this checkpoint has"):
+        train(read_config(once), tmp_path / "out", Silent())
 
 
 def test_images_are_trained_on_as_they_are_seen(tiny_group: Path, tmp_path: Path) -> None:
