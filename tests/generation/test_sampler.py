@@ -21,6 +21,7 @@ from afa_bench.cells import Plan
 from afa_bench.errors import UserError
 from afa_bench.generation.generator import Generator, initial_noise
 from afa_bench.identity import seed_of
+from afa_bench.models.cut import cut_notes
 from afa_bench.models.group import read_group
 from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.plan import make_plan
@@ -274,3 +275,12 @@ def test_a_negative_prompt_that_does_nothing_is_said(
     assert any("negative prompts take no part" in note for note in plan.notes)
     planned(pipelines("sd15"), negative_prompt="b")
     assert caplog.text.count("take no part") == 1
+
+
+def test_texts_that_are_cut_are_counted_for_each_length(pipelines: Callable[[str], Path]) -> None:
+    file = pipelines("sdxl").with_suffix(".yaml")
+    group = read_group(file.name, file.parent, "test")
+    assert cut_notes(group, ["a", "x" * 10], ["b"]) == []
+    assert cut_notes(group, ["a", LONG, LONG], ["b", LONG, LONG], "captions") == [
+        "group sdxl: 2 of 3 captions and 1 negative prompt cut at 12 tokens by its tokenizer and tokenizer_2"
+    ]
