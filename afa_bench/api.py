@@ -78,7 +78,7 @@ def run(
     root = _results_to_write(out)
     counts = [steps] if isinstance(steps, int) else list(steps)
     plan = make_plan(_suite(suite), limit=limit, only=names(only), steps=counts, groups=names(groups), size=size)
-    on, batch = chosen_device(device), batch_size or _batch_size(plan.suite.size)
+    on, batch = chosen_device(device), batch_size or _batch_size(plan.suite.height * plan.suite.width)
     refresh(plan, root)
     outcome = run_plan(plan, root, on, batch, Bars(progress), strict, share=Share(*part), engine=engine or run_shards)
     return Run(root / plan.name, tuple(cell.name for cell in plan.cells), outcome)
@@ -340,6 +340,6 @@ def _policy(policy: PathOrName | Mapping[str, Any] | Policy | None) -> tuple[Pol
     return read_policy(file), f"{file}: "
 
 
-def _batch_size(size: int) -> int:
+def _batch_size(pixels: int) -> int:
     """Samples at once: as many pixels as 8 images of 512 px, at most 32."""
-    return max(1, min(32, 8 * 512**2 // size**2))
+    return max(1, min(32, 8 * 512**2 // pixels))

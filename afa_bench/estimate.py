@@ -100,7 +100,7 @@ def estimate(suite: Suite, rate: float | None = None) -> Estimate:
             rows.append(RowEstimate(group.name, label, len(steps), images * len(steps), evaluations))
     if not rows:
         raise UserError(f"{suite.file}: methods: none applies to the groups")
-    pixels = suite.size**2
+    pixels = suite.height * suite.width
     rate = rate or measured or 1.0
     seconds = sum(row.evaluations for row in rows) * images / rate * pixels / 512**2
     disk = round(sum(row.images for row in rows) * pixels * BYTES_PER_PIXEL)

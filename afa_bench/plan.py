@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from afa_bench import registry
@@ -16,8 +16,9 @@ from afa_bench.log import LOG
 from afa_bench.method import Method, Options
 from afa_bench.metrics.base import Metric
 from afa_bench.metrics.read import read_metric
+from afa_bench.models.cut import cut_notes
 from afa_bench.models.group import Group, read_group, read_group_file
-from afa_bench.models.identity import group_identity
+from afa_bench.models.identity import changed_since, group_identity
 from afa_bench.models.sampling import check_sampling
 from afa_bench.prompts.base import Prompt, notes_of, read_prompts
 from afa_bench.reading import Choice, validated
@@ -73,6 +74,8 @@ def make_plan(
     real = [prompt.image for prompt in prompts if prompt.image is not None] if any(m.task == "denoise" for m in metrics) else []
     if not real and (measuring := [metric.title for metric in metrics if metric.task == "denoise"]):
         raise UserError(f"{suite.file}: metrics: {measuring[0]}: none of the prompts has an image to denoise")
+    if real and suite.height != suite.width:
+        raise UserError(f"{suite.file}: size: {suite.pixels}; expected one number, since real images are denoised")
     squares = {} if all(images.is_plain(image, square=True) for image in real) else {"images": SQUARES}
     chosen = [read_group(name, folder, f"{suite.file}: groups") for name in groups or suite.groups]
     _known(suite, chosen, only)
@@ -83,10 +86,10 @@ def make_plan(
     if not cells:
         raise NothingToDoError(f"{suite.file}: methods: none applies to the groups chosen")
     name = suite.name + (f"-size{suite.size}" if size else "") + (f"-limit{limit}" if limit is not None else "")
-    unused = _unused_negatives(suite, prompts, chosen)
-    for note in unused:
+    unread = [*_unused_negatives(suite, prompts, chosen), *_cut(suite, prompts, chosen)]
+    for note in unread:
         LOG.warning("%s", note)
-    notes = [*notes_of(prompt_set, folder, prompts), *unused]
+    notes = [*notes_of(prompt_set, folder, prompts), *unread]
     return Plan(suite, name, prompt_set, samples, cells, metrics, whole=not (only or steps or groups), notes=notes)
 
 
@@ -121,7 +124,7 @@ def check_generation(suite: Suite, groups: Sequence[Group], metrics: Sequence[Me
     generates = any(metric.task == "generate" for metric in metrics)
     for group in groups:
         try:
-            check_sampling(group, suite.sampler.scheduler, steps if generates else (), suite.size)
+            check_sampling(group, suite.sampler, steps if generates else (), (suite.height, suite.width))
         except UserError as error:
             raise type(error)(f"{suite.file}: {error} (group {group.name})") from error
 
@@ -168,6 +171,8 @@ def _group_cells(
     squares: Mapping[str, str],
 ) -> list[Cell]:
     models = group_identity(group)
+    changed = changed_since(group, suite.sampler.scheduler)
+    drawn = {**models, "pipeline": {**models["pipeline"], "settings": changed}} if changed else models
     cells: list[Cell] = []
     rows = rows_of(suite, group)
     labels = [label for label, _, _ in rows]
@@ -184,7 +189,7 @@ def _group_cells(
             [("denoise", None, {"denoise": denoise, **squares})] if denoise else []
         )
         if any(metric.task == "generate" for metric in metrics):
-            tasks += [("generate", n, {"sampler": suite.sampler.model_dump(), "steps": n}) for n in steps]
+            tasks += [("generate", n, {"sampler": suite.sampler.identity(), "steps": n, "group": drawn}) for n in steps]
         for task, n, extra in tasks:
             cells.append(Cell(group, method, options, label, order, task, n, {**identity, "task": task, **extra}))
     return cells
@@ -228,8 +233,8 @@ def _digest(prompts: Sequence[Prompt]) -> str:
 
 
 def _unused_negatives(suite: Suite, prompts: Sequence[Prompt], groups: Sequence[Group]) -> list[str]:
-    """One line where the prompts have negative prompts that take no part, or none."""
-    if not any(prompt.negative for prompt in prompts):
+    """One line where negative prompts, the sampler's or the prompts' own, take no part, or none."""
+    if not suite.sampler.negative_prompt and not any(prompt.negative for prompt in prompts):
         return []
     if (guidance := suite.sampler.guidance) <= 1:
         return [f"{suite.file}: negative prompts take no part: sampler.guidance is {guidance:g}, expected more than 1"]
@@ -238,3 +243,14 @@ def _unused_negatives(suite: Suite, prompts: Sequence[Prompt], groups: Sequence[
         return []
     said = f"negative prompts take no part in {', '.join(unguided)}"
     return [f"{suite.file}: {said}: {' and '.join(dict.fromkeys(unguided.values()))} has no unconditional half"]
+
+
+def _cut(suite: Suite, prompts: Sequence[Prompt], groups: Sequence[Group]) -> Iterator[str]:
+    """A line where texts are longer than what a group's text encoders read."""
+    if suite.sampler.long_prompts == "cut":
+        negatives = [suite.sampler.negative(prompt.negative) for prompt in prompts]
+        for group in groups:
+            guided = suite.sampler.guidance > 1 and group.family.classifier_free
+            more = " (sampler.long_prompts: chunks reads all of them)" if group.family.in_pieces else ""
+            for note in cut_notes(group, [prompt.text for prompt in prompts], negatives if guided else ()):
+                yield note + more

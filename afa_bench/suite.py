@@ -11,40 +11,35 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from afa_bench.errors import NotFoundError, UserError, suggest
-from afa_bench.models.samplers import meant_by
+from afa_bench.models.sampler import Sampler
 from afa_bench.paths import expanded, shipped
 from afa_bench.reading import Choice, Place, Unique, line_of, read_mapping, validated
 
-Positive = Annotated[int, Field(ge=1, le=10**9)]
+LARGEST = 10**9
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _scheduler(name: str) -> str:
-    if found := meant_by(name):
-        kind, _, settings = found.partition(" with ")
-        file = f", with {settings} in the scheduler_config.json of the pipeline" if settings else ""
-        raise ValueError(f"expected the class name of a diffusers scheduler, found {name!r}: did you mean {kind!r}{file}?")
-    return name
+class Size(_Strict):
+    """Of images that are no squares, in pixels."""
+
+    height: Positive
+    width: Positive
 
 
-class Sampler(_Strict):
-    """How images are sampled.
-
-    Attributes:
-        scheduler: the class name of a diffusers scheduler; its other settings are the pipeline folder's.
-        guidance: classifier-free guidance scale; 1 or less samples without guidance.
-        negative_prompt: the text of the unconditional half.
-    """
-
-    scheduler: Annotated[str, AfterValidator(_scheduler)] = "DDIMScheduler"
-    guidance: Annotated[float, Field(ge=0)] = 7.5
-    negative_prompt: str = ""
+def _size(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        size = validated(Size, value, "size")
+        return size.height if size.height == size.width else (size.height, size.width)
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST:
+        return value
+    raise ValueError(f"expected a number of pixels, or {{height: NUMBER, width: NUMBER}}, found {value!r}")
 
 
 class Suite(_Strict):
@@ -57,7 +52,7 @@ class Suite(_Strict):
         methods: in the order of the table's rows; ``groups`` restricts one to some groups, ``label`` names its row.
         metrics: in the order of the table's columns.
         steps: numbers of sampling steps.
-        size: height and width of the images in pixels.
+        size: of the images in pixels: the side of squares, or height and width.
         images_per_prompt, repeats: samples of each prompt; a repeat is another seed for everything.
         dtype: of the denoiser.
     """
@@ -71,12 +66,27 @@ class Suite(_Strict):
     metrics: Annotated[tuple[Choice, ...], Field(min_length=1)]
     sampler: Sampler = Sampler()
     steps: Annotated[tuple[Positive, ...], Field(min_length=1), Unique] = (50,)
-    size: Positive = 512
+    size: Annotated[int | tuple[int, int], BeforeValidator(_size)] = 512
     images_per_prompt: Positive = 4
     repeats: Positive = 1
     seed: Annotated[int, Field(ge=0)] = 0
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     file: Path = Field(default=Path(), exclude=True)
+
+    @property
+    def height(self) -> int:
+        """Of the images in pixels."""
+        return self.size if isinstance(self.size, int) else self.size[0]
+
+    @property
+    def width(self) -> int:
+        """Of the images in pixels."""
+        return self.size if isinstance(self.size, int) else self.size[1]
+
+    @property
+    def pixels(self) -> str:
+        """The size in words."""
+        return str(self.size) if isinstance(self.size, int) else f"{self.width} x {self.height}"
 
     @model_validator(mode="before")
     @classmethod

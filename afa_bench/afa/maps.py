@@ -15,6 +15,7 @@ from torch import Tensor
 from afa_bench.afa.method import AFA, AFAOptions
 from afa_bench.errors import UserError
 from afa_bench.models.load import LoadedGroup
+from afa_bench.models.sampler import Sampler
 from afa_bench.models.sampling import check_sampling
 
 
@@ -75,7 +76,7 @@ def attention_maps(
             that is not finite.
     """
     architecture = loaded.group.family
-    check_sampling(loaded.group, architecture.scheduler, [of], size)
+    check_sampling(loaded.group, Sampler(scheduler=architecture.scheduler), [of], [size])
     if not (math.isfinite(guidance) and guidance >= 0):
         raise UserError(f"maps: guidance: {guidance:g}; expected a finite number from 0 on")
     denoiser = AFA().build(loaded.group, loaded.models, options or AFAOptions())
@@ -89,7 +90,7 @@ def attention_maps(
     pipeline = loaded.pipeline(denoiser.unet, denoiser.text_encoders, architecture.scheduler)
     with ensemble.aggregator.record() as recorded:
         image = pipeline(
-            **architecture.conditions([prompt], loaded.tokenizers, denoiser.text_encoders, guided=guidance > 1),
+            **Sampler().conditions(loaded.group)([prompt], loaded.tokenizers, denoiser.text_encoders, guided=guidance > 1),
             generator=torch.Generator().manual_seed(seed),
             num_inference_steps=of,
             guidance_scale=guidance,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from diffusers import AutoModel, DiffusionPipeline
+from diffusers import AutoModel, DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from torch import nn
 
 from afa_bench.afa.experts import Expert, denoiser_folder, require_experts
@@ -26,12 +26,14 @@ from afa_bench.architectures.kind import (
     require_known,
     require_sampled,
 )
+from afa_bench.checkpoints.header import require_plain
 from afa_bench.checkpoints.parts import CONFIG, SUFFIX, read_weights
 from afa_bench.ensembles.build import build_ensemble
 from afa_bench.ensembles.encoders import EnsembleEncoder
 from afa_bench.errors import UserError
 from afa_bench.log import LOG
 from afa_bench.models.addresses import require_place
+from afa_bench.models.scheduling import require_sampler
 
 NameOrPath: TypeAlias = str | Path
 """A folder in the diffusers layout, or a repository of the hub: ``owner/name`` or ``owner/name@revision``."""
@@ -109,16 +111,23 @@ def _scheduler(scheduler: Any, kind: Kind | None) -> Any:
     Raises:
         UserError: it cannot sample them.
     """
-    settings, where = scheduler.config, f"AFAPipeline: base: {type(scheduler).__name__}"
+    settings, where = _settings(scheduler), f"AFAPipeline: base: {type(scheduler).__name__}"
     kind = kind or kind_of_settings(settings)
     require_sampled(where, kind, kind_of_settings(settings).prediction == FLOW)
     different = changes(settings, kind)
     require_known("AFAPipeline: base", type(scheduler).__name__, {**settings, **different})
-    if not different:
-        return scheduler
-    said = ", ".join(f"{key} {value}" for key, value in different.items())
-    LOG.warning("%s is set to what the models need: %s", where, said)
-    return type(scheduler).from_config(settings, **different)
+    if different:
+        said = ", ".join(f"{key} {value}" for key, value in different.items())
+        LOG.warning("%s is set to what the models need: %s", where, said)
+        scheduler = type(scheduler).from_config(settings, **different)
+    usual = FlowMatchEulerDiscreteScheduler if kind.prediction == FLOW else DDIMScheduler
+    require_sampler("AFAPipeline: base", scheduler, {**settings, **different}, usual)
+    return scheduler
+
+
+def _settings(scheduler: Any) -> dict[str, Any]:
+    """Of a scheduler in memory, with its class, which its configuration does not have before it is saved."""
+    return {**scheduler.config, "_class_name": type(scheduler).__name__}
 
 
 def _around(pipe: Any, models: Sequence[_Components], sabw: SABW, scheduler: Any) -> Any:
@@ -161,8 +170,11 @@ def _components(source: NameOrPath | DiffusionPipeline, pipe: Any, settings: dic
         if not denoisers:
             expected = " or ".join(denoiser_slots())
             raise UserError(f"AFAPipeline: experts: {type(source).__name__}: expected a pipeline with a component {expected}")
-        return _Components(found[denoisers[0]], encoders, kind_of_settings(source.scheduler.config), None)
+        return _Components(found[denoisers[0]], encoders, kind_of_settings(_settings(source.scheduler)), None)
     folder = _folder(source, settings)
+    for part in (denoiser_folder(folder), *(folder / slot for slot in slots)):
+        for file in part.glob("*.safetensors"):
+            require_plain(file)
     load: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
     load |= {key: settings[key] for key in ("torch_dtype", "variant", "device_map") if key in settings}
     encoders = dict(shared)
@@ -170,7 +182,7 @@ def _components(source: NameOrPath | DiffusionPipeline, pipe: Any, settings: dic
         if (folder / slot).is_dir():
             own = type(shared[slot]).from_pretrained(folder / slot, **_renamed(load)).eval()
             encoders[slot] = _one_of(shared[slot], own)
-    kind = kind_of_folder(folder) or kind_of_settings(pipe.scheduler.config)
+    kind = kind_of_folder(folder) or kind_of_settings(_settings(pipe.scheduler))
     place = denoiser_folder(folder)
     load["variant"] = read_weights(place, settings.get("variant"))[0].variant
     denoiser = AutoModel.from_pretrained(str(place), **load).eval()

@@ -94,6 +94,11 @@ class Architecture:
         """The folder of configurations for single files, in the diffusers layout: ``configs/NAME`` beside its file."""
         return Path(inspect.getfile(type(self))).parent / "configs" / self.name
 
+    @property
+    def in_pieces(self) -> bool:
+        """Whether long texts can be read in pieces: by CLIP alone, which is made for short ones."""
+        return set(self.tokenizers.values()) == {"CLIPTokenizer"}
+
     def fits(self, scheduler: str) -> bool:
         """Whether a scheduler of diffusers can sample these models."""
         return ("FlowMatch" in scheduler) == self.flow
@@ -205,10 +210,9 @@ class Architecture:
         if size % self.multiple(vae):
             raise UserError(f"size: {size}; expected a multiple of {self.multiple(vae)} pixels for {self.title}")
 
-    def latent_shape(self, vae: Any, denoiser: Any, size: int) -> tuple[int, int, int]:
-        """``(C, H, W)`` of the latents of an image of ``size`` x ``size`` pixels: of its noise, before it is packed."""
-        side = size // self.multiple(vae)
-        return denoiser.config.in_channels, side, side
+    def latent_shape(self, vae: Any, denoiser: Any, height: int, width: int) -> tuple[int, int, int]:
+        """``(C, H, W)`` of the latents of an image of ``height`` x ``width`` pixels: of its noise, before it is packed."""
+        return denoiser.config.in_channels, height // self.multiple(vae), width // self.multiple(vae)
 
     def packed(self, latents: Tensor) -> Tensor:
         """Latents ``(B, C, H, W)`` as the pipeline and the denoiser take them."""

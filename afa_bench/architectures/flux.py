@@ -57,9 +57,9 @@ class FLUX(Architecture):
         return 2 * super().multiple(vae)
 
     @override
-    def latent_shape(self, vae: Any, denoiser: Any, size: int) -> tuple[int, int, int]:
-        side = size // self.multiple(vae) * 2
-        return denoiser.config.in_channels // 4, side, side
+    def latent_shape(self, vae: Any, denoiser: Any, height: int, width: int) -> tuple[int, int, int]:
+        rows, columns = (side // self.multiple(vae) * 2 for side in (height, width))
+        return denoiser.config.in_channels // 4, rows, columns
 
     @override
     def packed(self, latents: Tensor) -> Tensor:

@@ -15,13 +15,22 @@ from afa_bench.checkpoints.header import read_header
 from afa_bench.errors import UserError
 from afa_bench.store.atomic import read_json
 
-EPSILON, VELOCITY, EDM, FLOW = "epsilon", "v_prediction", "EDM", "flow"
+EPSILON, VELOCITY, SAMPLE, EDM, FLOW = "epsilon", "v_prediction", "sample", "EDM", "flow"
+STATED = {"eps": EPSILON, "v": VELOCITY, "v-prediction": VELOCITY, "x0": SAMPLE, "edm": EDM}
+"""How headers write what models predict, beside the names here."""
 V_MARK, ZERO_MARK, EDM_MARK = "v_pred", "ztsnr", "edm_"
 """Names by which single files say that they predict velocity, and that they know a signal-to-noise ratio of zero; and what begins
 those of EDM's numbers (``edm_mean``, ``edm_vpred.sigma_max``)."""
 
 SCHEDULER = "scheduler/scheduler_config.json"
 SPEC = "modelspec.prediction_type"
+OTHERS = {
+    "EDM": EDM, "CosineDPM": EDM, "CMStochastic": "consistency", "ConsistencyDecoder": "consistency", "SCM": "consistency",
+    "ScoreSdeVe": "variance exploding", "KarrasVe": "variance exploding", "VQDiffusion": "discrete", "Amused": "discrete",
+    "DDPMWuerstchen": "Wuerstchen's", "UnCLIP": "unCLIP's", "CogVideoX": "CogVideoX'", "IPNDM": "IPNDM's",
+}  # fmt: skip
+"""How the names of schedulers begin whose models are of other kinds, and what these are called."""
+
 USUAL: Mapping[str, Any] = {"prediction_type": EPSILON, "rescale_betas_zero_snr": False}
 """What a scheduler does by itself, where its settings have no such key."""
 
@@ -53,7 +62,7 @@ class Kind:
     @property
     def discrete(self) -> bool:
         """Whether schedulers of the usual noise schedule sample it, set by :func:`changes`."""
-        return EDM not in self.prediction and self.prediction != FLOW
+        return self.prediction in (EPSILON, VELOCITY, SAMPLE)
 
 
 def is_mark(key: str) -> bool:
@@ -69,16 +78,17 @@ def kind_of_marks(marks: Mapping[str, tuple[float, ...]], metadata: Mapping[str,
         metadata: its header's texts.
     """
     schedule = {key: values for key, values in marks.items() if key.startswith(EDM_MARK)}
-    velocity = V_MARK in marks or metadata.get(SPEC, "").lower() in ("v", "v_prediction", "v-prediction")
-    prediction = (f"{EDM} {VELOCITY}" if velocity else EDM) if schedule else VELOCITY if velocity else EPSILON
+    written = metadata.get(SPEC, "").strip().lower() or EPSILON
+    stated = VELOCITY if V_MARK in marks else STATED.get(written, written)
+    prediction = (f"{EDM} {VELOCITY}" if stated == VELOCITY else EDM) if schedule else stated
     return Kind(prediction, ZERO_MARK in marks, tuple(sorted(schedule.items())))
 
 
 def kind_of_settings(settings: Mapping[str, Any]) -> Kind:
     """The kind of the models that a scheduler with these settings samples."""
     name, prediction = str(settings.get("_class_name", "")), str(settings.get("prediction_type") or EPSILON)
-    if name.startswith("EDM"):
-        return Kind(EDM)
+    if other := next((kind for start, kind in OTHERS.items() if name.startswith(start)), ""):
+        return Kind(other)
     if "FlowMatch" in name or prediction == "flow_prediction":
         return Kind(FLOW)
     return Kind(prediction, settings.get("rescale_betas_zero_snr") is True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afa_bench.checkpoints.header import read_header
+from afa_bench.checkpoints.header import require_plain
 from afa_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def load_denoiser(
     Raises:
         UserError: damaged, or without tensors that the architecture has.
     """
-    read_header(path)
+    require_plain(path)
     try:
         loaded = architecture.read_file(path, configs, dtype, shared)
     except UNREADABLE as error:
@@ -47,7 +47,7 @@ def load_vae(path: Path, architecture: Architecture, configs: Path, dtype: torch
     Raises:
         UserError: damaged, or without one.
     """
-    read_header(path)
+    require_plain(path)
     try:
         vae = architecture.read_vae(path, configs, dtype)
     except UNREADABLE as error:

@@ -13,6 +13,12 @@ from safetensors import SafetensorError, safe_open
 
 from afa_bench.errors import UserError, unreadable
 
+PLAIN = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+"""Number formats whose numbers are the weights themselves."""
+
+SCALES = ("scale_weight", "weight_scale", "weight_scale_2", "comfy_quant")
+"""End names of tensors that say what numbers stand for."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -60,6 +66,16 @@ def read_header(path: Path) -> Header:
     except (SafetensorError, OSError) as error:
         reason = str(error).removeprefix("Error while deserializing header: ")
         raise UserError(f"{path}: not a safetensors file: {reason}") from error
+
+
+def require_plain(path: Path) -> None:
+    """Raise a UserError for a file that does not read, or whose weights are other numbers than those in it (quantised)."""
+    for name, entry in read_header(path).tensors.items():
+        if name.endswith(SCALES) or (name.endswith(".weight") and entry.dtype not in PLAIN):
+            raise UserError(
+                f"{path}: {name}: quantised weights (scales, or {entry.dtype}) are not read here; expected plain number formats; "
+                "of fp8 with scales, `afa-bench merge` of this file alone writes them"
+            )
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

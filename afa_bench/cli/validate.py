@@ -37,7 +37,7 @@ def validate(
         f"prompts    {count}; {chosen.images_per_prompt} images each, {chosen.repeats} repeats: {samples:,} samples a cell"
     )
     console.print(
-        f"total      {found.cells} cells, {found.images:,} images of {chosen.size} px, about {gigabytes(found.disk)} of PNG"
+        f"total      {found.cells} cells, {found.images:,} images of {chosen.pixels} px, about {gigabytes(found.disk)} of PNG"
     )
     known = "" if found.known_rate else ", which is SD 1.5's rate: give these models' own with --rate"
     console.print(f"GPU-hours  about {found.gpu_hours:,.1f} to generate, at {found.rate:g} evaluations a second at 512 px{known}")

@@ -29,6 +29,9 @@ EVERYTHING = Selection()
 SAME = ("kind", "direction", "version", "weights", "inputs")
 """What must agree of a metric for two of its values to be compared."""
 
+SAMPLED = ("scheduler", "schedule", "settings", "force_zeros_for_empty_prompt")
+"""What of a pipeline says how its models are sampled: must agree, too."""
+
 Key = tuple[str, str, str, int | None]
 
 
@@ -228,8 +231,8 @@ def _difference_of_cells(base: CellResult, head: CellResult) -> str:
         cell = result.cell
         group = cell.identity.get("group")
         pipeline = group.get("pipeline") if isinstance(group, Mapping) else None
-        scheduler = pipeline.get("scheduler") if isinstance(pipeline, Mapping) else None
-        known = {} if scheduler is None or cell.task == "denoise" else {"scheduler": scheduler}
+        parts = pipeline if isinstance(pipeline, Mapping) and cell.task != "denoise" else {}
+        known = {key: parts[key] for key in SAMPLED if parts.get(key) is not None}
         return {**shared_identity(cell.identity), "suite": cell.suite, "revision": cell.revision, **known}
 
     return first_difference(facts(base), facts(head))

@@ -27,7 +27,8 @@ from afa_bench.models.load import LoadedGroup, load_group
 from afa_bench.store.layout import CellStore, SampleRow
 
 if TYPE_CHECKING:
-    from afa_bench.suite import Sampler, Suite
+    from afa_bench.models.sampler import Sampler
+    from afa_bench.suite import Suite
 
 BYTES_PER_PIXEL: Final = 3
 """Of a PNG that cannot be compressed."""
@@ -61,7 +62,7 @@ class Generator:
             UserError: the models do not load or do not fit, or the disk is full.
         """
         work = self._images if cell.task == "generate" else self._measured
-        store.check_room(len(samples) * self.plan.suite.size**2 * BYTES_PER_PIXEL)
+        store.check_room(len(samples) * self.plan.suite.height * self.plan.suite.width * BYTES_PER_PIXEL)
 
         def batch(part: slice) -> list[SampleRow]:
             rows = self._batch(work, cell, samples[part], store)
@@ -114,11 +115,15 @@ class Generator:
     def _drawn(self, cell: Cell, batch: Sequence[Sample]) -> tuple[Tensor, list[str | None]]:
         """Images, and for each where it stopped being finite, if it did."""
         pipeline, loaded, encoders = self._denoiser(cell)
-        architecture = loaded.group.family
-        given = prompted(batch, self.plan.suite.sampler, loaded, encoders)
-        with NonFiniteMonitor(pipeline) as monitor:
-            images = draw(architecture, pipeline, self.plan.suite, cell.steps or 0, batch, given, monitor.step)
-        return images, monitor.errors()
+        suite, found = self.plan.suite, dict[int, tuple[Tensor, str | None]]()
+        for places in by_length(batch, suite.sampler, loaded):
+            part = [batch[place] for place in places]
+            given = prompted(part, suite.sampler, loaded, encoders)
+            with NonFiniteMonitor(pipeline) as monitor:
+                images = draw(loaded.group.family, pipeline, suite, cell.steps or 0, part, given, monitor.step)
+            found |= zip(places, zip(images, monitor.errors(), strict=True), strict=True)
+        ordered = [found[place] for place in range(len(batch))]
+        return torch.stack([image for image, _ in ordered]), [error for _, error in ordered]
 
     def _images(self, cell: Cell, batch: Sequence[Sample], store: CellStore) -> list[SampleRow]:
         images, errors = self._drawn(cell, batch)
@@ -142,7 +147,7 @@ class Generator:
         for sample in batch:
             rows[sample.id] = {}
             try:
-                known[sample.id] = real_of(sample, self.plan.suite.size)
+                known[sample.id] = real_of(sample, self.plan.suite.height)
             except UserError as error:
                 rows[sample.id] = {"error": str(error)}
         if known:
@@ -166,7 +171,8 @@ class Generator:
             denoiser.unet.eval().requires_grad_(False)
             if denoiser.guide is not None:
                 denoiser.guide(self.plan.suite.sampler.guidance)
-            pipeline = self._loaded.pipeline(denoiser.unet, denoiser.text_encoders, self.plan.suite.sampler.scheduler)
+            sampler = self.plan.suite.sampler
+            pipeline = self._loaded.pipeline(denoiser.unet, denoiser.text_encoders, sampler.scheduler, sampler.schedule)
             self._built = (key, (pipeline, denoiser.text_encoders))
         pipeline, encoders = self._built[1]
         return pipeline, self._loaded, encoders
@@ -187,9 +193,8 @@ def prompted(
     """The samples' prompts as the pipeline takes them; a prompt's own negative prompt stands in for the sampler's."""
     by_negative: dict[str, list[int]] = {}
     for place, sample in enumerate(samples):
-        negative = sampler.negative_prompt if sample.prompt.negative is None else sample.prompt.negative
-        by_negative.setdefault(negative, []).append(place)
-    conditions, guided = loaded.group.family.conditions, sampler.guidance > 1
+        by_negative.setdefault(sampler.negative(sample.prompt.negative), []).append(place)
+    conditions, guided = sampler.conditions(loaded.group), sampler.guidance > 1
     parts = [
         conditions([samples[place].prompt.text for place in places], loaded.tokenizers, encoders, negative, guided)
         for negative, places in by_negative.items()
@@ -198,6 +203,13 @@ def prompted(
         return parts[0]
     back = torch.tensor([place for places in by_negative.values() for place in places]).argsort()
     return {name: torch.cat([part[name] for part in parts])[back.to(value.device)] for name, value in parts[0].items()}
+
+
+def by_length(samples: Sequence[Sample], sampler: Sampler, loaded: LoadedGroup) -> Sequence[Sequence[int]]:
+    """The places of samples whose texts become equally long: those that can be drawn at once."""
+    texts = [(sample.prompt.text, sampler.negative(sample.prompt.negative)) for sample in samples]
+    lengths = sampler.reading(loaded.group).lengths(texts, loaded.tokenizers)
+    return [[place for place, own in enumerate(lengths) if own == length] for length in dict.fromkeys(lengths)]
 
 
 def draw(
@@ -223,17 +235,19 @@ def draw(
     Raises:
         UserError: a size that the architecture does not draw.
     """
-    architecture.require_size(pipeline.vae, suite.size)
+    for side in (suite.height, suite.width):
+        architecture.require_size(pipeline.vae, side)
     images: Tensor = pipeline(
         **given,
         latents=initial_noise(architecture, pipeline, suite, batch).to(given["prompt_embeds"].device),
         generator=[torch.Generator().manual_seed(seed_of(sample.seed, "sampler")) for sample in batch],
         num_inference_steps=steps,
         guidance_scale=suite.sampler.guidance,
-        height=suite.size,
-        width=suite.size,
+        height=suite.height,
+        width=suite.width,
         output_type="pt",
         callback_on_step_end=after_step,
+        **suite.sampler.call,
     ).images
     return images.float().cpu()
 
@@ -245,7 +259,8 @@ def to_image(image: Tensor) -> Image.Image:
 
 def initial_noise(architecture: Architecture, pipeline: Any, suite: Suite, batch: Sequence[Sample]) -> Tensor:
     """Each sample's initial noise from its own generator on the CPU: the same for all methods, batches and devices."""
-    shape = architecture.latent_shape(pipeline.vae, getattr(pipeline, architecture.denoiser[0]), suite.size)
+    denoiser = getattr(pipeline, architecture.denoiser[0])
+    shape = architecture.latent_shape(pipeline.vae, denoiser, suite.height, suite.width)
     noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(sample.seed)) for sample in batch])
     return architecture.packed(noise).to(getattr(torch, suite.dtype))
 

@@ -64,12 +64,12 @@ def probe_of(loaded: LoadedGroup, pipeline: Any, encoders: Sequence[Any], real: 
         UserError: a size that has no latents of its own.
     """
     architecture = loaded.group.family
-    architecture.require_size(loaded.vae, suite.size)
+    architecture.require_size(loaded.vae, suite.height)
     pixels = _pixels([each.square for each in real]).to(loaded.vae.device, getattr(torch, suite.dtype))
     with torch.no_grad():
         latents = architecture.latents(loaded.vae, pixels / 127.5 - 1)
     conditions = architecture.conditions([each.sample.prompt.text for each in real], loaded.tokenizers, encoders)
-    sizes = [architecture.size_conditions(each.size, each.place, (suite.size, suite.size)) for each in real]
+    sizes = [architecture.size_conditions(each.size, each.place, (suite.height, suite.width)) for each in real]
     conditions |= {name: torch.tensor([own[name] for own in sizes]).to(latents) for name in sizes[0]}
     denoise = getattr(pipeline, architecture.denoiser[0])
     objective = architecture.objective(loaded.scheduler, denoise)

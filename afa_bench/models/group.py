@@ -12,13 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from afa_bench import registry
 from afa_bench.architectures.base import Architecture
-from afa_bench.architectures.find import DEFAULT, architecture_of, find_architecture
+from afa_bench.architectures.find import DEFAULT, INDEX, architecture_of, find_architecture
 from afa_bench.architectures.kind import (
     SCHEDULER,
     changes,
     common_kind,
     kind_of_settings,
-    require_known,
     require_sampled,
     stated_kind,
 )
@@ -28,6 +27,7 @@ from afa_bench.fetch.sources import Needed
 from afa_bench.models.addresses import not_there
 from afa_bench.models.contents import require_models
 from afa_bench.models.entry import Entry, as_entry
+from afa_bench.models.scheduling import make_scheduler
 from afa_bench.paths import DATA, located
 from afa_bench.reading import Place, read_mapping, validated
 from afa_bench.store.atomic import read_json
@@ -96,10 +96,16 @@ class Group(BaseModel):
         require_sampled(where, kind, self.family.flow)
         return settings, changes(settings, kind)
 
-    def require_scheduler(self, name: str) -> None:
-        """Raise a UserError for a scheduler of diffusers that would sample these models as others, or for :meth:`schedule`."""
-        settings, different = self.schedule()
-        require_known("sampler.scheduler", name, {**settings, **different})
+    def scheduler(self, name: str, settings: Mapping[str, str] = {}) -> Any:
+        """A scheduler of diffusers that samples these models; see :func:`afa_bench.models.scheduling.make_scheduler`."""
+        own, different = self.schedule()
+        return make_scheduler(self.family, {**own, **different}, name, settings)
+
+    @property
+    def zeros(self) -> bool | None:
+        """False where the pipeline's folder says that no zeros stand for an empty negative prompt."""
+        index = None if self.pipeline.is_file() else read_json(self.pipeline / INDEX)
+        return False if isinstance(index, Mapping) and index.get("force_zeros_for_empty_prompt") is False else None
 
 
 class GroupFile(BaseModel):

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from afa_bench.checkpoints.hashing import hash_file, hash_folder, hash_weights
 from afa_bench.checkpoints.header import read_header
 from afa_bench.checkpoints.parts import part_folder, visible, vocabulary
+from afa_bench.models.scheduling import made_of, scheduler_class
 
 if TYPE_CHECKING:
     from afa_bench.models.group import Group
+
+
+PACKAGED = {
+    "sd15": "7634cd0152b0275015ff4926eed3f42be38591f9e686c412255fe1727264a08a",
+    "sdxl": "e7342402707be55f276d926c700db9bb8e5c5cc5cc9e037a5f8428cbe32da30e",
+}
+"""What stands for the packaged configurations: their hashes at first. What their schedulers have had since is part of the
+identity of the images that it changes; see :func:`changed_since`."""
+
+LACKED = ("interpolation_type", "sample_max_value", "skip_prk_steps", "timestep_spacing", "trained_betas", "use_karras_sigmas")
+"""What the packaged schedulers did not have at first."""
 
 
 def group_identity(group: Group) -> dict[str, Any]:
@@ -30,8 +43,11 @@ def group_identity(group: Group) -> dict[str, Any]:
             pipeline[part] = hash_folder(group.pipeline / part, vocabulary(visible(group.pipeline / part)))
         pipeline["scheduler"] = hash_folder(group.pipeline / "scheduler", ["scheduler_config.json"])
     if any(path.is_file() for path in (group.pipeline, *(ref.path for ref in group.models))):
-        pipeline["configs"] = hash_folder(group.configs or architecture.configs)
+        packaged = PACKAGED.get(architecture.name) if group.configs is None and architecture.version == 0 else None
+        pipeline["configs"] = packaged or hash_folder(group.configs or architecture.configs)
         pipeline["vocabulary"] = hash_file(Path(str(files("open_clip") / "bpe_simple_vocab_16e6.txt.gz")))
+    if group.zeros is not None:
+        pipeline["force_zeros_for_empty_prompt"] = group.zeros
     if group.prediction_type is not None:
         pipeline["prediction_type"] = group.prediction_type
     settings, different = group.schedule()
@@ -45,6 +61,20 @@ def group_identity(group: Group) -> dict[str, Any]:
     }
     order = [ref.name for ref in group.models]  # canonical JSON sorts keys, but weights and references go by the order
     return {"name": group.name, "pipeline": pipeline, "models": models, "order": order, **architecture.identity()}
+
+
+def changed_since(group: Group, scheduler: str) -> dict[str, Any]:
+    """The settings of a scheduler which are others than when the packaged configurations did not have :data:`LACKED`.
+
+    They are a part of the identity of what it samples, which was something else then.
+    """
+    if not (group.pipeline.is_file() and group.configs is None and group.architecture in PACKAGED):
+        return {}
+    own, different = group.schedule()
+    kind = scheduler_class(scheduler, group.family)
+    first = {key: value for key, value in own.items() if key not in LACKED}
+    before, now = (made_of(kind, {**settings, **different}).config for settings in (first, own))
+    return {key: now[key] for key in sorted(signature(kind).parameters) if now[key] != before[key]}
 
 
 def _marked(group: Group, settings: Mapping[str, Any], different: Mapping[str, Any]) -> bool:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from afa_bench.checkpoints.header import read_header
+from afa_bench.checkpoints.header import require_plain
 from afa_bench.checkpoints.parts import part_folder, read_weights
-from afa_bench.errors import NotFoundError, UserError, suggest
+from afa_bench.errors import NotFoundError, UserError
 from afa_bench.log import LOG
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from afa_bench.architectures.base import Architecture
     from afa_bench.models.group import Group
 
 
@@ -46,49 +45,33 @@ class LoadedGroup:
     scheduler: Any
     models: list[Model]
 
-    def pipeline(self, denoiser: nn.Module, text_encoders: Sequence[nn.Module], scheduler: str) -> Any:
+    def pipeline(
+        self, denoiser: nn.Module, text_encoders: Sequence[nn.Module], scheduler: str, settings: Mapping[str, str] = {}
+    ) -> Any:
         """A stock pipeline around a denoiser.
 
         Args:
             denoiser: a model, a merge or an ensemble.
             text_encoders: that it listens to. The pipeline holds the first one; whoever calls it gives it what all of them say.
             scheduler: its class in diffusers.
+            settings: the sampler's own.
 
         Raises:
-            UserError: no such scheduler in diffusers, or one that cannot sample these models.
+            UserError: no such scheduler in diffusers, or one that cannot sample these models so.
         """
         from afa_bench.architectures.text import encoders_of
 
         architecture = self.group.family
-        kind = scheduler_class(scheduler, architecture)
-        self.group.require_scheduler(scheduler)
         pipeline = architecture.class_of(architecture.pipeline)(
             vae=self.vae,
             **dict(zip(architecture.tokenizers, self.tokenizers, strict=True)),
             **dict(zip(architecture.encoders, encoders_of(text_encoders[0]), strict=True)),
             **{architecture.denoiser[0]: denoiser},
-            scheduler=kind.from_config(self.scheduler.config),
+            scheduler=self.group.scheduler(scheduler, settings),
             **architecture.pipeline_options,
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
-
-
-def scheduler_class(name: str, architecture: Architecture) -> Any:
-    """A scheduler's class in diffusers.
-
-    Raises:
-        UserError: there is none of that name, or it cannot sample these models.
-    """
-    import diffusers
-
-    kind = getattr(diffusers, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
-        hint = suggest(name, [word for word in dir(diffusers) if word.endswith("Scheduler")])
-        raise UserError(f"sampler.scheduler: {name!r} is not a scheduler of diffusers {diffusers.__version__}: {hint}")
-    if not architecture.fits(name):
-        raise UserError(f"sampler.scheduler: {name} does not fit {architecture.name}; its own is {architecture.scheduler}")
-    return kind
 
 
 def load_group(group: Group, device: str, dtype: torch.dtype) -> LoadedGroup:
@@ -144,14 +127,14 @@ def load_vae(group: Group, dtype: torch.dtype) -> Any:
     return from_folder(group.pipeline, "vae", group.family.class_of(group.family.vae), dtype)
 
 
-def from_folder(folder: Path, part: str, kind: Any, dtype: torch.dtype) -> Any:
+def from_folder(folder: Path, part: str, kind: Any, dtype: torch.dtype | None) -> Any:
     """A part of a pipeline in the diffusers layout.
 
     Args:
         folder: of the pipeline.
         part: its subfolder.
         kind: its class.
-        dtype: of weights.
+        dtype: of weights, where it has some.
 
     Raises:
         UserError: missing, damaged, or another class.
@@ -167,7 +150,7 @@ def from_folder(folder: Path, part: str, kind: Any, dtype: torch.dtype) -> Any:
             return read()
         weights, files = read_weights(place)
         for file in files:
-            read_header(file)
+            require_plain(file)
         precision = {"torch_dtype" if issubclass(kind, diffusers.ModelMixin) else "dtype": dtype}
         model, found = read(use_safetensors=True, variant=weights.variant, output_loading_info=True, **precision)
     except UserError:
@@ -184,25 +167,26 @@ def _shared(group: Group, dtype: torch.dtype) -> dict[str, Any]:
     from afa_bench.architectures import single_file
 
     architecture, folder = group.family, group.pipeline
-    parts: dict[str, Any] = {"vae": load_vae(group, dtype)}
+    parts: dict[str, Any] = {"vae": load_vae(group, dtype), **tokenizers_of(group)}
+    configs = _configs(group) if folder.is_file() else folder
+    parts["scheduler"] = from_folder(configs, "scheduler", architecture.class_of(architecture.scheduler), dtype)
     if folder.is_file():
-        configs = _configs(group)
-        parts |= _words(architecture, configs, dtype)
         loaded = single_file.load_denoiser(folder, architecture, configs, dtype, parts)
         return parts | {name: loaded[name] for name in architecture.encoders}
     for name, kind in architecture.encoders.items():
         parts[name] = from_folder(folder, name, architecture.class_of(kind), dtype)
-    return parts | _words(architecture, folder, dtype)
+    return parts
 
 
-def _words(architecture: Architecture, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """Scheduler and tokenizers; the packaged configurations have no vocabulary, which is CLIP's everywhere."""
+def tokenizers_of(group: Group) -> dict[str, Any]:
+    """The tokenizers by part; the packaged configurations have no vocabulary, which is CLIP's everywhere."""
     from afa_bench.architectures import single_file
 
-    parts = {"scheduler": from_folder(folder, "scheduler", architecture.class_of(architecture.scheduler), dtype)}
+    architecture, folder = group.family, _configs(group) if group.pipeline.is_file() else group.pipeline
+    parts = {}
     for name, kind in architecture.tokenizers.items():
         if (folder / name).is_dir() or kind != "CLIPTokenizer":
-            parts[name] = from_folder(folder, name, architecture.class_of(kind), dtype)
+            parts[name] = from_folder(folder, name, architecture.class_of(kind), None)
         else:
             parts[name] = single_file.clip_tokenizer(architecture.pads.get(name, "<|endoftext|>"))
     return parts

@@ -102,7 +102,7 @@ class RealImages:
     find: Callable[[], Sequence[Picture]] = tuple
     group: Group | None = None
     vae: str | None = None
-    size: int | None = None
+    size: int | tuple[int, int] | None = None
     moments: Callable[[Extractor], Gaussian] | None = None
     moments_identity: str | None = None
 

@@ -19,6 +19,7 @@ from afa_bench.log import LOG
 from afa_bench.merging.method import MergeMethod, find_merge_method
 from afa_bench.merging.recipe import plain
 from afa_bench.metrics.base import Metric
+from afa_bench.models.cut import cut_notes
 from afa_bench.models.group import Group, ModelRef, read_group
 from afa_bench.models.identity import group_identity
 from afa_bench.models.load import load_group
@@ -78,7 +79,7 @@ class Job:
             "group": group_identity(self.group),
             "scorer": self.scorer.identity(),
             "samples": [[sample.id, sample.seed] for sample in self.samples],
-            "sampler": {**self.suite.sampler.model_dump(), "steps": self.steps, "size": self.suite.size},
+            "sampler": {**self.suite.sampler.identity(), "steps": self.steps, "size": self.suite.size},
             "dtype": self.suite.dtype,
             "form": self.space.kind,
             "together": self.together,
@@ -128,6 +129,8 @@ def make_job(
     metric: Metric = configured(suite, "metrics", known[0] if known and not scorer.options else scorer)
     if metric.kind != "per-sample" or metric.task != "generate":
         raise UserError(f"--scorer: {metric.title} is no metric of one image; expected one such as clip-t")
+    if suite.sampler.long_prompts != "cut":
+        raise UserError(f"{suite.file}: sampler.long_prompts: {suite.sampler.long_prompts}; expected cut: a search reads no more")
     found = read_group(group or suite.groups[0], suite.file.parent, f"{suite.file}: groups")
     chosen, merged = _models(found, models), find_merge_method(method, "--method")
     if len(chosen) < 2:
@@ -149,6 +152,7 @@ def make_job(
     if len(prompts) < count:
         raise UserError(f"--images: {count}; the suite has {len(prompts)} prompts")
     notes_of(prompt_set, suite.file.parent, prompts)
+    warnings += cut_notes(found, [prompt.text for prompt in prompts], [suite.sampler.negative(each.negative) for each in prompts])
     samples = [Sample(prompt, 0, 0, suite.seed) for prompt in prompts]
     return Job(suite, found, metric, samples, steps, chosen, merged, space, together, base, rules, budget, warnings)
 

@@ -90,7 +90,7 @@ class ImageJudge:
         self._suite, self._samples, self._metric, self._steps = suite, samples, metric, steps
         self._loaded = loaded
         denoiser = self.rewriter.denoiser
-        self._pipeline = loaded.pipeline(denoiser.unet, denoiser.text_encoders, suite.sampler.scheduler)
+        self._pipeline = loaded.pipeline(denoiser.unet, denoiser.text_encoders, suite.sampler.scheduler, suite.sampler.schedule)
         self._extractor = metric.extractor()
         self._extractor.load(device)
         self._texts: tuple[Row | None, dict[str, Tensor]] | None = None

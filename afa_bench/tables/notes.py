@@ -194,6 +194,9 @@ def in_words(metric: Metric, remarks: tuple[str, ...]) -> str:
 def _facts(shared: Mapping[str, Any]) -> Iterator[str]:
     sampler = shared.get("sampler")
     if sampler:
+        negative, guidance = sampler.get("negative_prompt"), sampler.get("guidance")
+        if negative and isinstance(guidance, int | float) and guidance <= 1:
+            sampler = {**sampler, "negative_prompt": f"{negative} (takes no part without guidance)"}
         yield f"Sampler: {_words(sampler)}."
 
 

@@ -20,6 +20,8 @@ from afa_bench.checkpoints.hashing import hash_weights
 from afa_bench.denoiser import require_denoiser
 from afa_bench.errors import UserError
 from afa_bench.identity import fingerprint
+from afa_bench.log import LOG
+from afa_bench.models.cut import cut_notes
 from afa_bench.models.identity import group_identity
 from afa_bench.models.learned import save_learned
 from afa_bench.models.load import load_group
@@ -86,6 +88,8 @@ def train(config: TrainConfig, folder: Path, progress: TrainingProgress, cache: 
     rows, held_out = _split(repeats, config)
     with _in(config):
         steps = config.steps_for(len(rows))
+    for note in cut_notes(group, [prompt.text for prompt in prompts], noun="captions"):
+        LOG.warning("%s", note)
     accelerator = _accelerator(config, folder)
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32)
     loaded = load_group(group, str(accelerator.device), dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from aggregators import randomised, tiny_sabw
 from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting, FluxPipeline, StableDiffusionPipeline
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tiny import tiny_flux, tiny_unet
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 from unet_cases import SDXL
@@ -207,6 +209,26 @@ def test_experts_of_one_kind_set_the_scheduler_and_others_are_refused(folder: Pa
     pndm = StableDiffusionPipeline(**{**stock.components, "scheduler": diffusers.PNDMScheduler(skip_prk_steps=True)})
     with pytest.raises(UserError, match="AFAPipeline: base: PNDMScheduler has no rescale_betas_zero_snr; expected one that has"):
         of(experts["zero"], experts["zero"], base=pndm)
+
+
+@pytest.mark.parametrize(
+    "name", ["DDIMInverseScheduler", "DPMSolverMultistepInverseScheduler", "IPNDMScheduler", "EDMEulerScheduler"]
+)
+def test_a_base_that_samples_other_models_is_refused(folder: Path, stock: Any, name: str) -> None:
+    scheduler = getattr(diffusers, name).from_config(stock.scheduler.config)
+    base = StableDiffusionPipeline(**{**stock.components, "scheduler": scheduler})
+    with pytest.raises(UserError, match=r"AFAPipeline: base: .*(does not sample models|the models are of the kind)"):
+        AFAPipeline.from_experts([folder / "one", folder / "two"], sabw=tiny_sabw(), base=base)
+
+
+def test_experts_with_quantised_weights_are_refused(folder: Path, stock: Any, tmp_path: Path) -> None:
+    shutil.copytree(folder / "one", tmp_path / "one")
+    (file,) = (tmp_path / "one/unet").glob("*.safetensors")
+    state = {name: value.clone() for name, value in load_file(file).items()}
+    state["conv_in.weight"] = (state["conv_in.weight"] * 100).to(torch.float8_e4m3fn)
+    save_file({**state, "conv_in.scale_weight": torch.tensor(0.01)}, file)
+    with pytest.raises(UserError, match=r"conv_in\.scale_weight: quantised weights"):
+        AFAPipeline.from_experts([tmp_path / "one", folder / "two"], sabw=tiny_sabw(), base=stock)
 
 
 # --- SDXL and FLUX

@@ -129,9 +129,9 @@ class Stranger(UNetArchitecture):
         return 2 * super().multiple(vae)
 
     @override
-    def latent_shape(self, vae: Any, denoiser: Any, size: int) -> tuple[int, int, int]:
-        side = 2 * size // self.multiple(vae)
-        return denoiser.config.in_channels // 4, side, side
+    def latent_shape(self, vae: Any, denoiser: Any, height: int, width: int) -> tuple[int, int, int]:
+        rows, columns = (2 * side // self.multiple(vae) for side in (height, width))
+        return denoiser.config.in_channels // 4, rows, columns
 
     @override
     def packed(self, latents: Tensor) -> Tensor:

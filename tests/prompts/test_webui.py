@@ -148,5 +148,6 @@ def test_what_was_read_is_part_of_the_plan_and_said_once(tiny_suite, caplog):
     assert [note.partition(": ")[2] or note for note in plan.notes] == [
         "of the prompts' own settings none is taken (steps)",
         "(red:1.4) in 1",
+        "1 of 2 prompts cut at 12 tokens by its tokenizer (sampler.long_prompts: chunks reads all of them)",
     ]
     assert all(caplog.text.count(note) == 1 for note in plan.notes)

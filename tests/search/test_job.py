@@ -129,3 +129,12 @@ def test_a_search_is_refused_before_the_work(suite: Path) -> None:
     suite.write_text(yaml.safe_dump(yaml.safe_load(suite.read_text()) | {"size": 34}))
     with pytest.raises(UserError, match=r"zoo\.yaml: size: 34; expected a multiple of 4 pixels for SD 1\.5 \(group mini-1\)"):
         make_job(read_suite(suite), Choice(name="clip-t"), "", rules=Rules((1, 2)), budget=Budget())
+
+
+def test_a_search_reads_prompts_cut(suite: Path) -> None:
+    keys = yaml.safe_load(suite.read_text()) | {"sampler": {"guidance": 3.0, "long_prompts": "chunks"}}
+    suite.write_text(yaml.safe_dump(keys))
+    result = CliRunner().invoke(
+        app(), ["search", str(suite), "--scorer", "clip-t", "--images", "1,2", "--out", str(suite.parent / "o")]
+    )
+    assert "sampler.long_prompts: chunks; expected cut" in str(result.exception)

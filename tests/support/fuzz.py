@@ -39,7 +39,8 @@ from afa_bench.tables.pairs import read_samples
 
 KEYS = (
     "name", "revision", "groups", "prompts", "methods", "metrics", "sampler", "steps", "size", "images_per_prompt", "repeats",
-    "seed", "dtype", "extends", "description", "file",
+    "seed", "dtype", "extends", "description", "file", "scheduler", "guidance", "sigmas", "timestep_spacing", "eta", "clip_skip",
+    "guidance_rescale", "force_zeros_for_empty_prompt", "long_prompts", "height", "width",
 )  # fmt: skip
 
 

@@ -178,3 +178,12 @@ def test_neither_torch_nor_pandas_is_imported(tiny: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["set()", "set()"]
+
+
+@pytest.mark.parametrize(("guidance", "said"), [(1.0, " (takes no part without guidance)"), (3.0, "")])
+def test_a_negative_prompt_that_does_nothing_is_not_shown_as_if_it_did(tmp_path: Path, guidance: float, said: str) -> None:
+    sampler = {"guidance": guidance, "negative_prompt": "blur", "scheduler": "DDIMScheduler", "clip_skip": 1}
+    write_cell(tmp_path, identity={"sampler": sampler})
+    notes = "\n".join(build_table(load_results(tmp_path)).notes)
+    assert f"negative prompt blur{said}, scheduler DDIMScheduler" in notes
+    assert "clip skip 1" in notes

@@ -27,20 +27,22 @@ NAMES = {
 }
 """A sampler's name in small letters, without what follows it, and its class and settings."""
 
-SIGMAS = {"karras": "use_karras_sigmas", "exponential": "use_exponential_sigmas", "beta": "use_beta_sigmas"}
-"""How noise levels are spaced, and the scheduler's setting for it."""
+SIGMAS = ("karras", "exponential", "beta")
+"""How noise levels are spaced: what such a name may end with."""
 
 OTHERWISE = (("k ", ""), ("dpmpp ", "dpm++ "), ("ancestral", "a"), ("uni pc", "unipc"))
 """Other ways to write the same names."""
 
 
 def meant_by(name: str) -> str:
-    """What a web UI's name of a sampler is in diffusers: a class, and settings that its file would need; empty if unknown."""
+    """How a web UI's name of a sampler is written in a suite; empty if unknown."""
     words = " ".join(name.lower().replace("_", " ").split())
     for way, usual in OTHERWISE:
         words = re.sub(rf"(^|(?<= )){way}", usual, words)
     sampler, _, last = words.rpartition(" ")
-    if last not in SIGMAS:
-        return NAMES.get(words, "")
-    known = NAMES.get(sampler)
-    return f"{known}{',' if ' with ' in known else ' with'} {SIGMAS[last]}: true" if known else ""
+    spaced = last in SIGMAS
+    kind, _, settings = NAMES.get(sampler if spaced else words, "").partition(" with ")
+    if not kind:
+        return ""
+    beside = f" and sigmas: {last} beside it" if spaced else ""
+    return f"{kind!r}{beside}{f', with {settings} in the scheduler_config.json of the pipeline' if settings else ''}"
