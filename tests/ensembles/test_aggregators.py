@@ -6,7 +6,6 @@ import ast
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,13 +15,11 @@ from tiny import tiny_flux, tiny_unet
 from unet_cases import randn
 
 import afa_bench.ensembles
-from afa_bench import registry
 from afa_bench.ensembles.aggregator import Aggregator, Average, combine
 from afa_bench.ensembles.build import build_ensemble
 from afa_bench.ensembles.flux import EnsembleFlux
 from afa_bench.ensembles.unets import EnsembleUNet
 from afa_bench.errors import UserError
-from afa_bench.method import Model
 
 HEIGHT, WIDTH = 4, 6
 
@@ -179,11 +176,3 @@ def test_ensembles_know_neither_afa_nor_baselines() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 assert not name.startswith(("afa_bench.afa", "baselines")), f"{file.name}:{node.lineno}: {name}"
-
-
-@pytest.mark.parametrize("method", ["magicfusion", "moe-block", "moe-denoiser"])
-def test_what_is_for_u_nets_alone_refuses_transformers_in_one_line(method: str) -> None:
-    models = [Model(name, tiny_flux(seed), torch.nn.Identity()) for seed, name in enumerate("ab")]
-    kind = registry.load("methods" if method == "magicfusion" else "trainables", method)
-    with pytest.raises(UserError, match=r"U-Net.*: .*not supported; expected [^\n]*$"):
-        kind().build(SimpleNamespace(name="flux"), models, kind.Options())

@@ -8,6 +8,7 @@ from typing import Any
 
 import diffusers
 import pytest
+import tiny_models
 import torch
 import transformers
 import yaml
@@ -176,22 +177,34 @@ OTHER_FOLDERS = (
 )  # fmt: skip
 
 
-def suite_of(tiny_suite: Path, tmp_path: Path, models: dict[str, str], pipeline: Path) -> Path:
-    (tmp_path / "g.yaml").write_text(yaml.safe_dump({"pipeline": str(pipeline), "models": models, "architecture": "sd15"}))
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A single file of SD 1.5's depth, beside its pipeline ``base`` and its ``configs``."""
+    folder = tmp_path_factory.mktemp("whole")
+    tiny_models.sd15(folder / "base", 1)
+    tiny_models.configs_of(folder / "base", folder / "configs")
+    return tiny_models.merged_file(folder, {"A": "base"}, "whole.safetensors")
+
+
+def suite_of(tiny_suite: Path, tmp_path: Path, models: dict[str, str], pipeline: Path, **more: str) -> Path:
+    group = {"pipeline": str(pipeline), "models": models, "architecture": "sd15", **more}
+    (tmp_path / "g.yaml").write_text(yaml.safe_dump(group))
     tiny_suite.write_text(yaml.safe_dump(yaml.safe_load(tiny_suite.read_text()) | {"groups": [str(tmp_path / "g.yaml")]}))
     return tiny_suite
 
 
 @pytest.mark.parametrize("name", [*EDM_FILES, *OTHER_FOLDERS, "edm", "rectified flow"])
-def test_other_kinds_are_refused_by_validate(tiny_suite: Path, tiny_group: Path, tmp_path: Path, name: str) -> None:
-    base, one = tiny_group.parent / "base", tmp_path / "one.safetensors"
+def test_other_kinds_are_refused_by_validate(tiny_suite: Path, tiny_group: Path, whole: Path, tmp_path: Path, name: str) -> None:
     if name in OTHER_FOLDERS:
         one = with_scheduler(tiny_group.parent / "one", tmp_path / "one", {"_class_name": name})
+        suite = suite_of(tiny_suite, tmp_path, {"one": str(one)}, tiny_group.parent / "base")
     else:
-        said = {"modelspec.prediction_type": name} if name in STATED else None
-        save_file({"w": torch.zeros(1), **EDM_FILES.get(name, {})}, one, metadata=said)
+        one, stated = tmp_path / "one.safetensors", {"modelspec.prediction_type": name} if name in STATED else None
+        save_file({**load_file(whole), **EDM_FILES.get(name, {})}, one, metadata=stated)
+        configs = str(whole.parent / "configs")
+        suite = suite_of(tiny_suite, tmp_path, {"one": str(one)}, whole.parent / "base", configs=configs)
     with pytest.raises(UserError, match=r"the models are of the kind .*; expected epsilon or v_prediction"):
-        estimate(read_suite(suite_of(tiny_suite, tmp_path, {"one": str(one)}, base)))
+        estimate(read_suite(suite))
 
 
 SCALES = ("{}.scale_weight", "{}.weight_scale", "{}.weight_scale_2", "{}.comfy_quant")
@@ -208,16 +221,18 @@ def scaled(state: dict[str, torch.Tensor], scale: str) -> dict[str, torch.Tensor
 
 @pytest.mark.parametrize("scale", [*SCALES, "int8"])
 @pytest.mark.parametrize("place", ["file", "unet", "vae", "text_encoder"])
-def test_quantised_weights_are_refused(tiny_suite: Path, tiny_group: Path, tmp_path: Path, scale: str, place: str) -> None:
+def test_quantised_weights_are_refused(
+    tiny_suite: Path, tiny_group: Path, whole: Path, tmp_path: Path, scale: str, place: str
+) -> None:
     """By validate and by whoever loads them."""
-    base, models = tiny_group.parent / "base", {"one": str(tiny_group.parent / "one")}
-    source = tiny_group.parent / "one/unet" if place in ("unet", "file") else base / place
-    state = load_file(next(source.glob("*.safetensors")))
+    base, models, more = tiny_group.parent / "base", {"one": str(tiny_group.parent / "one")}, {}
     if place == "file":
-        file = tmp_path / "one.safetensors"
-        save_file(scaled({f"model.diffusion_model.{key}": value for key, value in state.items()}, scale), file)
-        models = {"one": str(file)}
+        save_file(scaled(load_file(whole), scale), tmp_path / "one.safetensors")
+        base, models = whole.parent / "base", {"one": str(tmp_path / "one.safetensors")}
+        more = {"configs": str(whole.parent / "configs")}
     else:
+        source = tiny_group.parent / "one/unet" if place == "unet" else base / place
+        state = load_file(next(source.glob("*.safetensors")))
         folder = tmp_path / "folder"
         folder.mkdir()
         for part in (base if place != "unet" else tiny_group.parent / "one").iterdir():
@@ -227,7 +242,7 @@ def test_quantised_weights_are_refused(tiny_suite: Path, tiny_group: Path, tmp_p
         (folder / place / "config.json").symlink_to(source / "config.json")
         save_file(scaled(state, scale), folder / place / next(source.glob("*.safetensors")).name)
         base, models = (base, {"one": str(folder)}) if place == "unet" else (folder, models)
-    suite = read_suite(suite_of(tiny_suite, tmp_path, models, base))
+    suite = read_suite(suite_of(tiny_suite, tmp_path, models, base, **more))
     with pytest.raises(UserError, match="quantised weights"):
         estimate(suite)
     with pytest.raises(UserError, match="quantised weights"):
