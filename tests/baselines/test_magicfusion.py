@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 from tiny import tiny_unet
 
+from afa_bench.architectures.sd15 import SD15
 from afa_bench.errors import UserError
 from afa_bench.generation.generator import Generator
 from afa_bench.method import Model
@@ -23,7 +24,7 @@ from baselines.magicfusion_unet import MagicFusionUNet, first_largest, fuse, smo
 
 
 def group(count: int = 2) -> Any:
-    return SimpleNamespace(name="tiny", models=[SimpleNamespace(name=str(n)) for n in range(count)])
+    return SimpleNamespace(name="tiny", family=SD15(), models=[SimpleNamespace(name=str(n)) for n in range(count)])
 
 
 def numpy_smooth(saliency: np.ndarray) -> np.ndarray:
