@@ -1,6 +1,6 @@
 """Whatever breaks: no wrong number, every fault named, and the same command goes on.
 
-``AFA_BENCH_TRIALS=200 pytest -m slow tests/store/test_fault_trials.py`` does as many trials as asked for, 24 by default.
+``AFA_BENCH_TRIALS=200 pytest -m slow tests/store/test_fault_trials.py`` does as many trials as asked for, 12 by default.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from fault_trials import make_bench, trial
 
-TRIALS = int(os.environ.get("AFA_BENCH_TRIALS", "24"))
+TRIALS = int(os.environ.get("AFA_BENCH_TRIALS", "12"))
 
 
 @pytest.mark.slow
