@@ -117,8 +117,8 @@ def _scheduler(scheduler: Any, kind: Kind | None) -> Any:
     different = changes(settings, kind)
     require_known("AFAPipeline: base", type(scheduler).__name__, {**settings, **different})
     if different:
-        said = ", ".join(f"{key} {value}" for key, value in different.items())
-        LOG.warning("%s is set to what the models need: %s", where, said)
+        words = ", ".join(f"{key} {value}" for key, value in different.items())
+        LOG.warning("%s is set to what the models need: %s", where, words)
         scheduler = type(scheduler).from_config(settings, **different)
     usual = FlowMatchEulerDiscreteScheduler if kind.prediction == FLOW else DDIMScheduler
     require_sampler("AFAPipeline: base", scheduler, {**settings, **different}, usual)

@@ -138,9 +138,9 @@ def _require_whole(path: Path, architecture: Architecture, part: Part, found: Sh
                 if "attn2.to_k" in name
                 else ""
             )
-            said = f"is {INPUTS[channels]}" if channels in INPUTS else f"is a model of {what}" if what else "is another model"
+            kind = f"is {INPUTS[channels]}" if channels in INPUTS else f"is a model of {what}" if what else "is another model"
             raise UserError(
-                f"{path}: {said}: {part}: {name} has the shape {list(other)}; expected {list(shape)}, as {architecture.title} has"
+                f"{path}: {kind}: {part}: {name} has the shape {list(other)}; expected {list(shape)}, as {architecture.title} has"
             )
 
 

@@ -68,8 +68,8 @@ class Reading:
             fewer: Any = [_Fewer(encoder, skipped) for encoder in own] if skipped else own
             if count == 1:
                 return architecture.encode(texts, tokenizers, fewer)
-            said = [architecture.encode(texts, [_Piece(each, n) for each in tokenizers], fewer) for n in range(count)]
-            return {**said[0], "prompt_embeds": torch.cat([each["prompt_embeds"] for each in said], dim=1)}
+            pieces = [architecture.encode(texts, [_Piece(each, n) for each in tokenizers], fewer) for n in range(count)]
+            return {**pieces[0], "prompt_embeds": torch.cat([each["prompt_embeds"] for each in pieces], dim=1)}
 
         return side_by_side(encoders, read)
 
@@ -119,7 +119,7 @@ class _Fewer:
         self.parameters: Callable[..., Any] = encoder.parameters
 
     def __call__(self, ids: Tensor, **_: Any) -> Any:
-        said = self.encoder(ids, output_hidden_states=True)
-        hidden = said.hidden_states[: -self.skipped]
+        output = self.encoder(ids, output_hidden_states=True)
+        hidden = output.hidden_states[: -self.skipped]
         norm: Any = getattr(self.encoder, "text_model", self.encoder).final_layer_norm
-        return type(said)(**{**said, "last_hidden_state": norm(hidden[-1]), "hidden_states": hidden})
+        return type(output)(**{**output, "last_hidden_state": norm(hidden[-1]), "hidden_states": hidden})

@@ -45,8 +45,8 @@ def side_by_side(encoders: Sequence[nn.Module], read: Callable[[Sequence[nn.Modu
     for module in encoders:
         if id(module) not in distinct:
             distinct[id(module)] = read(encoders_of(module))
-    said = [distinct[id(module)] for module in encoders]
-    return {name: torch.cat([own[name] for own in said], dim=-1) for name in said[0]}
+    encoded = [distinct[id(module)] for module in encoders]
+    return {name: torch.cat([own[name] for own in encoded], dim=-1) for name in encoded[0]}
 
 
 def tokens(texts: Sequence[str], tokenizer: Any, encoder: nn.Module, length: int | None = None) -> Tensor:

@@ -184,8 +184,8 @@ class Client:
         if status in (401, 404, 410):
             hidden = f"or one that takes a token: set ${source.token}" if reason == "RepoNotFound" and not token else ""
             hint = {"RepoNotFound": f"no such repository{hidden and f', {hidden}'}", "RevisionNotFound": "no such revision"}
-            said = "; ".join(word for word in (hint.get(reason, ""), source.absent) if word)
-            raise UserError(f"{source.id}: not there (status {status}): {url}{said and f' ({said})'}")
+            hints = "; ".join(word for word in (hint.get(reason, ""), source.absent) if word)
+            raise UserError(f"{source.id}: not there (status {status}): {url}{hints and f' ({hints})'}")
         if status == 429 or status >= 500:
             raise _Later(f"status {status}", _retry_after(answer.headers.get("Retry-After")))
         raise UserError(f"{source.id}: status {status}: {url}")
@@ -288,8 +288,8 @@ def _require_safetensors(source: Source, path: Path) -> None:
     except UserError as error:
         with path.open("rb") as file:
             begins = file.read(40)
-        said = "a pointer of Git LFS" if begins.startswith(b"version https://git-lfs") else str(error).partition(": ")[2]
-        raise UserError(f"{source.id}: what came is no safetensors file: {said}") from error
+        reason = "a pointer of Git LFS" if begins.startswith(b"version https://git-lfs") else str(error).partition(": ")[2]
+        raise UserError(f"{source.id}: what came is no safetensors file: {reason}") from error
 
 
 def _bearer(token: str) -> Callable[[Any], Any]:

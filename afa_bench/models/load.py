@@ -107,8 +107,8 @@ def load_group(group: Group, device: str, dtype: torch.dtype) -> LoadedGroup:
         models.append(Model(ref.name, _ready(own[part], device), texts))
     scheduler = shared["scheduler"]
     if changed:
-        said = ", ".join(f"{key} {value}" for key, value in changed.items())
-        LOG.warning("group %s: the scheduler is set to what the models need: %s", group.name, said)
+        words = ", ".join(f"{key} {value}" for key, value in changed.items())
+        LOG.warning("group %s: the scheduler is set to what the models need: %s", group.name, words)
         scheduler = type(scheduler).from_config(scheduler.config, **changed)
     tokenizers = [shared[name] for name in architecture.tokenizers]
     return LoadedGroup(group, _ready(shared["vae"], device), tokenizers, scheduler, models)

@@ -63,14 +63,14 @@ class Sampler(BaseModel):
     @property
     def schedule(self) -> dict[str, str]:
         """Settings of the scheduler."""
-        said = {"sigmas": self.sigmas, "timestep_spacing": self.timestep_spacing}
-        return {key: value for key, value in said.items() if value is not None}
+        settings = {"sigmas": self.sigmas, "timestep_spacing": self.timestep_spacing}
+        return {key: value for key, value in settings.items() if value is not None}
 
     @property
     def call(self) -> dict[str, float]:
         """Further arguments of the stock pipeline's call."""
-        said = {"eta": self.eta, "guidance_rescale": self.guidance_rescale}
-        return {key: value for key, value in said.items() if value}
+        settings = {"eta": self.eta, "guidance_rescale": self.guidance_rescale}
+        return {key: value for key, value in settings.items() if value}
 
     def negative(self, own: str | None) -> str:
         """The text of a prompt's unconditional half: the prompt's own, if it has one."""

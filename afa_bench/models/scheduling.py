@@ -39,23 +39,23 @@ def scheduler_class(name: str, architecture: Architecture) -> Any:
     return kind
 
 
-def make_scheduler(architecture: Architecture, settings: Mapping[str, Any], name: str, said: Mapping[str, str]) -> Any:
+def make_scheduler(architecture: Architecture, settings: Mapping[str, Any], name: str, chosen: Mapping[str, str]) -> Any:
     """A scheduler for models.
 
     Args:
         architecture: of the models.
         settings: of the pipeline's scheduler, changed for what the models predict.
         name: its class in diffusers.
-        said: the sampler's own settings: ``sigmas`` and ``timestep_spacing``.
+        chosen: the sampler's own settings: ``sigmas`` and ``timestep_spacing``.
 
     Raises:
         UserError: no such scheduler, one that samples other models than these, or that does not have a setting.
     """
     kind = scheduler_class(name, architecture)
     require_known("sampler.scheduler", name, settings)
-    made = made_of(kind, {**settings, **_settings(kind, said, settings)})
+    made = made_of(kind, {**settings, **_settings(kind, chosen, settings)})
     require_sampler("sampler.scheduler", made, settings, architecture.class_of(architecture.scheduler))
-    _require_effect(kind, made, said)
+    _require_effect(kind, made, chosen)
     return made
 
 
@@ -87,14 +87,14 @@ def made_of(kind: Any, settings: Mapping[str, Any]) -> Any:
         raise UserError(f"sampler.scheduler: {kind.__name__} cannot be made: {error}") from error
 
 
-def _settings(kind: Any, said: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(kind: Any, chosen: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The sampler's settings as the scheduler names them."""
     known, found = signature(kind).parameters, dict[str, Any]()
-    if spacing := said.get("timestep_spacing"):
+    if spacing := chosen.get("timestep_spacing"):
         found["timestep_spacing"] = spacing
         if settings.get("rescale_betas_zero_snr", USUAL["rescale_betas_zero_snr"]) and spacing != "trailing":
             raise UserError(f"sampler.timestep_spacing: {spacing}; expected trailing, since the models have zero SNR")
-    if sigmas := said.get("sigmas"):
+    if sigmas := chosen.get("sigmas"):
         found |= {_flag(each): each == sigmas for each in SIGMAS if each == sigmas or _flag(each) in known}
     for key in found:
         if key not in known:
@@ -107,15 +107,15 @@ def _flag(sigmas: str) -> str:
     return f"use_{sigmas}_sigmas"
 
 
-def _require_effect(kind: Any, made: Any, said: Mapping[str, str]) -> None:
+def _require_effect(kind: Any, made: Any, chosen: Mapping[str, str]) -> None:
     """Raise a UserError for a setting that a scheduler has, and does not go by."""
     others: dict[str, list[dict[str, Any]]] = {"timestep_spacing": [{"timestep_spacing": each} for each in SPACINGS]}
-    if "sigmas" in said:
-        others["sigmas"] = [{}, {_flag(said["sigmas"]): False}]
-    for key in said:
+    if "sigmas" in chosen:
+        others["sigmas"] = [{}, {_flag(chosen["sigmas"]): False}]
+    for key in chosen:
         steps = {_steps(made_of(kind, {**made.config, **other})) for other in others[key]}
         if len(steps) == 1:
-            raise UserError(f"sampler.{key}: {said[key]} changes nothing in {kind.__name__}; expected one that goes by it")
+            raise UserError(f"sampler.{key}: {chosen[key]} changes nothing in {kind.__name__}; expected one that goes by it")
 
 
 def _steps(scheduler: Any) -> tuple[float, ...]:
