@@ -172,21 +172,25 @@ def _components(source: NameOrPath | DiffusionPipeline, pipe: Any, settings: dic
             raise UserError(f"AFAPipeline: experts: {type(source).__name__}: expected a pipeline with a component {expected}")
         return _Components(found[denoisers[0]], encoders, kind_of_settings(_settings(source.scheduler)), None)
     folder = _folder(source, settings)
-    for part in (denoiser_folder(folder), *(folder / slot for slot in slots)):
-        for file in part.glob("*.safetensors"):
-            require_plain(file)
     load: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
-    load |= {key: settings[key] for key in ("torch_dtype", "variant", "device_map") if key in settings}
+    load |= {key: settings[key] for key in ("torch_dtype", "device_map") if key in settings}
     encoders = dict(shared)
     for slot in slots:
-        if (folder / slot).is_dir():
-            own = type(shared[slot]).from_pretrained(folder / slot, **_renamed(load)).eval()
+        if (place := folder / slot).is_dir():
+            own = type(shared[slot]).from_pretrained(place, **_renamed({**load, "variant": _variant(place, settings)})).eval()
             encoders[slot] = _one_of(shared[slot], own)
-    kind = kind_of_folder(folder) or kind_of_settings(_settings(pipe.scheduler))
     place = denoiser_folder(folder)
-    load["variant"] = read_weights(place, settings.get("variant"))[0].variant
-    denoiser = AutoModel.from_pretrained(str(place), **load).eval()
+    kind = kind_of_folder(folder) or kind_of_settings(_settings(pipe.scheduler))
+    denoiser = AutoModel.from_pretrained(str(place), **load, variant=_variant(place, settings)).eval()
     return _Components(denoiser, encoders, kind, Expert.of(folder, str(source), None, settings.get("variant")))
+
+
+def _variant(place: Path, settings: dict[str, Any]) -> str | None:
+    """Of the weights that are read in a folder, which have to be plain numbers."""
+    weights, files = read_weights(place, settings.get("variant"))
+    for file in files:
+        require_plain(file)
+    return weights.variant
 
 
 def _of(pipe: Any, slots: Sequence[str]) -> list[str]:

@@ -41,9 +41,13 @@ class Reading:
         count = max(pieces(text, tokenizers) for text in (*texts, negative)) if self.chunks else 1
         found = self._read(architecture, texts, tokenizers, encoders, count, self.clip_skip or 0)
         if guided and architecture.classifier_free:
-            free = self._read(architecture, [negative], tokenizers, encoders, count, 0)
-            if not negative and self.zeros is not False and _has_zeros(architecture, tokenizers, encoders):
-                free = {name: value.new_zeros(value.shape) for name, value in free.items()}
+            own = {} if negative or self.zeros is False else architecture.unconditional(tokenizers, encoders)
+            if own and count == 1:
+                free = own
+            elif own and not any(bool(value.any()) for value in own.values()):
+                free = {name: value.new_zeros(1, *value.shape[1:]) for name, value in found.items()}
+            else:
+                free = self._read(architecture, [negative], tokenizers, encoders, count, 0)
             found |= {f"negative_{name}": value.expand(len(texts), *value.shape[1:]) for name, value in free.items()}
         return found
 
@@ -87,11 +91,6 @@ def _words(text: str, tokenizer: Any) -> list[int]:
 
 def _room(tokenizer: Any) -> int:
     return int(tokenizer.model_max_length) - 2
-
-
-def _has_zeros(architecture: Architecture, tokenizers: Sequence[Any], encoders: Sequence[nn.Module]) -> bool:
-    nothing = architecture.unconditional(tokenizers, encoders)
-    return not any(bool(value.any()) for value in nothing.values())
 
 
 class _Piece:

@@ -231,6 +231,21 @@ def test_experts_with_quantised_weights_are_refused(folder: Path, stock: Any, tm
         AFAPipeline.from_experts([tmp_path / "one", folder / "two"], sabw=tiny_sabw(), base=stock)
 
 
+def test_what_lies_beside_an_experts_weights_is_not_read(folder: Path, stock: Any, tmp_path: Path) -> None:
+    shutil.copytree(folder / "one", tmp_path / "one")
+    stock.text_encoder.save_pretrained(tmp_path / "one/text_encoder")
+    for part in (tmp_path / "one/unet", tmp_path / "one/text_encoder"):
+        (part / "._x.safetensors").write_bytes(b"no weights")
+        (file,) = part.glob("[!.]*.safetensors")
+        save_file({"scale_weight": torch.tensor(0.01)}, file.with_suffix(".fp8.safetensors"))
+    beside, clean = (
+        AFAPipeline.from_experts([one, folder / "two", folder / "three"], sabw=tiny_sabw(), base=stock)
+        for one in (tmp_path / "one", folder / "one")
+    )
+    for name, value in clean.unet.state_dict().items():
+        assert torch.equal(value, beside.unet.state_dict()[name])
+
+
 # --- SDXL and FLUX
 
 
